@@ -1,0 +1,1 @@
+"""The emulated HiSilicon chip, a backend of wdasync."""

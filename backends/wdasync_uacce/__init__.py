@@ -1,0 +1,1 @@
+"""The backend of wdasync for the uacce devices of Linux."""

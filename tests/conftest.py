@@ -1,0 +1,17 @@
+"""What every test may use."""
+
+from typing import Any
+
+import pytest
+
+EVENT_LOOPS = {
+    "asyncio": ("asyncio", {"use_uvloop": False}),
+    "asyncio+uvloop": ("asyncio", {"use_uvloop": True}),
+    "trio": ("trio", {}),
+}
+
+
+@pytest.fixture(params=EVENT_LOOPS.values(), ids=EVENT_LOOPS.keys())
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Each asynchronous test (`pytestmark = pytest.mark.anyio`) runs on three event loops."""
+    return request.param

@@ -1,0 +1,1 @@
+"""Await work that an accelerator, its software model or CPU threads do."""
