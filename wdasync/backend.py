@@ -1,0 +1,427 @@
+"""The queue contract: what a backend gives, and the only thing the framework knows of a device.
+
+The shape is that of DPDK's queue pairs, UADK's contexts and SPDK's accel modules: operations go into a
+queue in bursts and come out as completions in bursts; a file descriptor tells when to look. A queue never
+waits, knows no event loop and starts no task for its caller. One thread owns it.
+
+*Readiness is a hint.* On the real device the descriptor is readable once for each completion event while
+the interrupt is armed, and **polling consumes it**: the driver walks the completion ring inside ``poll(2)``,
+so every ``poll``, ``epoll`` ADD or MOD takes the readiness with it. The framework therefore dequeues until
+the queue is empty, arms, makes sure that its event loop has registered the descriptor, looks once more, and
+only then sleeps. Nobody else may poll the descriptor. A poll-mode program never arms.
+
+``wdasync.testing.check_backend()`` holds an implementation to every sentence here.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+from .errors import DataCause, Status
+from .faults import FaultHandler, FaultReporter
+from .operations import Kind, Operation, Priority
+
+__all__ = [
+    "NO_DETAIL",
+    "Backend",
+    "Capabilities",
+    "Capability",
+    "Check",
+    "Completion",
+    "DataCause",
+    "Detail",
+    "Device",
+    "DeviceInfo",
+    "Direction",
+    "Inline",
+    "PageFaults",
+    "Queue",
+    "QueueStatistics",
+    "Session",
+    "Status",
+    "StreamSpec",
+]
+
+
+class Detail:
+    """What a device knows about one operation beyond its status. Most operations share :data:`NO_DETAIL`.
+
+    :ivar message: the device's words for a failure; empty on success
+    :ivar cause: what is wrong with the data, where it is
+    :ivar where: the part of the device that did the work, such as ``worker 0``
+    :ivar faults: page faults that were taken for it
+    :ivar final: the stream ended with this step
+    """
+
+    __slots__ = ("cause", "faults", "final", "message", "where")
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        cause: DataCause | None = None,
+        where: str = "",
+        faults: int = 0,
+        final: bool = False,
+    ) -> None:
+        self.message = message
+        self.cause = cause
+        self.where = where
+        self.faults = faults
+        self.final = final
+
+    def __repr__(self) -> str:
+        given = {name: getattr(self, name) for name in self.__slots__}
+        return f"Detail({', '.join(f'{name}={value!r}' for name, value in given.items() if value)})"
+
+
+#: The detail of an operation about which there is nothing to say.
+NO_DETAIL = Detail()
+
+
+class Completion(NamedTuple):
+    """One finished operation. Exactly one for each accepted entry, except after a true ``withdraw``.
+
+    ``consumed`` and ``produced`` follow DPDK: on SUCCESS the input bytes used and the output bytes made; on
+    OUT_OF_SPACE_RECOVERABLE as far as the device came; otherwise without meaning.
+
+    :ivar tag: the tag given to ``enqueue_burst``
+    :ivar status: how it ended
+    :ivar output: the output, if the framework owns it and there is one; ``None`` with caller-owned memory
+    :ivar consumed: bytes
+    :ivar produced: bytes
+    :ivar detail: what else the device knows
+    """
+
+    tag: int
+    status: Status
+    output: bytes | None = None
+    consumed: int = 0
+    produced: int = 0
+    detail: Detail = NO_DETAIL
+
+
+class PageFaults(enum.Enum):
+    """Who supplies a page that a device finds absent."""
+
+    NONE = "none"
+    KERNEL = "kernel"
+    HANDLER = "handler"
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """One row of a capability table: one kind of operation on one algorithm.
+
+    :ivar kind: kind of operation
+    :ivar algorithm: its name, lower case
+    :ivar levels: lowest and highest level that the device takes; other levels of the algorithm's own scale
+        are mapped to the nearest and counted
+    :ivar scale: lowest and highest level of the algorithm's own scale; a level outside is the caller's error
+    :ivar default: the level that ``"fast"`` means here
+    :ivar balanced: the level that ``"balanced"`` means here
+    :ivar best: the level that ``"best"`` means here
+    :ivar window: base-2 logarithm of the largest history, in bytes, that the device makes and reads
+    :ivar max_input: longest input in bytes of one operation; ``None``: no limit
+    :ivar max_output: longest output in bytes of one operation; ``None``: no limit
+    :ivar queue_class: operations of one class share a queue; a device with separate queues for compression
+        and decompression has two
+    """
+
+    kind: Kind
+    algorithm: str
+    levels: tuple[int, int] = (0, 9)
+    scale: tuple[int, int] = (0, 9)
+    default: int = 1
+    balanced: int = 6
+    best: int = 9
+    window: int = 15
+    max_input: int | None = None
+    max_output: int | None = None
+    queue_class: str = ""
+
+    @property
+    def stateful(self) -> bool:
+        """Whether this row is about steps of a stream."""
+        return self.kind in (Kind.COMPRESS_CHUNK, Kind.DECOMPRESS_CHUNK)
+
+    def level(self, level: str | int) -> int:
+        """The device's level for what the caller asked: a name, or a number of the algorithm's scale."""
+        match level:
+            case "fast":
+                return self.default
+            case "balanced":
+                return self.balanced
+            case "best":
+                return self.best
+            case int():
+                return min(max(level, self.levels[0]), self.levels[1])
+            case _:
+                raise ValueError(f"level: expected a name or an int, got {level!r}")
+
+
+class Capabilities(tuple[Capability, ...]):
+    """A device's capability table. A tuple of rows with a look-up."""
+
+    __slots__ = ()
+
+    def find(self, kind: Kind, algorithm: str) -> Capability | None:
+        """The row for this kind and algorithm, or ``None``."""
+        return next((row for row in self if row.kind is kind and row.algorithm == algorithm), None)
+
+    @property
+    def queue_classes(self) -> tuple[str, ...]:
+        """The distinct queue classes, in the order of the table."""
+        return tuple(dict.fromkeys(row.queue_class for row in self))
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """Who a device is; known without opening it.
+
+    :ivar backend: name of the backend
+    :ivar name: name of the device, unique within the backend, such as ``hisi_zip-0``
+    :ivar description: one line for people
+    :ivar numa_node: where it sits; ``None``: everywhere
+    :ivar attributes: anything else that a person who looks for trouble wants to see
+    """
+
+    backend: str
+    name: str
+    description: str = ""
+    numa_node: int | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Direction(enum.Enum):
+    """What a stream does."""
+
+    COMPRESS = "compress"
+    DECOMPRESS = "decompress"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    """What a stream is: fixed when its session is opened.
+
+    :ivar direction: compress or decompress
+    :ivar algorithm: as the capability table names it
+    :ivar level: for compression
+    :ivar window: base-2 logarithm of the history in bytes; ``None``: the device's largest
+    """
+
+    direction: Direction
+    algorithm: str
+    level: str | int = "fast"
+    window: int | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of operation that is one step of this stream."""
+        return Kind.COMPRESS_CHUNK if self.direction is Direction.COMPRESS else Kind.DECOMPRESS_CHUNK
+
+
+class Session(Protocol):
+    """State on a device that outlives an operation. At most one operation of it is in flight."""
+
+    @property
+    def spec(self) -> StreamSpec:
+        """What was asked for when it was opened."""
+
+    def reset(self) -> None:
+        """Go back to the state just after opening. Only while nothing of it is in flight. Never blocks."""
+
+    def close(self) -> None:
+        """Give back what it holds. Only while nothing of it is in flight. Never blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatistics:
+    """Counters of one queue since it was opened. Whole numbers; they never go back.
+
+    :ivar depth: how many operations fit
+    :ivar in_flight: accepted, and not yet dequeued or withdrawn
+    :ivar enqueued: accepted
+    :ivar dequeued: completions handed out
+    :ivar withdrawn: true ``withdraw`` calls
+    :ivar rejected: entries that did not fit
+    :ivar wakes: times the descriptor was made readable
+    :ivar levels_mapped: operations whose level the device could not honour
+    :ivar extra: what only this backend counts
+    """
+
+    depth: int
+    in_flight: int = 0
+    enqueued: int = 0
+    dequeued: int = 0
+    withdrawn: int = 0
+    rejected: int = 0
+    wakes: int = 0
+    levels_mapped: int = 0
+    extra: Mapping[str, int] = field(default_factory=dict)
+
+
+class Queue(Protocol):
+    """A queue pair: requests in, completions out. One thread owns it, and no method of it waits."""
+
+    @property
+    def depth(self) -> int:
+        """How many operations may be in flight."""
+
+    def enqueue_burst(self, entries: Sequence[tuple[int, Operation]]) -> int:
+        """Submit as many of ``entries`` as fit, in order.
+
+        :param entries: (tag, operation); a tag is any int below 2**32 that is not in flight here
+        :returns: how many were accepted. It may be 0 with nothing in flight, where hardware is shared.
+
+        An operation that the device cannot do is accepted, and completes INVALID_ARGS. The queue keeps the
+        operation, and so its buffers, alive until its completion was dequeued.
+        """
+
+    def dequeue_burst(self, limit: int) -> Sequence[Completion]:
+        """Take up to ``limit`` completions, oldest first. Empty if there are none."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable at least once after completions appear, while armed.
+
+        It may be consuming (see the top of this module). The same number for the life of the queue.
+        """
+
+    def arm(self) -> bool:
+        """Ask for one wake. False: completions wait already, do not sleep."""
+
+    def withdraw(self, tag: int) -> bool:
+        """Take an operation back. True: the device never saw it, and no completion follows."""
+
+    def stop(self) -> None:
+        """Begin to stop; never blocks. What is not finished completes as ABORTED, without being waited for.
+
+        Completions can still be dequeued; nothing can be enqueued (``enqueue_burst`` returns 0).
+        """
+
+    def close(self) -> None:
+        """Give everything back. Nothing is in flight any more. May block, so it runs in a thread.
+
+        Afterwards the device touches no memory of an operation. Idempotent.
+        """
+
+    def statistics(self) -> QueueStatistics:
+        """The counters, at any time, also after close."""
+
+
+class Inline(Protocol):
+    """For devices that can also work in the caller's thread, where a hop costs more than the work."""
+
+    def cost(self, operation: Operation) -> int:
+        """Estimated nanoseconds of the operation when run inline; a large number if it must not be."""
+
+    def run(self, operation: Operation) -> Completion:
+        """Do it now, in this thread. The completion's tag is 0."""
+
+
+@runtime_checkable
+class Device(Protocol):
+    """An opened device.
+
+    :ivar info: who it is
+    :ivar capabilities: what it can do, a table
+    :ivar sva: it works with the pointers of this process as they are
+    :ivar page_faults: who supplies absent pages
+    :ivar inline: how to run small work without a hop; ``None``: never
+    :ivar lost: why the device is gone; ``None`` while it is there
+    :ivar serve: a coroutine function that must run while the device is used (timers, fault handlers), until
+        cancelled; ``None``: nothing has to run
+    """
+
+    info: DeviceInfo
+    capabilities: Capabilities
+    sva: bool
+    page_faults: PageFaults
+    inline: Inline | None
+    serve: Callable[[], Awaitable[None]] | None
+
+    @property
+    def lost(self) -> str | None: ...
+
+    def open_queue(
+        self, depth: int, priority: Priority = Priority.NORMAL, queue_class: str = ""
+    ) -> Queue:
+        """Open a queue. May block, so it runs in a thread.
+
+        :param depth: operations in flight wished for; the queue may have fewer
+        :param queue_class: one of ``capabilities.queue_classes``
+        :raises BackendUnavailable: if there is no queue to be had
+        """
+
+    def open_session(self, spec: StreamSpec) -> Session:
+        """Open a stream. Never blocks.
+
+        :raises UnsupportedOperation: if the device has no such stream
+        """
+
+    def allocate(self, nbytes: int) -> memoryview | None:
+        """Memory that the device can reach, where its own is needed; ``None``: any memory will do."""
+
+    def reset(self) -> None:
+        """Bring the device back after a failure. May block. All its queues must be closed."""
+
+    def close(self) -> None:
+        """Give it back. May block. All its queues must be closed. Idempotent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of a health check.
+
+    :ivar name: what was looked at
+    :ivar passed: True, False, or ``None`` where it does not apply
+    :ivar found: what was seen
+    :ivar advice: what to type next; empty if it passed
+    """
+
+    name: str
+    passed: bool | None
+    found: str
+    advice: str = ""
+
+
+class Backend(Protocol):
+    """A plug-in: entry-point group ``wdasync.backends``, an object of this shape.
+
+    :cvar name: as users write it
+    :cvar Options: a frozen dataclass; its fields are the settings that users may give, with their defaults.
+        A field's ``metadata["help"]`` is one line for people
+    :cvar automatic: rank in the choice when the user names no backend, higher first; ``None``: only by name
+    :cvar fallback: may take over what other backends cannot do
+    """
+
+    name: ClassVar[str]
+    Options: ClassVar[type[Any]]
+    automatic: ClassVar[int | None]
+    fallback: ClassVar[bool]
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        """The devices of this machine, without opening them. Quick, never raises."""
+
+    def open(
+        self,
+        info: DeviceInfo,
+        options: Any,
+        *,
+        on_fault: FaultHandler | None = None,
+        report: FaultReporter | None = None,
+    ) -> Device:
+        """Open a device. May block, so it runs in a thread.
+
+        :param info: one of ``devices()``
+        :param options: an ``Options``
+        :param on_fault: answers page faults; only for devices whose ``page_faults`` is ``HANDLER``
+        :param report: is told of each fault after it was answered; called in the owner's thread
+        :raises BackendUnavailable: if it cannot be opened, with the reason and what to do
+        """
+
+    def diagnose(self, options: Any) -> Iterable[Check]:
+        """Health checks for ``python -m wdasync doctor``, in the order in which they make sense."""

@@ -1,0 +1,273 @@
+"""What can be asked of an accelerator: one small class an operation, one table of kinds.
+
+An operation is checked when it is made, holds its buffers until it is done, and is the same object from the
+caller's hands to the backend's queue. The classes are plain and slotted because one is made for each await.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from .buffers import Segment, pin_destination, pin_source
+from .errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from .backend import Session
+
+__all__ = [
+    "DEFAULT_MAX_LENGTH",
+    "KINDS",
+    "Compress",
+    "CompressChunk",
+    "Decompress",
+    "DecompressChunk",
+    "Flush",
+    "Kind",
+    "Level",
+    "Nop",
+    "Operation",
+    "Priority",
+]
+
+#: What a decompression may produce unless the caller says otherwise: 256 MiB.
+DEFAULT_MAX_LENGTH: Final = 256 << 20
+
+#: ``"fast"``, ``"balanced"``, ``"best"``, or the algorithm's own number.
+Level = str | int
+
+LEVEL_NAMES: Final = frozenset({"fast", "balanced", "best"})
+
+
+class Kind(enum.IntEnum):
+    """The kind of an operation; a capability table says who can do which."""
+
+    NOP = 0
+    COMPRESS = 1
+    DECOMPRESS = 2
+    COMPRESS_CHUNK = 3
+    DECOMPRESS_CHUNK = 4
+
+
+class Priority(enum.IntEnum):
+    """Which queue an operation waits in: a higher one is served first."""
+
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+
+
+class Flush(enum.IntEnum):
+    """What a stream does with what it holds back (RFC 1951 section 3.2; DPDK ``rte_comp_flush_flag``)."""
+
+    NONE = 0
+    #: All input so far becomes decodable; the output ends on a byte boundary with an empty stored block.
+    SYNC = 1
+    #: As SYNC, and nothing after it refers to anything before it.
+    FULL = 2
+    #: The stream ends here, with its check value.
+    FINISH = 3
+
+
+class Operation:
+    """The common part of all operations.
+
+    :ivar source: the input: one segment, or a tuple of them
+    :ivar nbytes: length of the input in bytes
+    :ivar immutable: nobody can change the input while the device reads it
+    :ivar destination: where the caller wants the output; ``None``: the framework owns the output
+    :ivar session: the stream this operation belongs to; ``None``: stateless
+    """
+
+    __slots__ = ("algorithm", "destination", "immutable", "level", "nbytes", "session", "source")
+
+    kind: ClassVar[Kind]
+
+    source: Segment | tuple[Segment, ...]
+    nbytes: int
+    immutable: bool
+    destination: memoryview | None
+    session: Session | None
+    algorithm: str
+    level: Level
+
+    @property
+    def stateless(self) -> bool:
+        """Whether the operation may run again elsewhere after a device was lost."""
+        return self.session is None
+
+    @property
+    def detachable(self) -> bool:
+        """Whether nobody minds a device that still works on it after the caller has gone."""
+        return self.immutable and self.destination is None
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return f"<{name} {self.algorithm} {self.nbytes} bytes{'' if self.stateless else ' of a stream'}>"
+
+
+class Nop(Operation):
+    """Nothing, through the whole way: for measuring that way."""
+
+    __slots__ = ()
+    kind = Kind.NOP
+
+    def __init__(self) -> None:
+        self.source = b""
+        self.nbytes = 0
+        self.immutable = True
+        self.destination = None
+        self.session = None
+        self.algorithm = "nop"
+        self.level = "fast"
+
+
+class Compress(Operation):
+    """Compress ``data`` into one whole unit of ``algorithm``.
+
+    :param data: bytes-like, or a list of them
+    :param algorithm: as the capability table names it: ``gzip``, ``zlib``, ``deflate``, ``br``, …
+    :param level: ``"fast"``, ``"balanced"``, ``"best"`` or an int of the algorithm's own scale
+    :param window: base-2 logarithm of the history in bytes; ``None``: the device's largest
+    :param into: a writable buffer for the output
+    :raises InvalidArgument: if one of them is not of its type
+    """
+
+    __slots__ = ("window",)
+    kind = Kind.COMPRESS
+
+    window: int | None
+
+    def __init__(
+        self,
+        data: object,
+        algorithm: str,
+        *,
+        level: Level = "fast",
+        window: int | None = None,
+        into: object = None,
+    ) -> None:
+        if type(data) is bytes:
+            self.source = data
+            self.nbytes = len(data)
+            self.immutable = True
+        else:
+            self.source, self.nbytes, self.immutable = pin_source(data)
+        self.destination = None if into is None else pin_destination(into, "into")
+        self.session = None
+        self.algorithm = algorithm
+        self.level = level
+        self.window = window
+
+
+class Decompress(Operation):
+    """Decompress one whole unit, its concatenated members included.
+
+    :param data: bytes-like, or a list of them
+    :param algorithm: as the capability table names it
+    :param max_length: bytes of output allowed; more is :exc:`~wdasync.LimitExceeded`
+    :param max_members: concatenated members (gzip) or frames allowed
+    :param into: a writable buffer for the output
+    :raises InvalidArgument: if one of them is not of its type, or a bound is negative
+    """
+
+    __slots__ = ("max_length", "max_members")
+    kind = Kind.DECOMPRESS
+
+    max_length: int
+    max_members: int
+
+    def __init__(
+        self,
+        data: object,
+        algorithm: str,
+        *,
+        max_length: int = DEFAULT_MAX_LENGTH,
+        max_members: int = 1024,
+        into: object = None,
+    ) -> None:
+        if type(data) is bytes:
+            self.source = data
+            self.nbytes = len(data)
+            self.immutable = True
+        else:
+            self.source, self.nbytes, self.immutable = pin_source(data)
+        self.destination = None if into is None else pin_destination(into, "into")
+        self.session = None
+        self.algorithm = algorithm
+        self.level = "fast"
+        self.max_length = check_bound(max_length, "max_length", 0)
+        self.max_members = check_bound(max_members, "max_members", 1)
+
+
+class CompressChunk(Operation):
+    """One step of a compressing stream.
+
+    :param session: the stream
+    :param data: bytes-like, or a list of them; may be empty
+    :param flush: what to do with what is held back
+    """
+
+    __slots__ = ("flush",)
+    kind = Kind.COMPRESS_CHUNK
+
+    flush: Flush
+
+    def __init__(self, session: Session, data: object, flush: Flush = Flush.NONE) -> None:
+        self.source, self.nbytes, self.immutable = pin_source(data)
+        self.destination = None
+        self.session = session
+        self.algorithm = session.spec.algorithm
+        self.level = session.spec.level
+        self.flush = flush
+
+
+class DecompressChunk(Operation):
+    """One step of a decompressing stream.
+
+    The completion's ``consumed`` says how much of ``data`` was used: less than all of it when ``max_length``
+    was reached (give the rest again) or when the stream ended inside ``data``.
+
+    :param session: the stream
+    :param data: bytes-like, or a list of them; may be empty
+    :param max_length: bytes of output allowed in this step, at least 1
+    """
+
+    __slots__ = ("max_length",)
+    kind = Kind.DECOMPRESS_CHUNK
+
+    max_length: int
+
+    def __init__(self, session: Session, data: object, max_length: int = 1 << 20) -> None:
+        self.source, self.nbytes, self.immutable = pin_source(data)
+        self.destination = None
+        self.session = session
+        self.algorithm = session.spec.algorithm
+        self.level = session.spec.level
+        self.max_length = check_bound(max_length, "max_length", 1)
+
+
+#: Kind of operation -> its class. Docs and tests are made from this table.
+KINDS: Final[dict[Kind, type[Operation]]] = {
+    operation.kind: operation for operation in (Nop, Compress, Decompress, CompressChunk, DecompressChunk)
+}
+
+
+def check_bound(value: int, name: str, least: int) -> int:
+    """``value`` if it is an int of at least ``least``.
+
+    :raises InvalidArgument: otherwise
+    """
+    if type(value) is not int or value < least:
+        raise InvalidArgument(f"{name}: expected an int of at least {least}, got {value!r}")
+    return value
+
+
+def check_level(level: Level) -> Level:
+    """``level`` if it can be a level at all; what a device makes of it is in its capability table.
+
+    :raises InvalidArgument: otherwise
+    """
+    if type(level) is int or (type(level) is str and level in LEVEL_NAMES):
+        return level
+    raise InvalidArgument(f'level: expected "fast", "balanced", "best" or an int, got {level!r}')
