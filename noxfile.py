@@ -1,0 +1,237 @@
+"""Every job that a contributor or a CI machine runs.
+
+`python3 noxfile.py -s NAME` needs nothing but Python with venv, its headers and a C compiler: it makes an
+environment with a pinned nox in `.nox/` and goes on in it. Under an installed nox this is an ordinary noxfile.
+Nothing is written outside the checkout, except temporary files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import venv
+from pathlib import Path
+
+NOX = "nox==2026.10.20"
+ROOT = Path(__file__).resolve().parent
+STATE = ROOT / ".nox"
+BOOTSTRAP = STATE / "bootstrap"
+
+# Variables of the caller's that would change what Python means in our environments.
+UNWANTED = ("PYTHONHOME", "PYTHONOPTIMIZE", "PYTHONPATH", "PYTHONWARNINGS")
+# What decides how the C extensions come out, beside their sources.
+BUILD_VARIABLES = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "WDASYNC_CPU_NATIVE_CODECS")
+OPTIONAL_HEADERS = ("isa-l.h", "libdeflate.h")
+
+
+def has_header(name: str) -> bool:
+    """Whether the C compiler exists and finds the header."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    include = sysconfig.get_path("include")
+    command = [*compiler, "-fsyntax-only", f"-I{include}", "-x", "c", "-"]
+    try:
+        return not subprocess.run(
+            command, input=f"#include <{name}>\n", text=True, capture_output=True, check=False
+        ).returncode
+    except OSError:
+        return False
+
+
+def lacking() -> str:
+    """One line that says what to install before anything can work; empty if nothing is lacking."""
+    if sys.version_info < (3, 11):  # noqa: UP036  This file starts on any Python, to say so.
+        return f"wdasync needs Python 3.11 or newer; this is {sys.version.split()[0]}, {sys.executable}"
+    packages = {
+        "gcc": has_header("stddef.h"),
+        "libc6-dev": has_header("stdio.h"),
+        "python3-dev": has_header("Python.h"),
+        "python3-venv": importlib.util.find_spec("ensurepip") is not None,
+        "zlib1g-dev": has_header("zlib.h"),
+    }
+    missing = [name for name, found in packages.items() if not found]
+    if not packages["gcc"]:  # Then no header was found either: name only what does not come with another.
+        missing = [name for name in missing if name not in ("libc6-dev", "zlib1g-dev")]
+    return (
+        f"Something is missing to build wdasync. Install it: apt install {' '.join(missing)}"
+        if missing
+        else ""
+    )
+
+
+def bootstrap(arguments: list[str]) -> None:
+    """Replace this process by nox, in an environment made for it."""
+    if problem := lacking():
+        sys.exit(problem)
+    environment = {name: value for name, value in os.environ.items() if name not in UNWANTED}
+    environment |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_USER": "0"}
+    environment.setdefault("XDG_CACHE_HOME", str(STATE / "cache"))
+    python = str(BOOTSTRAP / "bin" / "python")
+    stamp = BOOTSTRAP / "made-for"
+    wanted = f"{NOX}\n{sys.version}\n{sys.base_prefix}\n"
+    if not stamp.is_file() or stamp.read_text() != wanted:
+        print(f"Making an environment for {NOX} in {BOOTSTRAP}", flush=True)
+        venv.create(BOOTSTRAP, clear=True, symlinks=True, with_pip=True)
+        pip = subprocess.run([python, "-m", "pip", "install", "-q", NOX], env=environment, check=False)
+        if pip.returncode:
+            sys.exit(pip.returncode)
+        stamp.write_text(wanted)
+    os.execve(python, [python, "-m", "nox", "-f", str(ROOT / "noxfile.py"), *arguments], environment)
+
+
+if __name__ == "__main__":
+    bootstrap(sys.argv[1:])
+
+import nox  # noqa: E402  It exists only after the lines above, in the environment that they make.
+
+nox.needs_version = ">=2024.4"
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = True
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "tests", "docs", "package"]
+
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+BUILT = STATE / "built-for"
+
+
+def group(name: str) -> list[str]:
+    """The requirements of one dependency group of pyproject.toml."""
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+def fingerprint(*words: str) -> str:
+    """Changes when an installation made with these words has to be made again."""
+    packaging = [ROOT / "pyproject.toml", ROOT / "setup.py", *ROOT.glob("backends/*/build_native.py")]
+    sources = [path for path in ROOT.glob("backends/*/native/**/*") if path.is_file()]
+    digest = hashlib.sha256()
+    for path in sorted([*packaging, *sources]):
+        digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    settings = [f"{name}={os.environ.get(name, '')}" for name in BUILD_VARIABLES]
+    headers = [f"{name}={has_header(name)}" for name in OPTIONAL_HEADERS]
+    digest.update("\0".join([sys.version, str(ROOT), *settings, *headers, *words]).encode())
+    return digest.hexdigest()
+
+
+def install_checkout(session: nox.Session, *requirements: str, extras: str = "") -> None:
+    """Install the checkout, editable, and other requirements; nothing if that has been done already.
+
+    The extensions are built into the checkout, so all environments share them: the file `built-for` says
+    for which settings they are there now.
+    """
+    if problem := lacking():
+        session.error(problem)
+    checkout = f".[{extras}]" if extras else "."
+    stamp = Path(session.virtualenv.location, "installed-for")
+    wanted, build = fingerprint(checkout, *requirements), fingerprint()
+    if stamp.is_file() and stamp.read_text() == wanted and BUILT.is_file() and BUILT.read_text() == build:
+        return
+    stamp.unlink(missing_ok=True)
+    BUILT.unlink(missing_ok=True)
+    session.install("-e", checkout, *requirements)
+    stamp.write_text(wanted)
+    BUILT.write_text(build)
+
+
+def install(session: nox.Session, *requirements: str) -> None:
+    """Install requirements, once."""
+    stamp = Path(session.virtualenv.location, "installed-for")
+    wanted = "\n".join([str(ROOT), *requirements])
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    session.install(*requirements)
+    stamp.write_text(wanted)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The main job on every backend found; `-- FILE` takes that file as its input."""
+    install_checkout(session)
+    session.chdir(session.invoked_from)
+    session.run("python", "-m", "wdasync", "demo", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The tests; what follows `--` goes to pytest."""
+    install_checkout(session, *group("test"), extras="asgi,trio,uvloop")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def stress(session: nox.Session) -> None:
+    """The tests that take minutes."""
+    install_checkout(session, *group("test"), extras="asgi,trio,uvloop")
+    session.run("python", "-m", "pytest", "--timeout=3600", *(session.posargs or ["tests/stress"]))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The measurements; what follows `--` goes to `wdasync bench`."""
+    install_checkout(session, extras="bench,trio,uvloop")
+    session.chdir(session.invoked_from)
+    session.run("python", "-m", "wdasync", "bench", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style; `-- --fix` repairs what can be repaired."""
+    install(session, *group("lint"))
+    if "--fix" in session.posargs:
+        session.run("ruff", "check", "--fix", ".")
+        session.run("ruff", "format", ".")
+    else:
+        session.run("ruff", "check", ".")
+        session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types, by two checkers."""
+    install_checkout(session, *group("types"), extras="asgi,trio,uvloop")
+    session.run("python", "-m", "mypy")
+    session.run("python", "-m", "pyright", "--warnings")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, in docs/_build/html; a warning is an error."""
+    install_checkout(session, extras="asgi,docs,trio")
+    session.run(
+        "python", "-m", "sphinx", "-W", "--keep-going", "-q", "docs", "docs/_build/html", *session.posargs
+    )
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """An sdist and the wheel made from it, which must work in an empty environment outside the checkout."""
+    install(session, "build")
+    with tempfile.TemporaryDirectory(prefix="wdasync-package-") as folder:
+        dist, outside = Path(folder, "dist"), Path(folder, "outside")
+        outside.mkdir()
+        session.run("python", "-m", "build", "--outdir", str(dist), str(ROOT))
+        session.run("python", "tests/package/check_artifacts.py", str(dist))
+        session.run("python", "-m", "venv", str(outside / "venv"))
+        python = str(outside / "venv" / "bin" / "python")
+        wheel = str(next(dist.glob("*.whl")))
+        installed = str(ROOT / "tests" / "package" / "check_installed.py")
+        session.chdir(outside)
+        session.run(python, "-m", "pip", "install", "-q", wheel, external=True)
+        session.run(python, installed, external=True)
+        session.run(
+            python, "-m", "pip", "install", "-q", f"{wheel}[trio,uvloop]", *group("test"), external=True
+        )
+        session.run(
+            python,
+            "-m",
+            "pytest",
+            "--pyargs",
+            "wdasync.testing.conformance",
+            "-p",
+            "no:cacheprovider",
+            external=True,
+        )
