@@ -7,6 +7,7 @@ they are re-exported here so that one ``import`` reaches all.
 from __future__ import annotations
 
 import enum
+from typing import Self
 
 from anyio import BusyResourceError, ClosedResourceError, WouldBlock
 
@@ -75,7 +76,7 @@ class DataCause(enum.Enum):
 class WdasyncError(Exception):
     """Base of all errors of this package; never raised itself."""
 
-    def __new__(cls, *args: object, **keywords: object) -> WdasyncError:
+    def __new__(cls, *args: object, **keywords: object) -> Self:
         if cls is WdasyncError:
             raise TypeError("WdasyncError is the common base: raise one of its subclasses")
         return super().__new__(cls, *args)

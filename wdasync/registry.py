@@ -40,14 +40,17 @@ def get_backend(name: str) -> Backend:
         )
     try:
         backend: Backend = point.load()
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
         raise BackendUnavailable(
             f"backend {name!r} ({point.value}) cannot be imported: {error}; reinstall the package"
         ) from error
     return backend
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``" (did you mean …?)"`` if one of ``known`` is like ``name``, else nothing."""
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """``" (did you mean …?)"`` if one of ``known`` is like ``name``, else nothing.
+
+    :param prefix: what all names begin with, left out of both and of the comparison
+    """
     close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    return f" (did you mean {prefix + close[0]!r}?)" if close else ""

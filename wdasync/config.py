@@ -1,0 +1,425 @@
+"""Settings: one table, read from keyword, environment and file, each value with where it came from.
+
+A keyword argument beats an environment variable, which beats the file, which beats the default. The file is
+``./wdasync.toml``, or the one that ``WDASYNC_CONFIG`` names; no other directory is searched. A setting that
+nobody knows is an error that names the nearest known one.
+
+The settings of the framework are the fields of :class:`Config`. Those of a backend are the fields of its
+``Options``: a table in the file with the backend's name, ``WDASYNC_<BACKEND>_<OPTION>`` in the environment, a
+plain keyword in a call.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, TypeVar
+
+from . import registry
+from .errors import BackendUnavailable, ConfigError
+from .operations import DEFAULT_MAX_LENGTH, Kind, Level, Priority
+from .values import Mismatch, convert, describe, example, field_types, is_settable, settings_of
+
+__all__ = ["PREFIX", "RESERVED", "Config", "Effective", "Rule", "load"]
+
+PREFIX: Final = "WDASYNC_"
+FILE_NAME: Final = "wdasync.toml"
+
+#: Environment variables that begin like settings and are none: name -> what they are for.
+RESERVED: Final[dict[str, str]] = {
+    "WDASYNC_CONFIG": "the file with the settings; empty: no file",
+    "WDASYNC_DEBUG": "the command line shows tracebacks",
+    "WDASYNC_CPU_NATIVE_CODECS": "build: which C libraries to look for",
+    "WDASYNC_SANITIZE": "build: compile the C code with a sanitizer",
+}
+
+LEVEL_CHOICES: Final = ("fast", "balanced", "best")
+
+T = TypeVar("T")
+
+
+def _setting(default: object, help: str, **metadata: object) -> Any:  # noqa: A002  (it is the key's name)
+    return field(default=default, metadata={"help": help, **metadata})
+
+
+def _names(table: type[Kind | Priority]) -> tuple[str, ...]:
+    return tuple(member.name.lower() for member in table)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the scheduling policy: this backend takes operations that meet every condition of the row.
+
+    The first row that holds wins; a condition that is not given always holds.
+    """
+
+    backend: str = field(metadata={"help": "the backend that takes the operation", "example": "cpu"})
+    operation: str = _setting("*", "kind of operation; * is any", choices=("*", *_names(Kind)))
+    min_size: int = _setting(0, "input bytes, at least", least=0)
+    max_size: int | None = _setting(None, "input bytes, at most", least=0)
+    levels: tuple[Level, ...] | None = _setting(
+        None, "one of these levels, as the caller gave it", choices=LEVEL_CHOICES, example=("fast", 1)
+    )
+    max_window: int | None = _setting(None, "base-2 logarithm of the history in bytes, at most", least=0)
+    max_load: float | None = _setting(None, "fraction of its depth in flight, at most", least=0.0, most=1.0)
+    min_deadline: float | None = _setting(None, "the caller's timeout in seconds, at least", least=0.0)
+    priority: str | None = _setting(None, "priority of the operation", choices=_names(Priority))
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every setting of the framework, with its default."""
+
+    backend: str | tuple[str, ...] | None = _setting(
+        None, "backends to use, best first; none: chosen automatically", example="cpu"
+    )
+    fallback: bool = _setting(True, "a fallback backend may do what the others cannot")
+    depth: int = _setting(1024, "operations in flight in one queue", least=1)
+    inline: bool = _setting(True, "tiny operations may run in the event loop's thread")
+    inline_cost: int = _setting(25_000, "ns; the longest operation that may", least=0)
+    inline_budget: int = _setting(100_000, "ns of such work in one turn of the loop", least=0)
+    inline_in_flight: int = _setting(4, "only while at most this many are in flight", least=0)
+    deadline: float = _setting(
+        30.0, "s that a device may hold an operation; then its queue is reset", least=0.001
+    )
+    close_timeout: float = _setting(5.0, "s to wait for what is in flight when closing", least=0.0)
+    reap_budget: float = _setting(0.0005, "s of taking completions in one turn of the loop", least=0.0)
+    safety_interval: float = _setting(0.25, "s between looks for a lost wake-up", least=0.001)
+    max_length: int = _setting(DEFAULT_MAX_LENGTH, "bytes that one decompression may produce", least=0)
+    level: str | int = _setting("fast", "level of compression", choices=LEVEL_CHOICES)
+    policy: tuple[Rule, ...] = _setting((), "rows of [[policy]]: which operation goes where")
+
+
+class _Given(NamedTuple):
+    """A value as somebody wrote it.
+
+    :ivar value: as written
+    :ivar origin: for :attr:`Effective.origins`
+    :ivar place: where exactly, for errors
+    :ivar source: the kind of origin
+    """
+
+    value: object
+    origin: str
+    place: str
+    source: Literal["keyword", "environment", "file"]
+
+
+class _Layers:
+    """What was given so far; a later layer replaces an earlier one, value by value."""
+
+    def __init__(self) -> None:
+        self.core: dict[str, _Given] = {}
+        self.tables: dict[str, dict[str, _Given]] = {}
+
+    def option(self, backend: str, name: str, given: _Given) -> None:
+        self.tables.setdefault(backend, {})[name] = given
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """The settings that hold.
+
+    :ivar config: those of the framework
+    :ivar origins: name of each setting, and ``backend.option`` of each option that was given -> where its
+        value came from: ``keyword``, ``environment WDASYNC_DEPTH``, ``file /path/wdasync.toml``, ``default``
+    :ivar file: the file that was read, if there was one
+    """
+
+    config: Config
+    origins: dict[str, str]
+    file: Path | None
+    _tables: Mapping[str, Mapping[str, _Given]] = field(default_factory=dict, repr=False)
+
+    def options(self, backend_name: str, options_class: type[T]) -> T:
+        """The options of one backend, as an instance of its ``Options``.
+
+        :raises ConfigError: if an option is unknown, or its value of another type
+        """
+        table = self._tables.get(backend_name, {})
+        values = _values(options_class, table, f"{backend_name}.", f"table [{backend_name}]")
+        try:
+            return options_class(**values)
+        except ConfigError:
+            raise
+        except (TypeError, ValueError) as error:
+            places = ", ".join(dict.fromkeys(given.place for given in table.values())) or "its defaults"
+            raise ConfigError(f"options of backend {backend_name!r}: {error} ({places})") from error
+
+
+def load(
+    keywords: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    cwd: str | Path | None = None,
+) -> Effective:
+    """Collect the settings from everywhere.
+
+    :param keywords: settings of this call: those of :class:`Config`, a mapping under a backend's name, or an
+        option of the first named backend that has it. ``backend=None`` is the same as not given
+    :param environ: instead of ``os.environ``
+    :param cwd: instead of the current directory
+    :raises ConfigError: if a name is unknown or a value is of the wrong type
+    :raises BackendUnavailable: if a backend is named that is not installed
+    """
+    environ = os.environ if environ is None else environ
+    layers = _Layers()
+    path = _find_file(environ, Path.cwd() if cwd is None else Path(cwd))
+    if path is not None:
+        _take_file(layers, path)
+    _take_environment(layers, environ)
+    loose = _take_keywords(layers, keywords or {})
+    config = _core(layers)
+    for name, given in loose.items():
+        layers.option(_owner(name, config.backend), name, given)
+    origins = {item.name: "default" for item in fields(Config)}
+    origins.update((name, given.origin) for name, given in layers.core.items())
+    for backend, table in layers.tables.items():
+        origins.update((f"{backend}.{name}", given.origin) for name, given in table.items())
+    effective = Effective(config, origins, path, layers.tables)
+    for backend in layers.tables:
+        if (options_class := _options_class(backend)) is not None:
+            effective.options(backend, options_class)
+    return effective
+
+
+# --- the three sources ---------------------------------------------------------------------------------
+
+
+def _find_file(environ: Mapping[str, str], cwd: Path) -> Path | None:
+    named = environ.get("WDASYNC_CONFIG")
+    if named is None:
+        path = cwd / FILE_NAME
+        return path if path.exists() else None
+    if not named:
+        return None
+    path = cwd / named
+    if not path.exists():
+        raise ConfigError(
+            f"WDASYNC_CONFIG: expected the path of a file, got {named!r}, which does not exist in {cwd}; "
+            "correct the path, or unset the variable"
+        )
+    return path
+
+
+def _take_file(layers: _Layers, path: Path) -> None:
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: expected TOML, got {error}; see https://toml.io") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}; see its owner, mode and encoding") from error
+    core, backends = _core_fields(), registry.backend_names()
+    for key, value in document.items():
+        if key in core:
+            layers.core[key] = _Given(value, f"file {path}", f"file {path}", "file")
+        elif key not in backends:
+            raise _unknown(
+                key, (*core, *backends), f"file {path}, top level", "a setting or an installed backend"
+            )
+        elif isinstance(value, dict):
+            for name, part in value.items():
+                layers.option(key, name, _Given(part, f"file {path}", f"file {path}, table [{key}]", "file"))
+        else:
+            raise ConfigError(
+                f"{key}: expected a table, got {value!r} (file {path}); write [{key}], and its options below it"
+            )
+
+
+def _take_environment(layers: _Layers, environ: Mapping[str, str]) -> None:
+    core, backends = _core_fields(), registry.backend_names()
+    variables = {f"{name}_".replace("-", "_").upper(): name for name in backends}
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX) or variable in RESERVED:
+            continue
+        rest = variable.removeprefix(PREFIX)
+        given = _Given(environ[variable], f"environment {variable}", f"environment {variable}", "environment")
+        owner = max((start for start in variables if rest.startswith(start)), key=len, default=None)
+        if rest.lower() in core:
+            layers.core[rest.lower()] = given
+        elif owner is not None:
+            layers.option(variables[owner], rest.removeprefix(owner).lower(), given)
+        else:
+            raise _unknown(rest, _variables(), "environment", "a setting's variable", PREFIX)
+
+
+def _variables() -> list[str]:
+    """Every environment variable that has a meaning, without the prefix."""
+    found = [*(name.removeprefix(PREFIX) for name in RESERVED), *(name.upper() for name in _core_fields())]
+    for backend in registry.backend_names():
+        found += (f"{backend}_{name}".replace("-", "_").upper() for name in _option_names(backend))
+    return found
+
+
+def _take_keywords(layers: _Layers, keywords: Mapping[str, object]) -> dict[str, _Given]:
+    """Sort the keywords; what is left are options whose backend is not known yet."""
+    core, backends, loose = _core_fields(), registry.backend_names(), {}
+    for name, value in keywords.items():
+        given = _Given(value, "keyword", "keyword", "keyword")
+        if name == "backend" and value is None:
+            continue
+        if name in core:
+            layers.core[name] = given
+        elif name in backends and isinstance(value, Mapping):
+            for option, part in value.items():
+                layers.option(name, option, _Given(part, "keyword", f"keyword {name}", "keyword"))
+        else:
+            loose[name] = given
+    return loose
+
+
+# --- from what was written to typed values -----------------------------------------------------------
+
+
+def _core_fields() -> dict[str, Any]:
+    return settings_of(Config)
+
+
+def _core(layers: _Layers) -> Config:
+    given = dict(layers.core)
+    policy = given.pop("policy", None)
+    values = _values(Config, given, "", "")
+    if policy is not None:
+        values["policy"] = tuple(_rules(policy))
+    config = Config(**values)
+    if (backend := layers.core.get("backend")) is not None:
+        _check_backends(config.backend, "backend", backend.place)
+    return config
+
+
+def _check_backends(named: str | tuple[str, ...] | None, name: str, place: str) -> None:
+    known = registry.backend_names()
+    backends = (named,) if isinstance(named, str) else (named or ())
+    if named == () or len(set(backends)) < len(backends):
+        raise ConfigError(
+            f"{name}: expected one backend, or several different ones, got {named!r} ({place}); "
+            "name each once, best first"
+        )
+    for backend in backends:
+        if backend not in known:
+            raise BackendUnavailable(
+                f"{name}: expected one of {', '.join(known)}, got {backend!r}{registry.nearest(backend, known)} "
+                f"({place}); install the package that has this backend, or name another"
+            )
+
+
+def _rules(given: _Given) -> Iterable[Rule]:
+    if given.source == "environment" or not isinstance(given.value, list | tuple):
+        raise ConfigError(
+            f"policy: expected a list of rules, got {given.value!r} ({given.place}); "
+            f"write tables [[policy]] in {FILE_NAME}, or give the keyword a list of Rule"
+        )
+    for number, row in enumerate(given.value, 1):
+        place = f"{given.place}, rule {number}"
+        yield row if isinstance(row, Rule) else _rule(row, given._replace(place=place))
+
+
+def _rule(row: object, given: _Given) -> Rule:
+    if not isinstance(row, Mapping):
+        raise ConfigError(
+            f"policy: expected a table for each rule, got {row!r} ({given.place}); "
+            'write [[policy]] and below it backend = "cpu"'
+        )
+    table = {str(key): given._replace(value=value) for key, value in row.items()}
+    values = _values(Rule, table, "policy.", given.place)
+    _check_backends(values["backend"], "policy.backend", given.place)
+    return Rule(**values)
+
+
+def _values(options: type[Any], table: Mapping[str, _Given], prefix: str, place: str) -> dict[str, Any]:
+    """Each given value, checked against the field of its name.
+
+    :param prefix: before each name, for errors
+    :param place: where the table is, for errors about what it lacks
+    """
+    known, kinds = settings_of(options), field_types(options)
+    values = {}
+    for name, given in table.items():
+        if name not in known:
+            raise _unknown(name, known, given.place, "a setting", prefix)
+        values[name] = _value(f"{prefix}{name}", given, known[name], kinds[name])
+    for name, item in known.items():
+        if name not in table and item.default is MISSING and item.default_factory is MISSING:
+            raise ConfigError(
+                f"{prefix}{name}: expected {describe(item, kinds[name])}, got nothing ({place}); "
+                f"add {name} = {_literal(example(item, kinds[name]))}"
+            )
+    return values
+
+
+def _value(name: str, given: _Given, item: Any, kind: object) -> object:
+    if not is_settable(kind):
+        if given.source == "keyword":
+            return given.value
+        raise ConfigError(
+            f"{name}: expected a keyword argument, got {given.value!r} ({given.place}); "
+            "this setting takes an object, so it can only be given in the program"
+        )
+    try:
+        return convert(given.value, item, kind, text=given.source == "environment")
+    except Mismatch as mismatch:
+        good = example(item, kind)
+        write = {
+            "keyword": f"{item.name}={good!r}",
+            "environment": f"{given.place.removeprefix('environment ')}={_plain(good)}",
+            "file": f"{item.name} = {_literal(good)}",
+        }[given.source]
+        raise ConfigError(
+            f"{name}: expected {mismatch}, got {given.value!r} ({given.place}); write for example {write}"
+        ) from None
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(_plain, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _literal(value: object) -> str:
+    """As TOML writes it."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_literal, value))}]"
+    return f'"{value}"' if isinstance(value, str) else _plain(value)
+
+
+def _unknown(name: str, known: Iterable[str], place: str, what: str, prefix: str = "") -> ConfigError:
+    return ConfigError(
+        f"{prefix}{name}: expected {what}, got an unknown name{registry.nearest(name, known, prefix)} ({place}); "
+        "see `python -m wdasync config` for all settings"
+    )
+
+
+# --- options of backends -----------------------------------------------------------------------------
+
+
+def _options_class(backend: str) -> type[Any] | None:
+    """The options of an installed backend; ``None`` if it cannot be imported, which its opening will say."""
+    try:
+        return registry.get_backend(backend).Options
+    except BackendUnavailable:
+        return None
+
+
+def _option_names(backend: str) -> tuple[str, ...]:
+    options_class = _options_class(backend)
+    return () if options_class is None else tuple(settings_of(options_class))
+
+
+def _owner(option: str, named: str | tuple[str, ...] | None) -> str:
+    """The backend that a keyword is for."""
+    backends = (named,) if isinstance(named, str) else (named or registry.backend_names())
+    for backend in backends if named else ():
+        registry.get_backend(backend)  # One that was named and cannot be imported is the first thing to say.
+    owners = [backend for backend in backends if option in _option_names(backend)]
+    if not owners:
+        known = [*_core_fields(), *(name for backend in backends for name in _option_names(backend))]
+        raise _unknown(option, known, "keyword", f"a setting, or an option of {' or '.join(backends)}")
+    if named is None and len(owners) > 1:
+        raise ConfigError(
+            f"{option}: expected an option of one backend, got one of {' and '.join(owners)} (keyword); "
+            f"name the backend, or write {owners[0]}={{{option!r}: …}}"
+        )
+    return owners[0]
