@@ -62,9 +62,20 @@ from wdasync_hip08.smmu.access import (
     Translated,
 )
 from wdasync_hip08.smmu.bus import Bus, BusError, SparseMemory
+from wdasync_hip08.smmu.commands import (
+    Command,
+    CommandError,
+    CompletionSignal,
+    Opcode,
+    atc_span,
+    range_commands,
+)
+from wdasync_hip08.smmu.context_descriptor import ContextDescriptor, ContextL1
 from wdasync_hip08.smmu.events import EventCode, EventRecord, FaultClass
+from wdasync_hip08.smmu.pri import PageRequest, PageResponse, ResponseCode
 from wdasync_hip08.smmu.profile import HIP08, Profile
 from wdasync_hip08.smmu.stalls import Stall, StallState, Verdict
+from wdasync_hip08.smmu.stream_table_entry import Config, S1Dss, StreamTableEntry, StreamTableL1
 
 __all__ = [
     "HIP08",
@@ -73,17 +84,32 @@ __all__ = [
     "Bus",
     "BusError",
     "BusResponse",
+    "Command",
+    "CommandError",
+    "CompletionSignal",
+    "Config",
+    "ContextDescriptor",
+    "ContextL1",
     "EventCode",
     "EventRecord",
     "FaultClass",
     "Faulted",
     "Op",
+    "Opcode",
     "Outcome",
+    "PageRequest",
+    "PageResponse",
     "Parked",
     "Profile",
+    "ResponseCode",
+    "S1Dss",
     "SparseMemory",
     "Stall",
     "StallState",
+    "StreamTableEntry",
+    "StreamTableL1",
     "Translated",
     "Verdict",
+    "atc_span",
+    "range_commands",
 ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from wdasync_hip08.smmu.fields import Field, Layout, pack_words, unpack_words
 
-__all__ = ["EVENT_LAYOUT", "STALLABLE", "EventCode", "EventRecord", "FaultClass", "Reason"]
+__all__ = ["CARRIED", "EVENT_LAYOUT", "STALLABLE", "EventCode", "EventRecord", "FaultClass"]
 
 
 class EventCode(enum.IntEnum):
@@ -40,7 +40,9 @@ class EventCode(enum.IntEnum):
 
 
 #: Only these four can stall, and only they obey the A, R and S bits of the context.
-STALLABLE = frozenset({EventCode.F_TRANSLATION, EventCode.F_ADDR_SIZE, EventCode.F_ACCESS, EventCode.F_PERMISSION})
+STALLABLE = frozenset(
+    {EventCode.F_TRANSLATION, EventCode.F_ADDR_SIZE, EventCode.F_ACCESS, EventCode.F_PERMISSION}
+)
 
 
 class FaultClass(enum.IntEnum):
@@ -51,12 +53,7 @@ class FaultClass(enum.IntEnum):
     IN = 2  #: the input address of the access itself
 
 
-class Reason(enum.IntEnum):
-    """Why a fetch failed."""
-
-    UNKNOWN = 0
-    EXTERNAL_ABORT = 1
-
+FAULT_FIELDS = ("ssv", "ssid", "pnu", "ind", "rnw", "s2", "fault_class", "input_address")
 
 EVENT_LAYOUT = Layout(
     "event record",
@@ -77,8 +74,31 @@ EVENT_LAYOUT = Layout(
         Field("ttrnw", 1, 44, 44),
         Field("input_address", 2, 63, 0),
         Field("ipa", 3, 51, 12, unit=12),
+        Field("fetch_address", 3, 51, 3, unit=3),
+        # The same 16 bits as stag: why a fetch failed, or why a transaction is unsupported.
+        Field("reason", 1, 15, 0),
     ],
 )
+
+#: Which fields a code carries beside its code and its StreamID.
+CARRIED: dict[EventCode, tuple[str, ...]] = {
+    EventCode.F_UUT: ("ssv", "ssid", "pnu", "ind", "rnw", "input_address", "reason"),
+    EventCode.C_BAD_STREAMID: ("ssv", "ssid"),
+    EventCode.F_STE_FETCH: ("ssv", "ssid", "fetch_address", "reason"),
+    EventCode.C_BAD_STE: ("ssv", "ssid"),
+    EventCode.F_BAD_ATS_TREQ: ("ssv", "ssid", "input_address"),
+    EventCode.F_STREAM_DISABLED: (),
+    EventCode.F_TRANSL_FORBIDDEN: ("rnw", "input_address"),
+    EventCode.C_BAD_SUBSTREAMID: ("ssid",),
+    EventCode.F_CD_FETCH: ("ssv", "ssid", "fetch_address", "reason"),
+    EventCode.C_BAD_CD: ("ssv", "ssid"),
+    EventCode.F_WALK_EABT: (*FAULT_FIELDS, "fetch_address", "reason"),
+    **dict.fromkeys(STALLABLE, (*FAULT_FIELDS, "stag", "stall", "nsipa", "ttrnw", "ipa")),
+    EventCode.F_TLB_CONFLICT: (*FAULT_FIELDS, "ipa", "reason"),
+    EventCode.F_CFG_CONFLICT: ("ssv", "ssid", "reason"),
+    EventCode.E_PAGE_REQUEST: ("ssv", "ssid", "pnu", "ind", "rnw", "input_address"),
+    EventCode.F_VMS_FETCH: ("ssv", "ssid", "fetch_address", "reason"),
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,8 +106,12 @@ class EventRecord:
     """One event. ``ssid`` is ``None`` when the transaction had no SubstreamID; flags are 0 or 1.
 
     :ivar stag: stall tag, when ``stall`` is 1
-    :ivar ipa: intermediate physical address of a stage-2 fault, aligned down to 4 KiB
+    :ivar pnu: privileged, ``ind``: instruction fetch, ``rnw``: read
+    :ivar s2: a stage-2 fault; ``ipa`` is then the address that stage 2 refused, aligned down to 4 KiB
+    :ivar ttrnw: a permission fault of class TT was caused by a read (1) or an update (0) of a descriptor
+    :ivar input_address: as the device presented it, tag byte included
     :ivar fetch_address: physical address of the structure whose fetch failed, aligned down to 8
+    :ivar reason: why a fetch failed, implementation defined; ours is zero
     """
 
     code: EventCode
@@ -105,15 +129,34 @@ class EventRecord:
     input_address: int = 0
     ipa: int = 0
     fetch_address: int = 0
+    reason: int = 0
 
     def encode(self) -> tuple[int, ...]:
         """Four 64-bit words."""
-        raise NotImplementedError
+        values = {name: getattr(self, name) for name in CARRIED[self.code] if name not in ("ssv", "ssid")}
+        values |= {"code": self.code, "sid": self.sid}
+        if "ssid" in CARRIED[self.code] and self.ssid is not None:
+            values |= {"ssid": self.ssid, "ssv": int("ssv" in CARRIED[self.code])}
+        return EVENT_LAYOUT.encode(values)
 
     @classmethod
     def decode(cls, words: Sequence[int]) -> EventRecord:
-        """From four 64-bit words."""
-        raise NotImplementedError
+        """From four 64-bit words.
+
+        :raises ValueError: an unknown event code
+        """
+        raw = EVENT_LAYOUT.decode(words)
+        code = EventCode(raw["code"])
+        carried = CARRIED[code]
+        record = cls(code=code, sid=raw["sid"])
+        for name in carried:
+            if name not in ("ssv", "ssid", "fault_class"):
+                setattr(record, name, raw[name])
+        if "fault_class" in carried:
+            record.fault_class = FaultClass(raw["fault_class"])
+        if "ssid" in carried and (raw["ssv"] or "ssv" not in carried):
+            record.ssid = raw["ssid"]
+        return record
 
     def pack(self) -> bytes:
         """32 bytes as they stand in the event queue."""
