@@ -231,6 +231,12 @@ class QueueFile(Protocol):
     def acknowledge(self) -> None:
         """Take away old readiness of ``fileno``, before arming. Nothing to do where polling does it."""
 
+    def faults(self, slot: int) -> int:
+        """Page faults taken for the submission entry in this slot; asked once, when it has completed.
+
+        0 where nobody counts them for each entry, as on silicon.
+        """
+
     def pump(self) -> None:
         """Let whoever is behind the file go on a little, in this thread. Nothing to do on silicon."""
 
