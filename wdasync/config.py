@@ -12,29 +12,18 @@ plain keyword in a call.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from . import registry
 from .errors import BackendUnavailable, ConfigError
 from .operations import DEFAULT_MAX_LENGTH, Kind, Level, Priority
+from .sources import FILE_NAME, Given, Layers, find_file, options_class, unknown_name
 from .values import Mismatch, convert, describe, example, field_types, is_settable, settings_of
 
-__all__ = ["PREFIX", "RESERVED", "Config", "Effective", "Rule", "load"]
-
-PREFIX: Final = "WDASYNC_"
-FILE_NAME: Final = "wdasync.toml"
-
-#: Environment variables that begin like settings and are none: name -> what they are for.
-RESERVED: Final[dict[str, str]] = {
-    "WDASYNC_CONFIG": "the file with the settings; empty: no file",
-    "WDASYNC_DEBUG": "the command line shows tracebacks",
-    "WDASYNC_CPU_NATIVE_CODECS": "build: which C libraries to look for",
-    "WDASYNC_SANITIZE": "build: compile the C code with a sanitizer",
-}
+__all__ = ["Config", "Effective", "Rule", "load"]
 
 LEVEL_CHOICES: Final = ("fast", "balanced", "best")
 
@@ -93,32 +82,6 @@ class Config:
     policy: tuple[Rule, ...] = _setting((), "rows of [[policy]]: which operation goes where")
 
 
-class _Given(NamedTuple):
-    """A value as somebody wrote it.
-
-    :ivar value: as written
-    :ivar origin: for :attr:`Effective.origins`
-    :ivar place: where exactly, for errors
-    :ivar source: the kind of origin
-    """
-
-    value: object
-    origin: str
-    place: str
-    source: Literal["keyword", "environment", "file"]
-
-
-class _Layers:
-    """What was given so far; a later layer replaces an earlier one, value by value."""
-
-    def __init__(self) -> None:
-        self.core: dict[str, _Given] = {}
-        self.tables: dict[str, dict[str, _Given]] = {}
-
-    def option(self, backend: str, name: str, given: _Given) -> None:
-        self.tables.setdefault(backend, {})[name] = given
-
-
 @dataclass(frozen=True, slots=True)
 class Effective:
     """The settings that hold.
@@ -132,7 +95,7 @@ class Effective:
     config: Config
     origins: dict[str, str]
     file: Path | None
-    _tables: Mapping[str, Mapping[str, _Given]] = field(default_factory=dict, repr=False)
+    _tables: Mapping[str, Mapping[str, Given]] = field(default_factory=dict, repr=False)
 
     def options(self, backend_name: str, options_class: type[T]) -> T:
         """The options of one backend, as an instance of its ``Options``.
@@ -166,119 +129,30 @@ def load(
     :raises BackendUnavailable: if a backend is named that is not installed
     """
     environ = os.environ if environ is None else environ
-    layers = _Layers()
-    path = _find_file(environ, Path.cwd() if cwd is None else Path(cwd))
+    layers = Layers(settings_of(Config))
+    path = find_file(environ, Path.cwd() if cwd is None else Path(cwd))
     if path is not None:
-        _take_file(layers, path)
-    _take_environment(layers, environ)
-    loose = _take_keywords(layers, keywords or {})
+        layers.take_file(path)
+    layers.take_environment(environ)
+    loose = layers.take_keywords(keywords or {})
     config = _core(layers)
-    for name, given in loose.items():
-        layers.option(_owner(name, config.backend), name, given)
-    origins = {item.name: "default" for item in fields(Config)}
-    origins.update((name, given.origin) for name, given in layers.core.items())
-    for backend, table in layers.tables.items():
-        origins.update((f"{backend}.{name}", given.origin) for name, given in table.items())
-    effective = Effective(config, origins, path, layers.tables)
+    layers.take_loose(loose, config.backend)
+    effective = Effective(config, _origins(layers), path, layers.tables)
     for backend in layers.tables:
-        if (options_class := _options_class(backend)) is not None:
-            effective.options(backend, options_class)
+        if (options := options_class(backend)) is not None:
+            effective.options(backend, options)
     return effective
 
 
-# --- the three sources ---------------------------------------------------------------------------------
+def _origins(layers: Layers) -> dict[str, str]:
+    origins = dict.fromkeys(layers.names, "default")
+    origins.update((name, given.origin) for name, given in layers.core.items())
+    for backend, table in layers.tables.items():
+        origins.update((f"{backend}.{name}", given.origin) for name, given in table.items())
+    return origins
 
 
-def _find_file(environ: Mapping[str, str], cwd: Path) -> Path | None:
-    named = environ.get("WDASYNC_CONFIG")
-    if named is None:
-        path = cwd / FILE_NAME
-        return path if path.exists() else None
-    if not named:
-        return None
-    path = cwd / named
-    if not path.exists():
-        raise ConfigError(
-            f"WDASYNC_CONFIG: expected the path of a file, got {named!r}, which does not exist in {cwd}; "
-            "correct the path, or unset the variable"
-        )
-    return path
-
-
-def _take_file(layers: _Layers, path: Path) -> None:
-    try:
-        document = tomllib.loads(path.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: expected TOML, got {error}; see https://toml.io") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}; see its owner, mode and encoding") from error
-    core, backends = _core_fields(), registry.backend_names()
-    for key, value in document.items():
-        if key in core:
-            layers.core[key] = _Given(value, f"file {path}", f"file {path}", "file")
-        elif key not in backends:
-            raise _unknown(
-                key, (*core, *backends), f"file {path}, top level", "a setting or an installed backend"
-            )
-        elif isinstance(value, dict):
-            for name, part in value.items():
-                layers.option(key, name, _Given(part, f"file {path}", f"file {path}, table [{key}]", "file"))
-        else:
-            raise ConfigError(
-                f"{key}: expected a table, got {value!r} (file {path}); write [{key}], and its options below it"
-            )
-
-
-def _take_environment(layers: _Layers, environ: Mapping[str, str]) -> None:
-    core, backends = _core_fields(), registry.backend_names()
-    variables = {f"{name}_".replace("-", "_").upper(): name for name in backends}
-    for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or variable in RESERVED:
-            continue
-        rest = variable.removeprefix(PREFIX)
-        given = _Given(environ[variable], f"environment {variable}", f"environment {variable}", "environment")
-        owner = max((start for start in variables if rest.startswith(start)), key=len, default=None)
-        if rest.lower() in core:
-            layers.core[rest.lower()] = given
-        elif owner is not None:
-            layers.option(variables[owner], rest.removeprefix(owner).lower(), given)
-        else:
-            raise _unknown(rest, _variables(), "environment", "a setting's variable", PREFIX)
-
-
-def _variables() -> list[str]:
-    """Every environment variable that has a meaning, without the prefix."""
-    found = [*(name.removeprefix(PREFIX) for name in RESERVED), *(name.upper() for name in _core_fields())]
-    for backend in registry.backend_names():
-        found += (f"{backend}_{name}".replace("-", "_").upper() for name in _option_names(backend))
-    return found
-
-
-def _take_keywords(layers: _Layers, keywords: Mapping[str, object]) -> dict[str, _Given]:
-    """Sort the keywords; what is left are options whose backend is not known yet."""
-    core, backends, loose = _core_fields(), registry.backend_names(), {}
-    for name, value in keywords.items():
-        given = _Given(value, "keyword", "keyword", "keyword")
-        if name == "backend" and value is None:
-            continue
-        if name in core:
-            layers.core[name] = given
-        elif name in backends and isinstance(value, Mapping):
-            for option, part in value.items():
-                layers.option(name, option, _Given(part, "keyword", f"keyword {name}", "keyword"))
-        else:
-            loose[name] = given
-    return loose
-
-
-# --- from what was written to typed values -----------------------------------------------------------
-
-
-def _core_fields() -> dict[str, Any]:
-    return settings_of(Config)
-
-
-def _core(layers: _Layers) -> Config:
+def _core(layers: Layers) -> Config:
     given = dict(layers.core)
     policy = given.pop("policy", None)
     values = _values(Config, given, "", "")
@@ -306,7 +180,7 @@ def _check_backends(named: str | tuple[str, ...] | None, name: str, place: str) 
             )
 
 
-def _rules(given: _Given) -> Iterable[Rule]:
+def _rules(given: Given) -> Iterable[Rule]:
     if given.source == "environment" or not isinstance(given.value, list | tuple):
         raise ConfigError(
             f"policy: expected a list of rules, got {given.value!r} ({given.place}); "
@@ -317,7 +191,7 @@ def _rules(given: _Given) -> Iterable[Rule]:
         yield row if isinstance(row, Rule) else _rule(row, given._replace(place=place))
 
 
-def _rule(row: object, given: _Given) -> Rule:
+def _rule(row: object, given: Given) -> Rule:
     if not isinstance(row, Mapping):
         raise ConfigError(
             f"policy: expected a table for each rule, got {row!r} ({given.place}); "
@@ -329,7 +203,7 @@ def _rule(row: object, given: _Given) -> Rule:
     return Rule(**values)
 
 
-def _values(options: type[Any], table: Mapping[str, _Given], prefix: str, place: str) -> dict[str, Any]:
+def _values(options: type[Any], table: Mapping[str, Given], prefix: str, place: str) -> dict[str, Any]:
     """Each given value, checked against the field of its name.
 
     :param prefix: before each name, for errors
@@ -339,7 +213,7 @@ def _values(options: type[Any], table: Mapping[str, _Given], prefix: str, place:
     values = {}
     for name, given in table.items():
         if name not in known:
-            raise _unknown(name, known, given.place, "a setting", prefix)
+            raise unknown_name(name, known, given.place, "a setting", prefix)
         values[name] = _value(f"{prefix}{name}", given, known[name], kinds[name])
     for name, item in known.items():
         if name not in table and item.default is MISSING and item.default_factory is MISSING:
@@ -350,7 +224,7 @@ def _values(options: type[Any], table: Mapping[str, _Given], prefix: str, place:
     return values
 
 
-def _value(name: str, given: _Given, item: Any, kind: object) -> object:
+def _value(name: str, given: Given, item: Any, kind: object) -> object:
     if not is_settable(kind):
         if given.source == "keyword":
             return given.value
@@ -383,43 +257,3 @@ def _literal(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_literal, value))}]"
     return f'"{value}"' if isinstance(value, str) else _plain(value)
-
-
-def _unknown(name: str, known: Iterable[str], place: str, what: str, prefix: str = "") -> ConfigError:
-    return ConfigError(
-        f"{prefix}{name}: expected {what}, got an unknown name{registry.nearest(name, known, prefix)} ({place}); "
-        "see `python -m wdasync config` for all settings"
-    )
-
-
-# --- options of backends -----------------------------------------------------------------------------
-
-
-def _options_class(backend: str) -> type[Any] | None:
-    """The options of an installed backend; ``None`` if it cannot be imported, which its opening will say."""
-    try:
-        return registry.get_backend(backend).Options
-    except BackendUnavailable:
-        return None
-
-
-def _option_names(backend: str) -> tuple[str, ...]:
-    options_class = _options_class(backend)
-    return () if options_class is None else tuple(settings_of(options_class))
-
-
-def _owner(option: str, named: str | tuple[str, ...] | None) -> str:
-    """The backend that a keyword is for."""
-    backends = (named,) if isinstance(named, str) else (named or registry.backend_names())
-    for backend in backends if named else ():
-        registry.get_backend(backend)  # One that was named and cannot be imported is the first thing to say.
-    owners = [backend for backend in backends if option in _option_names(backend)]
-    if not owners:
-        known = [*_core_fields(), *(name for backend in backends for name in _option_names(backend))]
-        raise _unknown(option, known, "keyword", f"a setting, or an option of {' or '.join(backends)}")
-    if named is None and len(owners) > 1:
-        raise ConfigError(
-            f"{option}: expected an option of one backend, got one of {' and '.join(owners)} (keyword); "
-            f"name the backend, or write {owners[0]}={{{option!r}: …}}"
-        )
-    return owners[0]

@@ -123,7 +123,11 @@ def _describe(annotation: object, choices: tuple[str, ...]) -> str:
 
 def example(item: Field[Any], annotation: object) -> object:
     """A value that would be right."""
-    for value in (item.metadata.get("example"), item.default):
+    for value in (
+        item.metadata.get("example"),
+        item.default,
+        next(iter(item.metadata.get("choices", ())), None),
+    ):
         if value is not None and value is not MISSING:
             return value.name.lower() if isinstance(value, enum.Enum) else value
     kind = next(part for part in _members(annotation) if part is not types.NoneType)
