@@ -1,0 +1,83 @@
+"""No page uses an acronym that the glossary does not have."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+GLOSSARY = CHECKOUT / "docs" / "glossary.md"
+PAGES = sorted([*CHECKOUT.glob("README.md"), *CHECKOUT.glob("docs/**/*.md")])
+
+# Known to everybody who would read these pages.
+UNIVERSAL = {
+    "API", "ASCII", "CI", "CPU", "CPython", "HTML", "HTTP", "HTTPS", "ID", "JSON", "KiB", "MB", "MiB", "GiB",
+    "OK", "OS", "PDF", "RAM", "README", "TOML", "URL", "UTF",
+}  # fmt: skip
+
+# What is no prose: code, comments, the targets of links.
+NOT_PROSE = re.compile(
+    r"^ *```(?!\{glossary\}).*?^ *```$|<!--.*?-->|`[^`]*`|\]\([^)]*\)|<https?:[^>]*>",
+    re.MULTILINE | re.DOTALL,
+)
+# Two capitals at least; a plural s or a version number is no part of it.
+ACRONYM = re.compile(r"(?<![\w-])(?P<word>[A-Z][A-Z0-9]+(?:-[A-Z]+)*)(?:s|v\d+)?(?!\w)")
+
+
+def defined(glossary: str) -> set[str]:
+    """The terms of the glossary: lines of its directive that are not indented."""
+    (body,) = re.findall(r"^```\{glossary\}\n(.*?)^```$", glossary, re.MULTILINE | re.DOTALL)
+    return {line.strip() for line in body.splitlines() if line and not line.startswith(" ")}
+
+
+def undefined(page: str, known: set[str]) -> Iterator[str]:
+    """Line and word of each acronym in the page's prose that is not known."""
+    prose = NOT_PROSE.sub(lambda match: "\n" * match[0].count("\n"), page)
+    for number, line in enumerate(prose.splitlines(), 1):
+        yield from (
+            f"{number}: {match['word']}" for match in ACRONYM.finditer(line) if match["word"] not in known
+        )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+def test_every_acronym_is_in_the_glossary(page: Path) -> None:
+    assert list(undefined(page.read_text(), UNIVERSAL | defined(GLOSSARY.read_text()))) == []
+
+
+def test_the_glossary_is_sorted() -> None:
+    (body,) = re.findall(r"^```\{glossary\}\n(.*?)^```$", GLOSSARY.read_text(), re.MULTILINE | re.DOTALL)
+    entries = [entry.splitlines()[0].lower() for entry in body.split("\n\n")]
+    assert entries == sorted(entries)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The XYZ is full.",
+        "Two XYZs.",
+        "# XYZ",
+        "(XYZ)",
+        "An XYZ-based ring",
+        "XYZv3",
+        "[XYZ](there.md)",
+        "**XYZ**",
+    ],
+)
+def test_an_undefined_acronym_is_found(text: str) -> None:
+    assert list(undefined(f"First line.\n{text}", {"QM"})) == ["2: XYZ"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A QM, two QMs, QMv2.",
+        "`XYZ` is code.",
+        "```python\nXYZ = 1\n```",
+        "<!-- not run: XYZ -->",
+        "[words](XYZ.md)",
+        "Xyz, xyz, A, 64",
+    ],
+)
+def test_other_words_are_not(text: str) -> None:
+    assert list(undefined(text, {"QM"})) == []
