@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-EVENT_LOOPS = {
+EVENT_LOOPS: dict[str, tuple[str, dict[str, Any]]] = {
     "asyncio": ("asyncio", {"use_uvloop": False}),
     "asyncio+uvloop": ("asyncio", {"use_uvloop": True}),
     "trio": ("trio", {}),
 }
 
 
-@pytest.fixture(params=EVENT_LOOPS.values(), ids=EVENT_LOOPS.keys())
+@pytest.fixture(params=list(EVENT_LOOPS))
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Each asynchronous test (`pytestmark = pytest.mark.anyio`) runs on three event loops."""
-    return request.param
+    return EVENT_LOOPS[request.param]

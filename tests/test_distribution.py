@@ -35,7 +35,7 @@ def test_licence_and_python_version() -> None:
 
 def test_readme_is_the_long_description() -> None:
     assert METADATA["Description-Content-Type"] == "text/markdown"
-    assert str(METADATA.get_payload()).strip() == (CHECKOUT / "README.md").read_text().strip()
+    assert str(METADATA.json["description"]).strip() == (CHECKOUT / "README.md").read_text().strip()
 
 
 def test_extras() -> None:
