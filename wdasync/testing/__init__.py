@@ -1,0 +1,27 @@
+"""Test doubles and a judge, for programs that use wdasync and for authors of backends.
+
+* :func:`check_backend` holds a backend to every sentence of :mod:`wdasync.backend`.
+* :mod:`wdasync.testing.mock` is a backend whose misfortunes a test can program.
+* :mod:`wdasync.testing.pytest_plugin` gives both to pytest.
+
+Names are imported when they are first used: the plug-in is loaded into test sessions of people who may never
+touch an accelerator.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .mock import MockBackend, Options, Program
+
+__all__ = ["MockBackend", "Options", "Program"]
+
+_HOMES = {"MockBackend": "mock", "Options": "mock", "Program": "mock"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

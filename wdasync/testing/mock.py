@@ -1,0 +1,257 @@
+"""A backend without hardware, whose misfortunes can be programmed.
+
+It does real work with the standard library, so any program runs on it unchanged: ``WDASYNC_BACKEND=mock``.
+All of it happens inside the calls of its queues, in their owner's thread, and chance comes from a seed: a run
+repeats exactly. (A ``latency`` in seconds needs a thread that wakes; it does nothing else.)
+
+A test holds a :class:`Program`::
+
+    with backend.programmed(depth=4) as program:
+        async with wdasync.open_accelerator("mock") as acc:
+            program.stick(count=1)
+            ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final
+
+from ..backend import (
+    Capabilities,
+    Capability,
+    Check,
+    Completion,
+    DeviceInfo,
+    Inline,
+    Queue,
+    Session,
+    StreamSpec,
+)
+from ..errors import BackendUnavailable, InvalidState, Status, UnsupportedOperation
+from ..faults import FaultHandler, FaultReporter
+from ..operations import Kind, Operation, Priority
+from ._codecs import CODECS
+from ._mock_queue import MockQueue
+from ._wake import Readiness
+from ._work import MockSession, work
+from .program import Effect, Options, Order, Program, Rule
+
+__all__ = [
+    "Effect",
+    "MockBackend",
+    "MockDevice",
+    "MockQueue",
+    "MockSession",
+    "Options",
+    "Order",
+    "Program",
+    "Readiness",
+    "Rule",
+    "backend",
+]
+
+_DECODING: Final = (Kind.DECOMPRESS, Kind.DECOMPRESS_CHUNK)
+
+
+def _table(split: bool) -> Capabilities:
+    kinds = [kind for kind in Kind if kind is not Kind.NOP]
+    rows = [Capability(Kind.NOP, "nop", queue_class="compress" if split else "")]
+    rows += [
+        Capability(
+            kind,
+            algorithm,
+            levels=codec.levels,
+            scale=codec.levels,
+            window=codec.windows[1],
+            queue_class=("decompress" if kind in _DECODING else "compress") if split else "",
+        )
+        for algorithm, codec in CODECS.items()
+        for kind in kinds
+    ]
+    return Capabilities(rows)
+
+
+class _Inline:
+    def __init__(self, device: MockDevice) -> None:
+        self._device = device
+
+    def cost(self, operation: Operation) -> int:
+        del operation
+        return self._device.program.options.inline_cost
+
+    def run(self, operation: Operation) -> Completion:
+        row = self._device.capabilities.find(operation.kind, operation.algorithm)
+        outcome = work(operation, self._device, row.queue_class if row else "")
+        destination, output = operation.destination, outcome.output
+        if destination is not None:
+            output = output[: len(destination)]
+            destination[: len(output)] = output
+        own = output if destination is None and outcome.status is Status.SUCCESS else None
+        return Completion(0, outcome.status, own, outcome.consumed, len(output), outcome.detail)
+
+
+class MockDevice:
+    """An opened device of the mock.
+
+    :ivar program: what it does
+    :ivar queues: opened and not closed
+    """
+
+    def __init__(
+        self,
+        info: DeviceInfo,
+        program: Program,
+        on_fault: FaultHandler | None = None,
+        report: FaultReporter | None = None,
+    ) -> None:
+        options = program.options
+        self.info = info
+        self.program = program
+        self.on_fault = on_fault
+        self.report = report
+        self.capabilities = program.capabilities or _table(options.split)
+        self.sva = True
+        self.page_faults = options.page_faults
+        self.inline: Inline | None = _Inline(self) if options.inline_cost else None
+        self.serve = None
+        self.queues: list[MockQueue] = []
+        self._lost: str | None = None
+        self._losing: tuple[str, int] | None = None
+
+    @property
+    def lost(self) -> str | None:
+        return self._lost
+
+    def open_queue(self, depth: int, priority: Priority = Priority.NORMAL, queue_class: str = "") -> Queue:
+        del priority
+        if self.program.queue_failures or self._lost is not None:
+            self.program.queue_failures -= self._lost is None
+            raise BackendUnavailable(
+                f"{self.info.name}: no queue to be had: {self._lost or 'the test said so'}"
+            )
+        if queue_class not in self.capabilities.queue_classes:
+            raise BackendUnavailable(
+                f"queue_class: expected one of {self.capabilities.queue_classes}, got {queue_class!r}"
+            )
+        queue = MockQueue(self, min(depth, self.program.options.depth), queue_class)
+        self.queues.append(queue)
+        return queue
+
+    def open_session(self, spec: StreamSpec) -> Session:
+        row = self.capabilities.find(spec.kind, spec.algorithm)
+        if row is None:
+            raise UnsupportedOperation(
+                f"{self.info.name} has no stream that can {spec.direction.value} {spec.algorithm}"
+            )
+        least = CODECS[spec.algorithm].windows[0]
+        if spec.window is not None and not least <= spec.window <= row.window:
+            raise UnsupportedOperation(f"window: expected {least} to {row.window}, got {spec.window}")
+        return MockSession(self, spec, row)
+
+    def allocate(self, nbytes: int) -> memoryview | None:
+        del nbytes
+        return None
+
+    def reset(self) -> None:
+        self._all_queues_closed("reset")
+        self._lost = None
+
+    def close(self) -> None:
+        self._all_queues_closed("close")
+        if self in self.program.devices:
+            self.program.devices.remove(self)
+
+    def lose(self, reason: str, after: int = 0) -> None:
+        """Go away, after ``after`` more completions of all queues together."""
+        self._losing = (reason, after)
+        if after == 0:
+            self._lose()
+
+    def completed(self) -> None:
+        """One completion was posted."""
+        if self._losing is not None:
+            self._losing = (self._losing[0], self._losing[1] - 1)
+            if self._losing[1] == 0:
+                self._lose()
+
+    def forget(self, queue: MockQueue) -> None:
+        """The queue was closed."""
+        self.queues.remove(queue)
+
+    def _lose(self) -> None:
+        if self._losing is not None:
+            self._lost, self._losing = self._losing[0], None
+        for queue in self.queues:
+            queue.wake.ring()
+
+    def _all_queues_closed(self, what: str) -> None:
+        if self.queues:
+            raise InvalidState(
+                f"{what}: {len(self.queues)} queues of {self.info.name} are open; close them first"
+            )
+
+
+class MockBackend:
+    """The mock. :data:`backend` is the one that is installed; a test may make others."""
+
+    name: ClassVar[str] = "mock"
+    Options: ClassVar[type[Any]] = Options
+    automatic: ClassVar[int | None] = None
+    fallback: ClassVar[bool] = False
+
+    def __init__(self, program: Program | None = None) -> None:
+        self._program = program
+
+    @contextmanager
+    def programmed(self, program: Program | None = None, **options: Any) -> Iterator[Program]:
+        """Devices that are opened inside do what this program says.
+
+        :param program: the program; by default a new one, with the given options
+        """
+        before, self._program = self._program, program or Program(Options(**options))
+        try:
+            yield self._program
+        finally:
+            self._program.release()
+            self._program.unblock_close()
+            self._program = before
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        count = self._program.options.devices if self._program else 1
+        return [DeviceInfo(self.name, f"mock-{index}", "does what a test says") for index in range(count)]
+
+    def open(
+        self,
+        info: DeviceInfo,
+        options: Any,
+        *,
+        on_fault: FaultHandler | None = None,
+        report: FaultReporter | None = None,
+    ) -> MockDevice:
+        """Open a device. Options beat those of the program that holds, if they are not the defaults."""
+        if not isinstance(options, Options):
+            raise BackendUnavailable(f"options: expected mock.Options, got {options!r}")
+        program = self._program or Program(options)
+        if options != Options() and options != program.options:
+            program.options = options
+        known = [device.name for device in self.devices()]
+        if info.name not in known or (self._program is None and options.devices != len(known)):
+            raise BackendUnavailable(
+                f"expected a device of {known}, got {info.name!r} with devices={options.devices}; a backend "
+                "lists its devices before it sees options, so say `with backend.programmed(devices=2)`"
+            )
+        if program.open_failure is not None:
+            raise BackendUnavailable(f"{info.name}: {program.open_failure}; as the test asked")
+        device = MockDevice(info, program, on_fault, report)
+        program.devices.append(device)
+        return device
+
+    def diagnose(self, options: Any) -> Iterable[Check]:
+        del options
+        yield Check("mock", True, "always there")
+
+
+#: What the entry point names.
+backend = MockBackend()
