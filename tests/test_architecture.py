@@ -10,7 +10,9 @@ CHECKOUT = Path(__file__).parents[1]
 
 # What a backend may know of the framework. Nothing more is promised to a stranger's, so ours get no more.
 CONTRACT = {"backend", "buffers", "errors", "faults", "operations", "statistics"}
-MACHINERY = {"config", "dispatch", "eventloop", "registry", "scheduling", "sources", "values"}
+MACHINERY = {
+    "config", "dispatch", "eventloop", "execution", "forks", "registry", "results", "scheduling", "sources", "values"
+}  # fmt: skip
 FRONT = {"accelerator", "lifecycle", "sessions", "streams"}
 
 # Each room of wdasync/ and the other rooms that it may know. A new room needs a line here.
@@ -23,6 +25,9 @@ ROOMS = {
     "eventloop": {"errors"},
     "dispatch": CONTRACT | {"eventloop"},
     "scheduling": CONTRACT | {"config", "dispatch", "registry"},
+    "forks": {"errors"},
+    "results": CONTRACT | {"scheduling"},
+    "execution": CONTRACT | MACHINERY,
     **dict.fromkeys(FRONT, CONTRACT | MACHINERY | FRONT),
     "__init__": CONTRACT | MACHINERY | FRONT,
     "integrations": CONTRACT | FRONT | {"wdasync"},
@@ -40,7 +45,7 @@ PLUG_INS = {
 }
 
 # Packages that only some rooms may know. A command module of a plug-in counts as the room "commands".
-ANYIO = FRONT | {"dispatch", "errors", "integrations", "testing", "cli", "commands", *PLUG_INS}
+ANYIO = FRONT | {"dispatch", "errors", "execution", "integrations", "testing", "cli", "commands", *PLUG_INS}
 CONFINED = {
     "asyncio": {"eventloop", "testing", "cli"},
     "trio": {"eventloop", "testing", "cli"},
