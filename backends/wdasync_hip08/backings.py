@@ -1,0 +1,199 @@
+"""What is behind a frame: where the bytes of a program's page really are.
+
+A backing never raises a signal and never trusts an address. A byte that cannot be reached is an external abort of
+the frame that named it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+from wdasync_hip08._native import ffi, lib
+from wdasync_hip08.memory import PAGE, PAGE_SHIFT
+
+__all__ = ["Backing", "Memfd", "OwnProcess", "Pages", "Piece"]
+
+#: (byte address within the backing, length); it does not cross a page border of the backing unless pages join.
+Piece = tuple[int, int]
+
+
+class Backing(Protocol):
+    """Bytes by address within the backing."""
+
+    def read(self, pieces: Sequence[Piece]) -> bytes:
+        """The bytes of all pieces; fewer where one cannot be reached: all before the first that cannot."""
+        ...
+
+    def write(self, pieces: Sequence[Piece], data: bytes) -> int:
+        """Store ``data`` into the pieces, in order; bytes that were stored, short as in :meth:`read`."""
+        ...
+
+    def present(self, page: int, count: int) -> Sequence[bool]:
+        """For each of ``count`` pages: whether the host has it in memory now."""
+        ...
+
+    def populate(self, page: int, count: int, writable: bool) -> bool:
+        """Bring pages in, as a page fault with this access would; whether they could all be had."""
+        ...
+
+
+class OwnProcess:
+    """Our own process: an address within the backing is the virtual address.
+
+    Copies go through the kernel's own walk of our page tables, without the GIL; see ``build_native``.
+    """
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._pagemap: int | None = None
+
+    def read(self, pieces: Sequence[Piece]) -> bytes:
+        wanted = sum(n for _, n in pieces)
+        local = bytearray(wanted)
+        with ffi.from_buffer(local) as pointer:
+            addresses, lengths = _vectors(pieces)
+            got: int = lib.wda_copy_in(self.pid, addresses, lengths, len(pieces), pointer)
+        return bytes(local) if got == wanted else bytes(local[: max(got, 0)])
+
+    def write(self, pieces: Sequence[Piece], data: bytes) -> int:
+        addresses, lengths = _vectors(pieces)
+        got: int = lib.wda_copy_out(self.pid, addresses, lengths, len(pieces), ffi.from_buffer(data))
+        return max(got, 0)
+
+    def present(self, page: int, count: int) -> Sequence[bool]:
+        # One 64-bit word a page; bit 63 says that it is in memory (Linux Documentation/admin-guide/mm/pagemap).
+        if self._pagemap is None:
+            self._pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        words = os.pread(self._pagemap, count * 8, page * 8)
+        flags = [byte >= 0x80 for byte in words[7::8]]
+        return flags + [False] * (count - len(flags))
+
+    def populate(self, page: int, count: int, writable: bool) -> bool:
+        status: int = lib.wda_populate(page << PAGE_SHIFT, count << PAGE_SHIFT, writable)
+        return status == 0
+
+    def close(self) -> None:
+        """Close what was opened to look at the page tables."""
+        if self._pagemap is not None:
+            os.close(self._pagemap)
+            self._pagemap = None
+
+    def __repr__(self) -> str:
+        return f"<OwnProcess {self.pid}>"
+
+
+def _vectors(pieces: Sequence[Piece]) -> tuple[object, object]:
+    return (
+        ffi.new("uint64_t[]", [address for address, _ in pieces]),
+        ffi.new("uint64_t[]", [n for _, n in pieces]),
+    )
+
+
+class Memfd:
+    """Memory of a made-up address space: a memory file, so that nothing of it can raise a signal.
+
+    :param nbytes: a multiple of a page
+    """
+
+    def __init__(self, nbytes: int, name: str = "space") -> None:
+        self.size = nbytes
+        self.fd = os.memfd_create(f"wdasync-hip08-{name}", os.MFD_CLOEXEC)
+        os.ftruncate(self.fd, nbytes)
+        #: Pages that are not in memory, as far as the model is concerned: swapped out, or never touched.
+        self.absent: set[int] = set()
+
+    def read(self, pieces: Sequence[Piece]) -> bytes:
+        parts = []
+        for address, n in pieces:
+            part = os.pread(self.fd, n, address)
+            parts.append(part)
+            if len(part) < n:
+                break
+        return b"".join(parts)
+
+    def write(self, pieces: Sequence[Piece], data: bytes) -> int:
+        done = 0
+        for address, n in pieces:
+            if address + n > self.size:
+                break
+            done += os.pwrite(self.fd, data[done : done + n], address)
+        return done
+
+    def present(self, page: int, count: int) -> Sequence[bool]:
+        last = self.size >> PAGE_SHIFT
+        return [number < last and number not in self.absent for number in range(page, page + count)]
+
+    def populate(self, page: int, count: int, writable: bool) -> bool:
+        self.absent.difference_update(range(page, page + count))
+        return (page + count) * PAGE <= self.size
+
+    def peek(self, address: int, n: int) -> bytes:
+        """Bytes as the program that owns the space sees them."""
+        return os.pread(self.fd, n, address)
+
+    def poke(self, address: int, data: bytes) -> None:
+        """Store bytes as the program that owns the space."""
+        os.pwrite(self.fd, data, address)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __repr__(self) -> str:
+        return f"<Memfd {self.size >> PAGE_SHIFT} pages, {len(self.absent)} absent>"
+
+
+class Pages:
+    """Pages that somebody supplies one by one: an address is an offset. What was not supplied cannot be reached.
+
+    :param nbytes: length of the memory
+    """
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self.pages: dict[int, bytearray] = {}
+
+    def supply(self, page: int, data: bytes) -> None:
+        """Put a page in; what is missing to a whole one is zero.
+
+        :raises ValueError: more than a page, or a page that is there already
+        """
+        if len(data) > PAGE:
+            raise ValueError(f"page {page}: expected at most {PAGE} bytes, got {len(data)}")
+        if page in self.pages:
+            raise ValueError(f"page {page}: expected a page that is not there yet, got it a second time")
+        self.pages[page] = bytearray(data.ljust(PAGE, b"\0"))
+
+    def read(self, pieces: Sequence[Piece]) -> bytes:
+        parts = []
+        for address, n in pieces:
+            page = self.pages.get(address >> PAGE_SHIFT)
+            if page is None:
+                break
+            start = address & PAGE - 1
+            parts.append(page[start : start + n])
+        return b"".join(parts)
+
+    def write(self, pieces: Sequence[Piece], data: bytes) -> int:
+        done = 0
+        for address, n in pieces:
+            page = self.pages.get(address >> PAGE_SHIFT)
+            if page is None:
+                break
+            start = address & PAGE - 1
+            page[start : start + n] = data[done : done + n]
+            done += n
+        return done
+
+    def present(self, page: int, count: int) -> Sequence[bool]:
+        return [number in self.pages for number in range(page, page + count)]
+
+    def populate(self, page: int, count: int, writable: bool) -> bool:
+        return all(number in self.pages for number in range(page, page + count))
+
+    def __repr__(self) -> str:
+        return f"<Pages {len(self.pages)} of {-(-self.nbytes >> PAGE_SHIFT)}>"

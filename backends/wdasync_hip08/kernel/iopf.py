@@ -1,0 +1,306 @@
+"""io-pgfault: page faults of devices, from the event queue to the answer.
+
+A stall record becomes a fault group of one, whose number is the STAG. The default handler does what Linux does: the
+address space is alive, the page is granted with this permission, it is brought in, its entry is stored, SUCCESS; else
+INVALID. Where the program gave a handler, that is asked first; where the page belongs to memory with a pager, the
+pager is awaited. Those two run as tasks of :meth:`FaultHandling.serve`; everything else is synchronous. An answer that
+does not come before the deadline is INVALID, and so is an exception.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import anyio
+
+from wdasync.faults import Access, FaultHandler, FaultReporter, FaultResponse, PageFault
+from wdasync_hip08.backings import Pages
+from wdasync_hip08.clocks import Timer, Timers
+from wdasync_hip08.kernel.iommu import Iommu
+from wdasync_hip08.kernel.spaces import Space
+from wdasync_hip08.memory import PAGE, PAGE_SHIFT
+from wdasync_hip08.smmu.events import EventCode, EventRecord
+from wdasync_hip08.trace import Trace
+
+__all__ = ["FaultCounters", "FaultHandling", "PendingFault"]
+
+log = logging.getLogger(__name__)
+
+#: Only these are offered to a handler: translation, address size, access flag, permission.
+RECOVERABLE = frozenset(
+    {EventCode.F_TRANSLATION, EventCode.F_ADDR_SIZE, EventCode.F_ACCESS, EventCode.F_PERMISSION}
+)
+
+
+@dataclass(slots=True)
+class FaultCounters:
+    """Whole numbers; they never go back.
+
+    :ivar taken: stalled accesses that reached the kernel
+    :ivar answers: by response
+    :ivar paged: pages that a pager supplied
+    :ivar handled: asked of the program's handler
+    :ivar expired: answered INVALID because of the deadline
+    :ivar failed: answered INVALID because the handler or pager raised
+    :ivar other_events: records that are no page faults, by event code
+    :ivar latency: answers by power of two of microseconds: key n counts those below 2**n µs
+    """
+
+    taken: int = 0
+    answers: Counter[FaultResponse] = field(default_factory=Counter)
+    paged: int = 0
+    handled: int = 0
+    expired: int = 0
+    failed: int = 0
+    other_events: Counter[EventCode] = field(default_factory=Counter)
+    latency: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass(slots=True, eq=False)
+class PendingFault:
+    """One stalled access that has no answer yet.
+
+    :ivar space: the space of its PASID; ``None``: the PASID is not bound any more
+    """
+
+    sid: int
+    pasid: int | None
+    stag: int
+    address: int
+    access: Access
+    space: Space | None
+    since: float
+    timer: Timer | None = None
+    scope: anyio.CancelScope | None = None
+    answered: bool = False
+
+    @property
+    def vpn(self) -> int:
+        """Virtual page."""
+        return self.address >> PAGE_SHIFT
+
+    def __repr__(self) -> str:
+        state = "answered" if self.answered else "pending"
+        return f"<PendingFault STAG {self.stag:#x} PASID {self.pasid} {self.access.name} {self.address:#x} {state}>"
+
+
+class FaultHandling:
+    """Answers the faults of one machine.
+
+    :param device: name for reports, from a StreamID
+    :param lock: the chip's
+    :param deadline: seconds that a handler may take; ``None``: for ever, as upstream Linux
+    :param wake: called when :meth:`serve` has something to do
+    :param changed: called after an answer: the chip can go on
+    """
+
+    def __init__(
+        self,
+        iommu: Iommu,
+        timers: Timers,
+        spaces: dict[int, Space],
+        trace: Trace,
+        lock: AbstractContextManager[object],
+        *,
+        device: str,
+        handler: FaultHandler | None = None,
+        reporter: FaultReporter | None = None,
+        deadline: float | None = None,
+        wake: Callable[[], None] = lambda: None,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.counters = FaultCounters()
+        self.pending: dict[tuple[int, int], PendingFault] = {}
+        self.handler = handler
+        self.reporter = reporter
+        self._iommu = iommu
+        self._timers = timers
+        self._spaces = spaces
+        self._trace = trace
+        self._lock = lock
+        self._device = device
+        self._deadline = deadline
+        self._wake = wake
+        self._changed = changed
+        #: Faults whose answer needs a task, not yet taken up by one.
+        self.waiting: deque[PendingFault] = deque()
+        self._reports: deque[PageFault] = deque()
+        #: Pages that a pager is asked for now, by (backing, page); a second fault waits for the first.
+        self._fetching: dict[tuple[int, int], anyio.Event] = {}
+
+    # From the event queue
+
+    def drain_events(self) -> int:
+        """Read the event queue and take up its faults; how many records there were."""
+        records = self._iommu.read_events()
+        for record in records:
+            if record.code in RECOVERABLE and record.stall and not record.s2:
+                self._take(record)
+            else:
+                self.counters.other_events[record.code] += 1
+                self._trace.instant("smmu", record.code.name, address=record.input_address, pasid=record.ssid)
+                log.debug("SMMU event: %r", record)
+        return len(records)
+
+    def _take(self, record: EventRecord) -> None:
+        fault = PendingFault(
+            record.sid,
+            record.ssid,
+            record.stag,
+            record.input_address,
+            _access(record),
+            self._spaces.get(record.ssid) if record.ssid is not None else None,
+            self._timers.clock.now(),
+        )
+        self.counters.taken += 1
+        self.pending[fault.sid, fault.stag] = fault
+        self._trace.begin(
+            "kernel",
+            "page fault",
+            fault.stag,
+            address=fault.address,
+            pasid=fault.pasid,
+            access=fault.access.name,
+        )
+        if self._needs_task(fault):
+            if self._deadline is not None:
+                fault.timer = self._timers.after(self._deadline, lambda: self._expire(fault))
+            self.waiting.append(fault)
+            self._wake()
+        else:
+            self.answer(fault, self._default(fault))
+
+    def _needs_task(self, fault: PendingFault) -> bool:
+        space = fault.space
+        if space is None or not space.alive:
+            return False
+        return self.handler is not None or space.needs_pager(fault.vpn) is not None
+
+    def _default(self, fault: PendingFault) -> FaultResponse:
+        space = fault.space
+        if space is None or Access.EXECUTE in fault.access:
+            return FaultResponse.INVALID
+        write = Access.WRITE in fault.access
+        return FaultResponse.SUCCESS if space.resolve(fault.vpn, write) else FaultResponse.INVALID
+
+    # Answers
+
+    def answer(self, fault: PendingFault, response: FaultResponse) -> bool:
+        """Resume the access; False: it was answered before."""
+        if fault.answered:
+            return False
+        fault.answered = True
+        if fault.timer is not None:
+            fault.timer.cancel()
+        del self.pending[fault.sid, fault.stag]
+        latency = self._timers.clock.now() - fault.since
+        self.counters.answers[response] += 1
+        self.counters.latency[int(latency * 1e6).bit_length()] += 1
+        if fault.space is not None:
+            fault.space.faults += 1
+        self._trace.end("kernel", "page fault", fault.stag, response=response.name)
+        if self.reporter is not None:
+            self._reports.append(self._public(fault)._replace(response=response, latency=latency))
+            self._wake()
+        self._iommu.resume(fault.sid, fault.stag, retry=response is FaultResponse.SUCCESS)
+        self._changed()
+        return True
+
+    def _expire(self, fault: PendingFault) -> None:
+        if not fault.answered:
+            self.counters.expired += 1
+            self.answer(fault, FaultResponse.INVALID)
+            if fault.scope is not None:
+                fault.scope.cancel()
+
+    def flush(self, pasid: int) -> int:
+        """Answer INVALID to everything that is pending for a PASID: it is about to be freed; how many."""
+        faults = [fault for fault in self.pending.values() if fault.pasid == pasid]
+        for fault in faults:
+            self.answer(fault, FaultResponse.INVALID)
+            if fault.scope is not None:
+                fault.scope.cancel()
+        return len(faults)
+
+    def _public(self, fault: PendingFault) -> PageFault:
+        return PageFault(self._device, fault.address, fault.access, fault.pasid, fault.stag, PAGE)
+
+    def report(self) -> None:
+        """Tell the reporter of answered faults. Called in the owner's thread, outside the chip's lock."""
+        while self._reports and self.reporter is not None:
+            self.reporter(self._reports.popleft())
+
+    # Tasks
+
+    def next_waiting(self) -> PendingFault | None:
+        """A fault that needs a task, the oldest first."""
+        while self.waiting:
+            fault = self.waiting.popleft()
+            if not fault.answered:
+                return fault
+        return None
+
+    async def handle(self, fault: PendingFault) -> None:
+        """Find the answer to one fault: the program's handler, the pager, then the kernel's own part."""
+        response = FaultResponse.INVALID
+        with anyio.CancelScope() as fault.scope:
+            try:
+                response = await self._ask(fault)
+                if response is FaultResponse.SUCCESS:
+                    response = await self._supply(fault)
+            except Exception:
+                self.counters.failed += 1
+                response = FaultResponse.INVALID
+                log.exception("page fault at %#x: the handler raised; answered INVALID", fault.address)
+            finally:
+                # A cancellation is an answer too: INVALID.
+                with self._lock:
+                    if not fault.answered:
+                        self.answer(
+                            fault, self._default(fault) if response is FaultResponse.SUCCESS else response
+                        )
+
+    async def _ask(self, fault: PendingFault) -> FaultResponse:
+        if self.handler is None:
+            return FaultResponse.SUCCESS
+        self.counters.handled += 1
+        return FaultResponse(await self.handler(self._public(fault)))
+
+    async def _supply(self, fault: PendingFault) -> FaultResponse:
+        space = fault.space
+        area = space.needs_pager(fault.vpn) if space is not None else None
+        if area is None or area.pager is None or not isinstance(area.backing, Pages):
+            return FaultResponse.SUCCESS
+        page = fault.vpn - area.start + area.page
+        key = (id(area.backing), page)
+        if key in self._fetching:
+            await self._fetching[key].wait()
+            return FaultResponse.SUCCESS  # If it came to nothing, the kernel's part finds no page.
+        arrived = self._fetching[key] = anyio.Event()
+        offset = page << PAGE_SHIFT
+        try:
+            data = await area.pager(offset, min(PAGE, area.backing.nbytes - offset))
+            area.backing.supply(page, data)
+            self.counters.paged += 1
+        finally:
+            del self._fetching[key]
+            arrived.set()
+        return FaultResponse.SUCCESS
+
+    def abandon(self) -> None:
+        """Nobody runs tasks any more: what waits for one is answered INVALID."""
+        while (fault := self.next_waiting()) is not None:
+            self.answer(fault, FaultResponse.INVALID)
+
+    def __repr__(self) -> str:
+        return f"<FaultHandling {len(self.pending)} pending, {self.counters.taken} taken, {dict(self.counters.answers)}>"
+
+
+def _access(record: EventRecord) -> Access:
+    if record.ind:
+        return Access.EXECUTE
+    return Access.READ if record.rnw else Access.WRITE

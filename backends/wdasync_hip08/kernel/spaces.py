@@ -1,0 +1,320 @@
+"""Address spaces: what a PASID stands for.
+
+A space maps ranges of virtual addresses to backings. A page of it becomes visible to devices when it gets a frame and
+an entry in the page table of the space; until then an access is a page fault. On top of Linux's rules this model
+keeps a list of *grants*: the bytes of the buffers that are in flight. A page without any grant has no entry, so a
+device that runs astray faults there and is refused; within a granted page the frame refuses the bytes around the
+buffer.
+"""
+
+from __future__ import annotations
+
+import enum
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from wdasync_hip08.backings import Backing, Pages
+from wdasync_hip08.frames import Frame, Frames, Grant
+from wdasync_hip08.kernel.iommu import Iommu
+from wdasync_hip08.kernel.pagetable import PageTable, page_descriptor
+from wdasync_hip08.memory import PAGE, PAGE_SHIFT, Ram, pages_of
+
+__all__ = ["Area", "Pager", "Residency", "Space", "SpacePage"]
+
+#: Addresses of programs are below 2**47 (48-bit tables, the upper half is the kernel's).
+TOP = 1 << 47
+
+#: Supplies bytes [offset, offset + length) of an area.
+Pager = Callable[[int, int], Awaitable[bytes]]
+
+
+class Residency(enum.Enum):
+    """Which pages of a granted buffer a device finds present."""
+
+    #: Those that the host has in memory at that moment; the others are page faults.
+    MIRROR = "mirror"
+    #: None: the first touch of each page is a page fault.
+    COLD = "cold"
+    #: All: they are brought in before the doorbell, as shared addresses without page faults need it.
+    PINNED = "pinned"
+
+
+@dataclass(slots=True)
+class Area:
+    """A range of virtual addresses with one backing.
+
+    :ivar start: first virtual page
+    :ivar end: virtual page after the last
+    :ivar backing: where the bytes are
+    :ivar page: page of the backing at ``start``
+    :ivar writable: whether the program could write there
+    :ivar pager: supplies absent pages; ``None``: the backing populates them by itself
+    """
+
+    start: int
+    end: int
+    backing: Backing
+    page: int = 0
+    writable: bool = True
+    pager: Pager | None = None
+
+
+class SpacePage:
+    """One page of a space that has grants, a frame, or both."""
+
+    __slots__ = ("frame", "grants", "writable")
+
+    def __init__(self) -> None:
+        self.grants: list[Grant] = []
+        self.frame: Frame | None = None
+        self.writable = False
+
+    def grants_write(self) -> bool:
+        """Whether some byte of it may be written."""
+        return any(writable for _, _, writable in self.grants)
+
+
+class Space:
+    """One address space, with its page table for devices.
+
+    :param whole: backing of every address that is in no area; virtual address = address in the backing
+
+    :ivar pasid: its number for devices while it is bound
+    :ivar asid: its tag in the TLB
+    :ivar users: queues that are bound to it
+    :ivar alive: its program has not exited
+    :ivar faults: page faults of devices in it, answered
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ram: Ram,
+        frames: Frames,
+        iommu: Iommu,
+        *,
+        whole: Backing | None = None,
+        residency: Residency = Residency.MIRROR,
+    ) -> None:
+        self.name = name
+        self.pasid: int | None = None
+        self.asid = iommu.allocate_asid()
+        self.users = 0
+        self.alive = True
+        self.faults = 0
+        self.residency = residency
+        self.table = PageTable(ram)
+        self.pages: dict[int, SpacePage] = {}
+        self._whole = Area(0, TOP >> PAGE_SHIFT, whole) if whole is not None else None
+        self._areas: list[Area] = []
+        self._frames = frames
+        self._iommu = iommu
+        self._idle: set[int] = set()
+
+    # What is where
+
+    def add(self, area: Area) -> None:
+        """Put an area in.
+
+        :raises ValueError: it overlaps another, or is outside the addresses of programs
+        """
+        if not 0 <= area.start < area.end <= TOP >> PAGE_SHIFT:
+            raise ValueError(
+                f"area: expected pages below {TOP >> PAGE_SHIFT:#x}, got {area.start:#x}–{area.end:#x}"
+            )
+        index = bisect_right(self._areas, area.start, key=lambda other: other.start)
+        for other in self._areas[max(index - 1, 0) : index + 1]:
+            if area.start < other.end and other.start < area.end:
+                raise ValueError(f"area: expected free addresses, got {area.start:#x}–{area.end:#x}, in use")
+        self._areas.insert(index, area)
+
+    def area(self, vpn: int) -> Area | None:
+        """The area in which a virtual page lies."""
+        index = bisect_right(self._areas, vpn, key=lambda area: area.start)
+        if index and vpn < self._areas[index - 1].end:
+            return self._areas[index - 1]
+        whole = self._whole
+        return whole if whole is not None and 0 <= vpn < whole.end else None
+
+    def remove(self, start: int, end: int) -> None:
+        """Unmap virtual pages [start, end): areas shrink, pages go from the table, caches are told, then a SYNC."""
+        self._areas = [piece for area in self._areas for piece in _without(area, start, end)]
+        self._take([vpn for vpn in self.pages if start <= vpn < end])
+
+    # Grants
+
+    def grant(self, address: int, nbytes: int, writable: bool) -> None:
+        """Let devices touch bytes [address, address + nbytes), until :meth:`revoke`.
+
+        :raises OSError: EFAULT: outside the addresses of programs
+        """
+        if not 0 <= address < address + nbytes <= TOP:
+            raise OSError(14, f"expected a buffer below {TOP:#x}, got {nbytes} bytes at {address:#x}")
+        upgraded = []
+        for vpn, first, end in _split(address, nbytes):
+            page = self.pages.get(vpn)
+            if page is None:
+                page = self.pages[vpn] = SpacePage()
+            page.grants.append((first, end, writable))
+            if writable and page.frame is not None and not page.writable:
+                upgraded.append(vpn)
+        if upgraded:
+            self._make_writable(upgraded)
+        if self.residency is not Residency.COLD:
+            self._make_present(address >> PAGE_SHIFT, pages_of((address & PAGE - 1) + nbytes), writable)
+
+    def revoke(self, address: int, nbytes: int, writable: bool) -> None:
+        """Take back one grant. Its pages go from the table with :meth:`settle`, unless they are granted again.
+
+        :raises ValueError: it was not granted
+        """
+        for vpn, first, end in _split(address, nbytes):
+            page = self.pages.get(vpn)
+            if page is None or (first, end, writable) not in page.grants:
+                raise ValueError(
+                    f"revoke: expected a grant, got {nbytes} bytes at {address:#x}, which have none"
+                )
+            page.grants.remove((first, end, writable))
+            if not page.grants:
+                self._idle.add(vpn)
+
+    def settle(self) -> None:
+        """Unmap pages whose last grant went. Before the next access of any device, so that it faults there."""
+        if self._idle:
+            idle, self._idle = self._idle, set()
+            self._take([vpn for vpn in idle if (page := self.pages.get(vpn)) is not None and not page.grants])
+
+    def granted(self) -> int:
+        """Pages with at least one grant."""
+        return sum(1 for page in self.pages.values() if page.grants)
+
+    # Pages
+
+    def _make_present(self, vpn: int, count: int, writable: bool) -> None:
+        while count:
+            area = self.area(vpn)
+            here = min(count, area.end - vpn) if area is not None else count
+            if area is not None and area.pager is None:
+                page = vpn - area.start + area.page
+                if self.residency is Residency.PINNED:
+                    area.backing.populate(page, here, writable and area.writable)
+                for index, present in enumerate(area.backing.present(page, here)):
+                    if present and self.pages[vpn + index].frame is None:
+                        self._map(vpn + index, area)
+            vpn += here
+            count -= here
+
+    def _map(self, vpn: int, area: Area) -> None:
+        page = self.pages[vpn]
+        page.writable = area.writable and page.grants_write()
+        page.frame = self._frames.allocate(area.backing, vpn - area.start + area.page, page.grants)
+        self.table.set(vpn, page_descriptor(page.frame.pa, page.writable))
+
+    def _make_writable(self, vpns: list[int]) -> None:
+        changed = []
+        for vpn in vpns:
+            page, area = self.pages[vpn], self.area(vpn)
+            if page.frame is not None and area is not None and area.writable:
+                page.writable = True
+                self.table.set(vpn, page_descriptor(page.frame.pa, writable=True))
+                changed.append(vpn)
+        if changed:
+            # The TLB may hold the page as read-only.
+            self._iommu.invalidate(self.asid, changed)
+            self._frames.release_quarantined()
+
+    def _take(self, vpns: list[int]) -> None:
+        """Clear entries, invalidate, SYNC, and only then let the frames have new owners."""
+        mapped = []
+        for vpn in vpns:
+            page = self.pages[vpn]
+            if page.frame is not None:
+                self.table.set(vpn, 0)
+                self._frames.quarantine(page.frame)
+                page.frame = None
+                page.writable = False
+                mapped.append(vpn)
+            if not page.grants:
+                del self.pages[vpn]
+        if mapped:
+            self._iommu.invalidate(self.asid, mapped)
+            self._frames.release_quarantined()
+
+    def resolve(self, vpn: int, write: bool) -> bool:
+        """What the kernel does for a page fault: check, bring in, map; whether the access may be tried again.
+
+        A page of an area with a pager must have been supplied before.
+        """
+        page, area = self.pages.get(vpn), self.area(vpn)
+        if not self.alive or page is None or area is None or not page.grants:
+            return False
+        if write and not (area.writable and page.grants_write()):
+            return False
+        if page.frame is not None and (page.writable or not write):
+            return True  # Another access of the same page was faster.
+        if not area.backing.populate(vpn - area.start + area.page, 1, write):
+            return False
+        if page.frame is None:
+            self._map(vpn, area)
+        else:
+            self._make_writable([vpn])
+        return page.writable or not write
+
+    def needs_pager(self, vpn: int) -> Area | None:
+        """The area whose pager has to supply this page first; ``None`` if none has to, or the page is not granted."""
+        page, area = self.pages.get(vpn), self.area(vpn)
+        if page is None or not page.grants or area is None or area.pager is None:
+            return None
+        if isinstance(area.backing, Pages) and vpn - area.start + area.page in area.backing.pages:
+            return None
+        return area
+
+    # Life
+
+    def exit(self) -> None:
+        """Its program ends: every page goes, and faults that arrive from now on are refused."""
+        self.alive = False
+        for page in self.pages.values():
+            page.grants.clear()
+        self._take(list(self.pages))
+        self._idle.clear()
+
+    def close(self) -> None:
+        """Give back tables and frames. It must not be bound any more."""
+        self.exit()
+        self.table.close()
+        self._iommu.free_asid(self.asid)
+
+    def __repr__(self) -> str:
+        mapped = sum(1 for page in self.pages.values() if page.frame is not None)
+        return (
+            f"<Space {self.name}: PASID {self.pasid}, ASID {self.asid}, {mapped} pages mapped, "
+            f"{self.granted()} granted, {self.users} queues{'' if self.alive else ', gone'}>"
+        )
+
+
+def _split(address: int, nbytes: int) -> list[tuple[int, int, int]]:
+    """(virtual page, first byte in it, end in it) of a byte range."""
+    vpn, first = address >> PAGE_SHIFT, address & PAGE - 1
+    end = first + nbytes
+    if end <= PAGE:
+        return [(vpn, first, end)]
+    pieces = [(vpn, first, PAGE)]
+    last = vpn + (end - 1 >> PAGE_SHIFT)
+    pieces += [(number, 0, PAGE) for number in range(vpn + 1, last)]
+    pieces.append((last, 0, (end - 1 & PAGE - 1) + 1))
+    return pieces
+
+
+def _without(area: Area, start: int, end: int) -> list[Area]:
+    """What is left of an area when pages [start, end) go."""
+    if end <= area.start or area.end <= start:
+        return [area]
+    left = []
+    if area.start < start:
+        left.append(Area(area.start, start, area.backing, area.page, area.writable, area.pager))
+    if end < area.end:
+        page = area.page + end - area.start
+        left.append(Area(end, area.end, area.backing, page, area.writable, area.pager))
+    return left
