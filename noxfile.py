@@ -213,7 +213,7 @@ def package(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory(prefix="wdasync-package-") as folder:
         dist, outside = Path(folder, "dist"), Path(folder, "outside")
         outside.mkdir()
-        session.run("python", "-m", "build", "--outdir", str(dist), str(ROOT))
+        session.run("python", "-m", "build", "--outdir", str(dist), str(ROOT), silent=True)
         session.run("python", "tests/package/check_artifacts.py", str(dist))
         session.run("python", "-m", "venv", str(outside / "venv"))
         python = str(outside / "venv" / "bin" / "python")
