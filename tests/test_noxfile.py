@@ -11,12 +11,12 @@ import pytest
 NOXFILE = Path(__file__).parents[1] / "noxfile.py"
 
 
-def start(compiler: str, before: str = "") -> subprocess.CompletedProcess[str]:
-    """Start a copy of noxfile.py with that compiler, after some Python that changes what it finds."""
+def start(compiler: str, before: str = "pass") -> subprocess.CompletedProcess[str]:
+    """Start noxfile.py with that compiler, after some Python that changes what it finds."""
     script = f"import runpy, sys; {before}; runpy.run_path({str(NOXFILE)!r}, run_name='__main__')"
     environment = os.environ | {"CC": compiler}
     return subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script, "--list"], env=environment, capture_output=True, text=True, check=False
     )
 
 
