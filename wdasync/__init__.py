@@ -1,1 +1,90 @@
-"""Await work that an accelerator, its software model or CPU threads do."""
+"""Compress without blocking your event loop: on an accelerator chip if there is one, on CPU threads otherwise."""
+
+from __future__ import annotations
+
+from .accelerator import Accelerator
+from .backend import Capabilities, Capability
+from .config import Config, Rule
+from .defaults import compress, compress_into, compress_many, decompress, decompress_into
+from .errors import (
+    BackendUnavailable,
+    BusyResourceError,
+    ClosedResourceError,
+    ConfigError,
+    DataCause,
+    DataError,
+    DeviceError,
+    ForeignLoopError,
+    InvalidArgument,
+    InvalidState,
+    LimitExceeded,
+    OperationAborted,
+    OperationTimeout,
+    OutOfSpace,
+    PageFaultError,
+    Status,
+    UnsupportedOperation,
+    WdasyncError,
+    WouldBlock,
+)
+from .faults import Access, FaultHandler, FaultResponse, FaultStream, PageFault
+from .lifecycle import default_accelerator, open_accelerator
+from .operations import Compress, Decompress, Flush, Kind, Nop, Operation, Priority
+from .results import Observation, Observer, Result
+from .scheduling import Reason
+from .statistics import AcceleratorStatistics, LaneStatistics
+from .streams import Compressor, Decompressor
+
+__all__ = [
+    "Accelerator",
+    "AcceleratorStatistics",
+    "Access",
+    "BackendUnavailable",
+    "BusyResourceError",
+    "Capabilities",
+    "Capability",
+    "ClosedResourceError",
+    "Compress",
+    "Compressor",
+    "Config",
+    "ConfigError",
+    "DataCause",
+    "DataError",
+    "Decompress",
+    "Decompressor",
+    "DeviceError",
+    "FaultHandler",
+    "FaultResponse",
+    "FaultStream",
+    "Flush",
+    "ForeignLoopError",
+    "InvalidArgument",
+    "InvalidState",
+    "Kind",
+    "LaneStatistics",
+    "LimitExceeded",
+    "Nop",
+    "Observation",
+    "Observer",
+    "Operation",
+    "OperationAborted",
+    "OperationTimeout",
+    "OutOfSpace",
+    "PageFault",
+    "PageFaultError",
+    "Priority",
+    "Reason",
+    "Result",
+    "Rule",
+    "Status",
+    "UnsupportedOperation",
+    "WdasyncError",
+    "WouldBlock",
+    "compress",
+    "compress_into",
+    "compress_many",
+    "decompress",
+    "decompress_into",
+    "default_accelerator",
+    "open_accelerator",
+]

@@ -331,7 +331,6 @@ class Device(Protocol):
     :ivar sva: it works with the pointers of this process as they are
     :ivar page_faults: who supplies absent pages
     :ivar inline: how to run small work without a hop; ``None``: never
-    :ivar lost: why the device is gone; ``None`` while it is there
     :ivar serve: a coroutine function that must run while the device is used (timers, fault handlers), until
         cancelled; ``None``: nothing has to run
     """
@@ -344,11 +343,10 @@ class Device(Protocol):
     serve: Callable[[], Awaitable[None]] | None
 
     @property
-    def lost(self) -> str | None: ...
+    def lost(self) -> str | None:
+        """Why the device is gone; ``None`` while it is there."""
 
-    def open_queue(
-        self, depth: int, priority: Priority = Priority.NORMAL, queue_class: str = ""
-    ) -> Queue:
+    def open_queue(self, depth: int, priority: Priority = Priority.NORMAL, queue_class: str = "") -> Queue:
         """Open a queue. May block, so it runs in a thread.
 
         :param depth: operations in flight wished for; the queue may have fewer

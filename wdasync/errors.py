@@ -182,7 +182,13 @@ ADVICE: dict[Status, str] = {
 
 
 def error_for(
-    status: Status, where: str, message: str = "", *, cause: DataCause | None = None, consumed: int = 0, produced: int = 0
+    status: Status,
+    where: str,
+    message: str = "",
+    *,
+    cause: DataCause | None = None,
+    consumed: int = 0,
+    produced: int = 0,
 ) -> WdasyncError:
     """The error for a completion that is not a success.
 

@@ -6,11 +6,29 @@ a record of it reaches a :data:`FaultHandler`, and its answer lets the access go
 
 from __future__ import annotations
 
+import contextvars
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple
 
-__all__ = ["Access", "FaultHandler", "FaultReporter", "FaultResponse", "PageFault"]
+import anyio
+
+__all__ = [
+    "Access",
+    "FaultHandler",
+    "FaultReporter",
+    "FaultResponse",
+    "FaultStream",
+    "PageFault",
+    "serving_fault",
+]
+
+#: Faults that an observer may be behind by before it loses some.
+FAULT_BACKLOG = 1024
+
+#: True in fault handlers and pagers. What they await has lanes of its own: a stalled operation holds back all later
+#: completions of its queue, and one of those may be what the handler waits for.
+serving_fault: contextvars.ContextVar[bool] = contextvars.ContextVar("wdasync_serving_fault", default=False)
 
 
 class Access(enum.Flag):
@@ -60,3 +78,31 @@ FaultHandler = Callable[[PageFault], Awaitable[FaultResponse]]
 
 #: Is told of answered faults.
 FaultReporter = Callable[[PageFault], None]
+
+
+class FaultStream(AsyncIterator[PageFault]):
+    """Page faults as they are answered, for one observer. It may lag: what does not fit is counted and dropped.
+
+    :ivar dropped: faults that were lost to this observer
+    """
+
+    def __init__(self) -> None:
+        self._send, self._receive = anyio.create_memory_object_stream[PageFault](FAULT_BACKLOG)
+        self.dropped = 0
+
+    def report(self, fault: PageFault) -> None:
+        """Take one fault, if there is room."""
+        try:
+            self._send.send_nowait(fault)
+        except anyio.WouldBlock:
+            self.dropped += 1
+
+    async def __anext__(self) -> PageFault:
+        try:
+            return await self._receive.receive()
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
+            raise StopAsyncIteration from None
+
+    def close(self) -> None:
+        """End the iteration."""
+        self._send.close()

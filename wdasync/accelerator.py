@@ -1,0 +1,427 @@
+"""The accelerator: what users hold.
+
+The way of one await: arguments are checked, the schedule picks a device, the operation gets a slot in a lane (or
+waits for one: that is the back-pressure), the lane sends it in a burst, one wake-up brings everything that has
+finished, and the task goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self, overload
+
+import anyio
+
+from . import forks
+from .backend import Capabilities, Direction, StreamSpec
+from .config import Effective
+from .dispatch import Lane, LaneState, Reaper
+from .errors import InvalidArgument, Status, UnsupportedOperation, WdasyncError
+from .execution import Execution, Trip, in_thread
+from .faults import FaultStream, PageFault
+from .operations import Compress, Decompress, Level, Nop, Operation, Priority
+from .results import Result
+from .scheduling import Place, Reason
+from .sessions import PinnedSession
+from .statistics import AcceleratorStatistics, LaneStatistics
+from .streams import Compressor, Decompressor, compress_all, decompress_all
+
+if TYPE_CHECKING:
+    from .buffers import Source
+
+__all__ = ["Accelerator"]
+
+logger = logging.getLogger("wdasync")
+
+
+class Accelerator:
+    """Devices, their queues, and a policy; for one event loop and one thread. See :func:`open_accelerator`.
+
+    Every coroutine of it is cancellable. A cancelled operation is withdrawn if the device has not begun; otherwise it
+    is left to finish by itself where the framework owns all its memory, and waited for where the caller does. In
+    either case nothing is written into a buffer of the caller's after the await has ended.
+
+    All operations raise :exc:`ClosedResourceError` if the accelerator is closed, :exc:`ForeignLoopError` if it belongs
+    to another event loop, thread or process, :exc:`OperationTimeout` if ``timeout`` seconds are over,
+    :exc:`InvalidArgument` for a value that cannot be right, :exc:`UnsupportedOperation` if no backend can do it, and
+    :exc:`DeviceError` if the device failed and nobody was allowed to take over.
+    """
+
+    def __init__(
+        self, effective: Effective, places: Sequence[Place], reaper: Reaper, execution: Execution
+    ) -> None:
+        self._effective = effective
+        self._config = effective.config
+        self._places = tuple(places)
+        self._reaper = reaper
+        self._execution = execution
+        self._run = execution.run
+        self._generation = forks.generation
+        self._closing = False
+        self._closed = anyio.Event()
+        self._faults = 0
+        self._fault_streams: list[FaultStream] = []
+
+    # -- life -----------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        state = "open" if self._execution.open else "closed"
+        places = ", ".join(place.name for place in self._places)
+        return f"<Accelerator {state} on {self._execution.loop.name}: {places}>"
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        execution: Execution | None = getattr(self, "_execution", None)
+        if execution is None or not execution.open or self._generation != forks.generation:
+            return
+        _warn(
+            f"unclosed {self!r}; use `async with`, or await aclose()",
+            ResourceWarning,
+            source=self,
+            stacklevel=2,
+        )
+        for lane in self._reaper.lanes:
+            if lane.state in (LaneState.OPEN, LaneState.DRAINING):
+                lane.queue.stop()
+                lane.queue.close()
+
+    async def aclose(self) -> None:
+        """Close it. What is on the devices gets ``close_timeout`` seconds to finish; callers that wait for a slot, and
+        what does not finish, end with :exc:`ClosedResourceError`. Idempotent; a second call waits for the first.
+
+        Cancelling it does not undo it: it only stops waiting for the devices.
+        """
+        if self._generation != forks.generation:
+            self._execution.open = False  # the parent's queues are not ours to close
+            return
+        self._execution.check_loop()
+        if self._closing:
+            await self._closed.wait()
+            return
+        self._closing = True
+        self._execution.open = False
+        try:
+            await self._reaper.close(self._config.close_timeout)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._execution.loop.stop()
+                for place in self._places:
+                    await in_thread(place.device.close)
+            for stream in list(self._fault_streams):
+                stream.close()
+            self._closed.set()
+            logger.info("closed %r", self)
+
+    # -- one operation ----------------------------------------------------------------------------------------
+
+    async def compress(
+        self,
+        data: Source,
+        algorithm: str = "gzip",
+        *,
+        level: Level | None = None,
+        window: int | None = None,
+        timeout: float | None = None,
+        priority: Priority = Priority.NORMAL,
+    ) -> bytes:
+        """Compress ``data`` into one whole unit.
+
+        :param data: bytes-like, or a list of them
+        :param algorithm: ``gzip`` (RFC 1952), ``zlib`` (RFC 1950), ``deflate`` (RFC 1951, raw), ``br`` (RFC 7932), …
+        :param level: ``"fast"``, ``"balanced"``, ``"best"`` or a number; default: the accelerator's ``level``
+        :param window: base-2 logarithm of the history in bytes
+        :param timeout: seconds
+        :param priority: which queue it waits in
+        """
+        operation = Compress(
+            data, algorithm, level=self._config.level if level is None else level, window=window
+        )
+        completion = await self._run(operation, timeout, priority)
+        return completion[2] or b""
+
+    async def decompress(
+        self,
+        data: Source,
+        algorithm: str = "gzip",
+        *,
+        max_length: int | None = None,
+        max_members: int = 1024,
+        timeout: float | None = None,
+        priority: Priority = Priority.NORMAL,
+    ) -> bytes:
+        """Decompress one whole unit, concatenated members included.
+
+        :param max_length: bytes of output allowed; default: the accelerator's ``max_length``
+        :param max_members: concatenated members allowed
+        :raises LimitExceeded: if one of the bounds would be passed
+        :raises DataError: if the input is not valid; its ``cause`` says in what way
+        """
+        bound = self._config.max_length if max_length is None else max_length
+        operation = Decompress(data, algorithm, max_length=bound, max_members=max_members)
+        completion = await self._run(operation, timeout, priority)
+        return completion[2] or b""
+
+    async def compress_into(
+        self,
+        data: Source,
+        buffer: object,
+        algorithm: str = "gzip",
+        *,
+        level: Level | None = None,
+        window: int | None = None,
+        timeout: float | None = None,
+        priority: Priority = Priority.NORMAL,
+    ) -> int:
+        """Compress ``data`` into memory of the caller's; returns the bytes produced.
+
+        A cancelled call returns only after the device has let go of ``buffer``.
+
+        :param buffer: writable, contiguous
+        :raises OutOfSpace: if the output does not fit
+        """
+        level = self._config.level if level is None else level
+        operation = Compress(data, algorithm, level=level, window=window, into=buffer)
+        return (await self._run(operation, timeout, priority))[4]
+
+    async def decompress_into(
+        self,
+        data: Source,
+        buffer: object,
+        algorithm: str = "gzip",
+        *,
+        max_members: int = 1024,
+        timeout: float | None = None,
+        priority: Priority = Priority.NORMAL,
+    ) -> int:
+        """Decompress into memory of the caller's; returns the bytes produced. See :meth:`compress_into`."""
+        operation = Decompress(
+            data, algorithm, max_length=self._config.max_length, max_members=max_members, into=buffer
+        )
+        return (await self._run(operation, timeout, priority))[4]
+
+    async def nop(self, *, timeout: float | None = None, priority: Priority = Priority.NORMAL) -> None:
+        """Nothing, through the whole way to a device and back: what an await costs."""
+        await self._run(Nop(), timeout, priority)
+
+    @overload
+    async def compress_many(
+        self,
+        items: Sequence[Source],
+        algorithm: str = "gzip",
+        *,
+        level: Level | None = None,
+        timeout: float | None = None,
+        priority: Priority = Priority.NORMAL,
+        return_exceptions: Literal[False] = False,
+    ) -> list[bytes]: ...
+
+    @overload
+    async def compress_many(
+        self,
+        items: Sequence[Source],
+        algorithm: str = "gzip",
+        *,
+        level: Level | None = None,
+        timeout: float | None = None,
+        priority: Priority = Priority.NORMAL,
+        return_exceptions: Literal[True],
+    ) -> list[bytes | WdasyncError]: ...
+
+    async def compress_many(
+        self,
+        items: Sequence[Source],
+        algorithm: str = "gzip",
+        *,
+        level: Level | None = None,
+        timeout: float | None = None,
+        priority: Priority = Priority.NORMAL,
+        return_exceptions: bool = False,
+    ) -> list[bytes] | list[bytes | WdasyncError]:
+        """Compress many inputs, each into its own unit, in one burst. The order is kept.
+
+        :param return_exceptions: give an error as the result of its item; otherwise the first one is raised, after all
+            have ended
+        """
+        level = self._config.level if level is None else level
+        operations = [Compress(data, algorithm, level=level) for data in items]
+        outcomes = await self._execution.run_many(operations, timeout, priority)
+        results: list[bytes | WdasyncError] = []
+        for outcome in outcomes:
+            if isinstance(outcome, WdasyncError):
+                if not return_exceptions:
+                    raise outcome
+                results.append(outcome)
+            else:
+                results.append(outcome[2] or b"")
+        return results
+
+    async def execute(
+        self, operation: Operation, *, timeout: float | None = None, priority: Priority = Priority.NORMAL
+    ) -> Result:
+        """Run an operation object; the result tells where it ran, why, how long it took, with how many faults."""
+        if operation.session is not None:
+            raise InvalidArgument(
+                "operation: expected a stateless one, got a step of a stream; use the stream's methods"
+            )
+        trip = Trip()
+        started = time.perf_counter()
+        completion = await self._execution.run_traced(operation, timeout, priority, trip)
+        latency = time.perf_counter() - started
+        assert trip.place is not None
+        return Result(
+            output=completion.output,
+            produced=completion.produced,
+            consumed=completion.consumed,
+            backend=trip.place.backend,
+            device=trip.place.device.info.name,
+            queue=trip.queue,
+            where=completion.detail.where,
+            reason=trip.reason,
+            latency=latency,
+            faults=completion.detail.faults,
+        )
+
+    # -- streams ----------------------------------------------------------------------------------------------
+
+    def compressor(
+        self, algorithm: str = "gzip", *, level: Level | None = None, window: int | None = None
+    ) -> Compressor:
+        """Open a compressing stream. Use it with ``async with``, or call its ``aclose()``."""
+        level = self._config.level if level is None else level
+        return Compressor(self._open_session(StreamSpec(Direction.COMPRESS, algorithm, level, window)))
+
+    def decompressor(self, algorithm: str = "gzip") -> Decompressor:
+        """Open a decompressing stream. Use it with ``async with``, or call its ``aclose()``."""
+        session = self._open_session(StreamSpec(Direction.DECOMPRESS, algorithm))
+        return Decompressor(session, self._config.max_length)
+
+    def compress_stream(
+        self,
+        source: AsyncIterable[Source],
+        algorithm: str = "gzip",
+        *,
+        level: Level | None = None,
+        flush: bool = False,
+    ) -> AsyncGenerator[bytes, None]:
+        """Compress what an async iterable or an anyio byte stream yields.
+
+        :param flush: after each piece of input, everything so far is decodable
+        """
+        return compress_all(lambda: self.compressor(algorithm, level=level), source, flush=flush)
+
+    def decompress_stream(
+        self, source: AsyncIterable[Source], algorithm: str = "gzip"
+    ) -> AsyncGenerator[bytes, None]:
+        """Decompress what an async iterable or an anyio byte stream yields, in pieces of at most 256 KiB.
+
+        :raises DataError: if the input is not valid, ends in the middle, or goes on after the end
+        """
+        return decompress_all(lambda: self.decompressor(algorithm), source)
+
+    def _open_session(self, spec: StreamSpec) -> PinnedSession:
+        self._execution.check()
+        tried: list[Place] = []
+        while True:
+            place, row, _ = self._execution.schedule.choose(_Probe(spec), Priority.NORMAL, avoid=tried)
+            try:
+                session = place.device.open_session(spec)
+            except UnsupportedOperation:
+                tried.append(place)
+                continue
+            self._execution.reasons[Reason.STREAM] += 1
+            return PinnedSession(
+                self._execution, place, place.lanes[row.queue_class, Priority.NORMAL, False], session
+            )
+
+    # -- being looked at ----------------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes operations."""
+        return self._execution.open
+
+    @property
+    def effective(self) -> Effective:
+        """The settings that hold here, and where each came from."""
+        return self._effective
+
+    def capabilities(self) -> Mapping[str, Capabilities]:
+        """What each device can do: ``backend/device`` -> its table."""
+        return {place.name: place.device.capabilities for place in self._places}
+
+    def statistics(self) -> AcceleratorStatistics:
+        """Everything counted since it was opened; also after it was closed."""
+        execution = self._execution
+        return AcceleratorStatistics(
+            lanes=tuple(_lane_statistics(lane) for lane in self._reaper.lanes),
+            reasons={reason.name.lower(): execution.reasons[reason] for reason in Reason},
+            inline=execution.inline,
+            retries=execution.retries,
+            faults=self._faults,
+        )
+
+    @asynccontextmanager
+    async def faults(self) -> AsyncIterator[FaultStream]:
+        """Observe page faults: ``async with acc.faults() as faults: async for fault in faults: …``"""
+        self._execution.check()
+        stream = FaultStream()
+        self._fault_streams.append(stream)
+        try:
+            yield stream
+        finally:
+            self._fault_streams.remove(stream)
+            stream.close()
+
+    def _report_fault(self, fault: PageFault) -> None:
+        self._faults += 1
+        for stream in self._fault_streams:
+            stream.report(fault)
+
+
+class _Probe(Operation):
+    """Stands for the steps of a stream when the schedule is asked where to open it."""
+
+    __slots__ = ("kind", "window")  # the kind differs from probe to probe
+
+    def __init__(self, spec: StreamSpec) -> None:
+        self.kind = spec.kind  # type: ignore[misc]  # see above
+        self.window = spec.window
+        self.algorithm = spec.algorithm
+        self.level = spec.level
+        self.nbytes = 0
+
+
+def _lane_statistics(lane: Lane) -> LaneStatistics:
+    return LaneStatistics(
+        name=lane.name,
+        state=lane.state.value,
+        depth=lane.depth,
+        in_flight=lane.in_flight,
+        parked=len(lane.parked),
+        submitted=lane.submitted,
+        completed=lane.completed,
+        statuses={status: lane.statuses[status] for status in Status if lane.statuses[status]},
+        bytes_in=lane.bytes_in,
+        bytes_out=lane.bytes_out,
+        bursts=lane.bursts,
+        wakes=lane.wakes,
+        withdrawn=lane.withdrawn,
+        detached=lane.detached,
+        outstayed=lane.outstayed,
+        spurious=lane.spurious,
+        rescues=lane.rescues,
+        resets=lane.resets,
+        queue=lane.queue.statistics(),
+    )

@@ -1,0 +1,102 @@
+"""One operation on its way: from the caller's await to the device and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..backend import Completion
+from ..operations import Operation
+
+if TYPE_CHECKING:
+    from .lane import Lane
+
+__all__ = ["NO_TAG", "Flight", "Group"]
+
+#: The tag of a flight that holds no slot.
+NO_TAG = -1
+
+
+class Flight:
+    """One operation in flight, or waiting for a slot.
+
+    :ivar operation: what is to be done; keeps its buffers alive
+    :ivar lane: whose slot it holds or waits for
+    :ivar tag: the slot's tag; ``NO_TAG`` while it waits for one, and after it gave it back
+    :ivar tick: the reaper's tick when it was started; for deadlines without reading a clock
+    :ivar waiter: who sleeps on it, in the event loop's terms; ``None``: nobody
+    :ivar raise_cancel: trio's cancellation, kept until the device is done
+    :ivar completion: how it ended
+    :ivar detached: the caller has gone; the completion only frees the slot
+    :ivar on_done: called with the flight when it is done, for a group or a stream that was left
+    """
+
+    __slots__ = (
+        "completion",
+        "detached",
+        "lane",
+        "on_done",
+        "operation",
+        "raise_cancel",
+        "tag",
+        "tick",
+        "waiter",
+    )
+
+    completion: Completion | None
+    on_done: Callable[[Flight], None] | None
+
+    def __init__(self, operation: Operation, lane: Lane) -> None:
+        self.operation = operation
+        self.lane = lane
+        self.tag = NO_TAG
+        self.tick = 0
+        self.waiter: Any = None
+        self.raise_cancel: Any = None
+        self.completion = None
+        self.detached = False
+        self.on_done = None
+
+    def __repr__(self) -> str:
+        state = "done" if self.completion else "parked" if self.tag == NO_TAG else f"tag {self.tag:#x}"
+        return f"<Flight {self.operation!r} {state}{' detached' if self.detached else ''}>"
+
+    def abandon(self) -> bool:
+        """The caller was cancelled. True: it may go at once; False: the device still writes to its memory."""
+        return self.completion is not None or self.lane.cancel(self)
+
+
+class Group:
+    """Several flights that one caller waits for together.
+
+    :ivar completions: one for each flight, in their order; ``None`` while it is under way
+    """
+
+    __slots__ = ("_left", "_wake", "completion", "flights", "raise_cancel", "waiter")
+
+    def __init__(self, flights: list[Flight], wake: Callable[[Group, Any], None]) -> None:
+        self.flights = flights
+        self.completion: Any = None
+        self.waiter: Any = None
+        self.raise_cancel: Any = None
+        self._left = len(flights)
+        self._wake = wake
+        for flight in flights:
+            flight.on_done = self._one_done
+
+    @property
+    def completions(self) -> list[Completion | None]:
+        """One for each flight, in their order."""
+        return [flight.completion for flight in self.flights]
+
+    def _one_done(self, flight: Flight) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self.completion = True
+            if self.waiter is not None:
+                self._wake(self, None)
+
+    def abandon(self) -> bool:
+        """Cancel all. True if none of them needs the caller to wait."""
+        free = [flight.abandon() for flight in self.flights]
+        return all(free)

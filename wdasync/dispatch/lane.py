@@ -1,0 +1,452 @@
+"""A lane: one queue of a device, its slots, and those who wait for a slot.
+
+All changes to this state happen in the synchronous methods below, in the thread that owns the queue. The way of a
+flight::
+
+    parked ──slot free──▶ in the burst ──enqueue_burst──▶ on the device ──completion──▶ done
+       │                       │                               │
+       └────── cancelled ──────┴─── cancelled: withdrawn ──────┴── cancelled: withdrawn, detached or waited for
+
+*Bursts.* The first operation of a loop turn goes to the device at once: it may be the only one, and somebody waits
+for it. The rest of the turn is collected and goes in one burst when the turn ends.
+
+*Tags* are slot numbers with a generation above them, so that a completion that comes twice, or for an operation that
+was given up long ago, meets no other flight: it is counted and dropped.
+
+*Winding up.* A device may write into a buffer until its completion was seen, or its queue is closed. So when a queue
+is stopped, those of its operations that end as ABORTED are told only after ``close()`` returned.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..backend import Completion, Detail, Queue
+from ..errors import Status
+from ..operations import Operation
+from .flight import NO_TAG, Flight
+
+if TYPE_CHECKING:
+    from .reaper import Reaper
+
+__all__ = ["Lane", "LaneState"]
+
+logger = logging.getLogger("wdasync.dispatch")
+
+#: Completions taken from the queue between two looks at the clock.
+REAP_LIMIT = 64
+
+#: Tags have this many bits: the tag field of a HiSilicon descriptor.
+_TAG_MASK = 0xFFFFFFFF
+
+
+class LaneState(enum.Enum):
+    """Whether a lane takes work, and what becomes of the work it has."""
+
+    OPEN = "open"
+    #: Closing: new work is refused, what is on the device is waited for.
+    DRAINING = "draining"
+    #: The queue is being replaced; work waits.
+    RESETTING = "resetting"
+    #: The device is gone; work is refused with DEVICE_ERROR.
+    LOST = "lost"
+    #: The queue is closed; work is refused with ABORTED.
+    CLOSED = "closed"
+
+
+#: What may follow what.
+TRANSITIONS: dict[LaneState, frozenset[LaneState]] = {
+    LaneState.OPEN: frozenset({LaneState.DRAINING, LaneState.RESETTING, LaneState.LOST, LaneState.CLOSED}),
+    LaneState.DRAINING: frozenset({LaneState.LOST, LaneState.CLOSED}),
+    LaneState.RESETTING: frozenset({LaneState.OPEN, LaneState.LOST, LaneState.CLOSED}),
+    LaneState.LOST: frozenset({LaneState.CLOSED}),
+    LaneState.CLOSED: frozenset(),
+}
+
+
+class Lane:
+    """One queue and its slots.
+
+    :ivar name: for people, such as ``cpu0 NORMAL``
+    :ivar state: a :class:`LaneState`
+    :ivar reason: why it is not open
+    :ivar parked: flights that wait for a slot, oldest first; cancelled ones are skipped when they come up
+    :ivar withdrawn: cancelled before the device saw them
+    :ivar detached: cancelled while the device worked on them, and left to it
+    :ivar outstayed: cancelled, and waited for because the memory was the caller's
+    :ivar spurious: completions that belonged to no flight
+    :ivar rescues: times that only the safety timer found completions; must stay 0
+    """
+
+    def __init__(self, name: str, queue: Queue, reaper: Reaper, is_lost: Callable[[], str | None]) -> None:
+        self.name = name
+        self.reaper = reaper
+        self.state = LaneState.OPEN
+        self.reason = ""
+        self.parked: deque[Flight] = deque()
+        self.submitted = self.completed = self.bytes_in = self.bytes_out = self.bursts = self.wakes = 0
+        self.withdrawn = self.detached = self.outstayed = self.spurious = self.rescues = self.resets = 0
+        self.statuses = [0] * len(Status)
+        self._is_lost = is_lost
+        self._wake = reaper.loop.wake
+        self.adopt(queue)
+
+    def adopt(self, queue: Queue) -> None:
+        """Take a queue: the first one, or the one after a reset. No flight holds a slot."""
+        self.queue = queue
+        self.depth = queue.depth
+        self._stride = 1 << max(self.depth - 1, 1).bit_length()
+        self._index = self._stride - 1
+        self._table: list[Flight | None] = [None] * self._stride
+        self._free = list(range(self.depth - 1, -1, -1))
+        self._burst: list[tuple[int, Operation]] = []
+        self._collecting = False
+        self._armed = False
+        self._taking = True
+        self._retrying = False
+        self._suspected_at = -1
+
+    def __repr__(self) -> str:
+        return (
+            f"<Lane {self.name} {self.state.value} {self.in_flight}/{self.depth} in flight, "
+            f"{len(self.parked)} parked{', armed' if self._armed else ''}>"
+        )
+
+    @property
+    def in_flight(self) -> int:
+        """How many slots are taken."""
+        return self.depth - len(self._free)
+
+    @property
+    def load(self) -> int:
+        """Slots taken, and those who wait for one."""
+        return self.depth - len(self._free) + len(self.parked)
+
+    def _become(self, state: LaneState, reason: str = "") -> None:
+        if state not in TRANSITIONS[self.state]:
+            raise RuntimeError(f"lane {self.name}: {self.state.value} cannot become {state.value}")
+        self.state = state
+        self.reason = reason
+
+    # -- a flight begins ------------------------------------------------------------------------------------
+
+    def submit(self, flight: Flight) -> None:
+        """Start a flight, or park it until a slot is free."""
+        if self.state is LaneState.OPEN:
+            if self._free and not self.parked:
+                self._start(flight)
+            else:
+                self.parked.append(flight)
+        elif self.state is LaneState.RESETTING:
+            self.parked.append(flight)
+        else:
+            self._refuse(flight)
+
+    def _start(self, flight: Flight) -> None:
+        tag = flight.tag = self._free.pop()
+        self._table[tag & self._index] = flight
+        flight.tick = self.reaper.ticks
+        self.submitted += 1
+        self.bytes_in += flight.operation.nbytes
+        self._burst.append((tag, flight.operation))
+        if not self._collecting:
+            self._collecting = True
+            self.reaper.loop.at_turn_end(self.turn_ends)
+            self._send()
+
+    def _start_parked(self) -> None:
+        while self.parked and self._free and self.state is LaneState.OPEN:
+            flight = self.parked.popleft()
+            if flight.completion is None:
+                self._start(flight)
+
+    def _send(self) -> None:
+        """Give the burst to the queue. What does not fit stays, in order."""
+        burst = self._burst
+        try:
+            accepted = self.queue.enqueue_burst(burst)
+        except Exception as error:  # noqa: BLE001  whatever it is, none was allowed
+            self._broken("enqueue_burst", error)
+            return
+        self.bursts += 1
+        if accepted == len(burst):
+            self._burst = []
+        else:
+            del burst[:accepted]
+
+    def turn_ends(self) -> None:
+        """The tasks of this turn have run: send what they left, and ask to be woken."""
+        self._collecting = False
+        if not self._taking:
+            return
+        if self._burst:
+            self._send()
+        if not self._armed and self.in_flight:
+            self.reaper.keep_watch()
+            self._settle()
+
+    def retry(self) -> None:
+        """Ask a queue again that had no room although nothing of ours was in it."""
+        self._retrying = False
+        if self._burst and not self._collecting:
+            self.turn_ends()
+
+    def _refuse(self, flight: Flight) -> None:
+        """End a flight that holds no slot, because its lane takes no work."""
+        status = Status.DEVICE_ERROR if self.state is LaneState.LOST else Status.ABORTED
+        self._deliver(flight, Completion(NO_TAG, status, None, 0, 0, Detail(self.reason)))
+
+    # -- a flight ends --------------------------------------------------------------------------------------
+
+    def readable(self) -> None:
+        """The event loop saw the queue's descriptor readable, or has just registered it and looks once more."""
+        if self._taking:
+            self._armed = False
+            self.wakes += 1
+            self.reap()
+
+    def reap(self) -> None:
+        """Take completions until there are none and a wake is ordered, or this turn's time is used up."""
+        deadline = 0.0
+        while self._taking:
+            count = self._reap_some()
+            if count < REAP_LIMIT:
+                self._settle()
+                return
+            now = time.perf_counter()
+            if deadline and now > deadline:
+                self.reaper.loop.at_turn_end(self._reap_on)
+                return
+            deadline = deadline or now + self.reaper.budget
+
+    def _reap_on(self) -> None:
+        if self._taking and not self._armed:
+            self.reap()
+
+    def _reap_some(self) -> int:
+        try:
+            batch = self.queue.dequeue_burst(REAP_LIMIT)
+        except Exception as error:  # noqa: BLE001  whatever it is, none was allowed
+            self._broken("dequeue_burst", error)
+            return 0
+        for completion in batch:
+            self._finish(completion)
+        if self.parked:
+            self._start_parked()
+        return len(batch)
+
+    def _settle(self) -> None:
+        """The queue is empty for now: order a wake, or see to it that somebody looks again."""
+        if self._collecting or not self._taking:
+            return  # the turn's end settles
+        if self._burst:
+            self._send()
+        waiting_for = self.in_flight - len(self._burst)
+        if self._burst and not waiting_for:
+            # Full with nothing of ours in it: the queue's hardware is shared, and no completion will tell.
+            if not self._retrying:
+                self._retrying = True
+                self.reaper.retry_later(self)
+        elif waiting_for and not self._arm():
+            self.reaper.loop.at_turn_end(self._reap_on)
+        elif not self.in_flight and self.state is LaneState.DRAINING:
+            self.reaper.drained.set()
+
+    def _arm(self) -> bool:
+        try:
+            self._armed = self.queue.arm()
+        except Exception as error:  # noqa: BLE001  whatever it is, none was allowed
+            self._broken("arm", error)
+            return True
+        return self._armed
+
+    def _finish(self, completion: Completion) -> None:
+        """One completion: free its slot, wake its caller."""
+        tag = completion[0]
+        index = tag & self._index
+        flight = self._table[index]
+        if flight is None or flight.tag != tag:
+            self.spurious += 1
+            logger.warning("%s: completion for tag %#x, which is not in flight", self.name, tag)
+            return
+        status = completion[1]
+        if status:
+            if not self._taking and status is Status.ABORTED:
+                return  # told by sweep(), once the queue is closed
+            if status is Status.DEVICE_ERROR and (reason := self._is_lost()):
+                self.lose(reason)
+        self._table[index] = None
+        self._free.append((tag + self._stride) & _TAG_MASK)
+        flight.tag = NO_TAG
+        self.bytes_out += completion[4]
+        self._deliver(flight, completion)
+
+    def _deliver(self, flight: Flight, completion: Completion) -> None:
+        flight.completion = completion
+        self.completed += 1
+        self.statuses[completion[1]] += 1
+        if flight.waiter is not None and not flight.detached:
+            self._wake(flight, completion)
+        if flight.on_done is not None:
+            flight.on_done(flight)
+
+    # -- a flight is given up -------------------------------------------------------------------------------
+
+    def cancel(self, flight: Flight) -> bool:
+        """Withdraw or detach a flight whose caller was cancelled. False: the caller has to wait for the device.
+
+        Only a flight whose memory belongs to nobody else may be left to the device.
+        """
+        if flight.tag == NO_TAG:
+            self._give_up(flight)  # still parked: skipped when it comes up
+            return True
+        if self._drop_from_burst(flight.tag) or (self._taking and self._ask_back(flight.tag)):
+            self._vacate(flight)
+            self._give_up(flight)
+            self._start_parked()
+            return True
+        if flight.completion is None and not flight.operation.detachable:
+            self.outstayed += 1
+            return False
+        flight.detached = True
+        self.detached += 1
+        return True
+
+    def _drop_from_burst(self, tag: int) -> bool:
+        for position, (other, _) in enumerate(self._burst):
+            if other == tag:
+                del self._burst[position]
+                return True
+        return False
+
+    def _ask_back(self, tag: int) -> bool:
+        try:
+            return self.queue.withdraw(tag)
+        except Exception as error:  # noqa: BLE001  whatever it is, none was allowed
+            self._broken("withdraw", error)
+            return False
+
+    def _vacate(self, flight: Flight) -> None:
+        """Give back the slot of a flight of which the device knows nothing."""
+        self._table[flight.tag & self._index] = None
+        self._free.append((flight.tag + self._stride) & _TAG_MASK)
+        flight.tag = NO_TAG
+
+    def _give_up(self, flight: Flight) -> None:
+        self.withdrawn += 1
+        flight.detached = True
+        self._deliver(flight, Completion(NO_TAG, Status.ABORTED))
+
+    # -- the safety timer -----------------------------------------------------------------------------------
+
+    def overdue(self, tick: int) -> bool:
+        """Whether a flight has been on the device since before ``tick``."""
+        return self._taking and any(flight is not None and flight.tick < tick for flight in self._table)
+
+    def check_wake(self) -> None:
+        """Is something finished that nobody was told of?
+
+        A wake may be on its way while the timer runs. So a suspicion is confirmed only when the event loop has
+        polled once more and the wake has still not come.
+        """
+        if self._armed and self._taking and not self._arm() and self._taking:
+            self._armed = True  # the wake that was ordered is still owed
+            self._suspected_at = self.wakes
+            loop = self.reaper.loop
+            loop.at_turn_end(lambda: loop.at_turn_end(self._confirm_rescue))
+
+    def _confirm_rescue(self) -> None:
+        if self._taking and self._armed and self._suspected_at == self.wakes:
+            self._armed = False
+            before = self.completed
+            self.reap()
+            if self.completed != before:
+                self.rescues += 1
+                logger.warning("%s: completions without a wake-up, found by the safety timer", self.name)
+
+    # -- the end of a queue ---------------------------------------------------------------------------------
+
+    def _broken(self, method: str, error: Exception) -> None:
+        """A queue raised, which none may: the device is not to be trusted any more."""
+        logger.error("%s: %s raised; the device is taken out of use", self.name, method, exc_info=error)
+        self.lose(f"{method} raised {type(error).__name__}: {error}")
+
+    def lose(self, reason: str) -> None:
+        """The device is gone. Those who wait for a slot may go elsewhere; the queue is wound up."""
+        if LaneState.LOST in TRANSITIONS[self.state]:
+            logger.info("%s: lost: %s", self.name, reason)
+            self.stop(LaneState.LOST, reason)
+            self.reaper.wind_up(self)
+
+    def drain(self) -> None:
+        """Take no more work; go on taking completions. ``reaper.drained`` is set when there are none to come."""
+        if self.state is LaneState.OPEN:
+            self._become(LaneState.DRAINING, "the accelerator is being closed")
+            self._unsend()
+            self._refuse_parked()
+            self._collecting = False
+            self._settle()
+
+    def stop(self, state: LaneState, reason: str) -> None:
+        """Stop the queue. Finished operations are delivered; the rest is told by :meth:`sweep`."""
+        self._become(state, reason)
+        if self._taking:
+            self._taking = False
+            self._unsend()
+            try:
+                self.queue.stop()
+            except Exception:
+                logger.exception("%s: stop raised", self.name)
+        if state is not LaneState.RESETTING:
+            self._refuse_parked()
+
+    def collect(self) -> None:
+        """Take what a stopped queue still hands out."""
+        try:
+            while batch := self.queue.dequeue_burst(REAP_LIMIT):
+                for completion in batch:
+                    self._finish(completion)
+        except Exception:
+            logger.exception("%s: dequeue_burst raised", self.name)
+
+    def sweep(self, overdue_tick: int = 0) -> None:
+        """The queue is closed and the device touches nothing any more: end what never completed.
+
+        :param overdue_tick: flights from before it are the cause, and end as DEVICE_ERROR
+        """
+        self.collect()
+        for flight in self._table:
+            if flight is not None:
+                late = flight.tick < overdue_tick or self.state is LaneState.LOST
+                self._vacate(flight)
+                status = Status.DEVICE_ERROR if late else Status.ABORTED
+                self._deliver(flight, Completion(NO_TAG, status, None, 0, 0, Detail(self.reason)))
+
+    def resume(self, queue: Queue) -> None:
+        """Go on with a new queue after a reset."""
+        self.adopt(queue)
+        self._become(LaneState.OPEN)
+        self.resets += 1
+        self._start_parked()
+
+    def _unsend(self) -> None:
+        """What the queue has not been given yet goes back to the head of those who wait."""
+        for tag, _ in reversed(self._burst):
+            flight = self._table[tag & self._index]
+            if flight is not None:
+                self._vacate(flight)
+                self.submitted -= 1
+                self.bytes_in -= flight.operation.nbytes
+                self.parked.appendleft(flight)
+        self._burst = []
+
+    def _refuse_parked(self) -> None:
+        while self.parked:
+            flight = self.parked.popleft()
+            if flight.completion is None:
+                self._refuse(flight)

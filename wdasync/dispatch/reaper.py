@@ -1,0 +1,184 @@
+"""The reaper: watches the queues of one accelerator, keeps time for them, and winds them up.
+
+Wake-ups come from one persistent registration a queue. Beside it runs a slow *safety timer*, only while something is
+in flight: it counts *ticks*, against which deadlines are held without anybody reading a clock on the way of an
+operation, and it looks whether a completion lies unnoticed. Such a *rescue* means that a wake-up was lost: a bug in
+a backend, worth a warning and a counter.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+import anyio
+import anyio.to_thread
+
+from ..backend import Queue
+from ..config import Config
+from ..eventloop import EventLoop, TimerHandle, empty_context
+from .flight import Flight
+from .lane import TRANSITIONS, Lane, LaneState
+
+__all__ = ["Reaper"]
+
+logger = logging.getLogger("wdasync.dispatch")
+
+#: Seconds until a full, shared queue is asked again.
+RETRY_INTERVAL = 0.002
+
+#: Seconds that a stopped queue is given to hand out what it aborted, before it is closed.
+STOP_GRACE = 0.05
+
+
+class Reaper:
+    """What the lanes of one accelerator have in common.
+
+    :ivar loop: the event loop
+    :ivar ticks: safety intervals that have gone by while something was in flight
+    :ivar budget: seconds of one loop turn that may go into reaping
+    :ivar drained: set when a draining lane has become empty
+    """
+
+    def __init__(self, loop: EventLoop, config: Config) -> None:
+        self.loop = loop
+        self.ticks = 0
+        self.budget = config.reap_budget
+        self.lanes: list[Lane] = []
+        self.drained = anyio.Event()
+        self._interval = config.safety_interval
+        self._patience = max(1, math.ceil(config.deadline / config.safety_interval))
+        self._deadline = config.deadline
+        self._timer: TimerHandle | None = None
+        self._reopen: dict[Lane, Callable[[], Queue]] = {}
+        self._winding_up: dict[Lane, anyio.Event] = {}
+        for function in PROTECTED:
+            loop.protect(function)
+
+    def add(self, lane: Lane, reopen: Callable[[], Queue]) -> None:
+        """Watch a lane. ``reopen`` opens its queue anew after a reset; it may block."""
+        self.lanes.append(lane)
+        self._reopen[lane] = reopen
+        self.loop.watch(lane.queue.fileno(), lane.readable)
+
+    # -- time -----------------------------------------------------------------------------------------------
+
+    def keep_watch(self) -> None:
+        """Something is in flight: let the safety timer run."""
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._interval, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.ticks += 1
+        for lane in self.lanes:
+            lane.check_wake()
+            if lane.overdue(self.ticks - self._patience):
+                self._reset(lane)
+        if any(lane.in_flight for lane in self.lanes):
+            self.keep_watch()
+
+    def retry_later(self, lane: Lane) -> None:
+        """A queue had no room although nothing of ours is in it."""
+        self.loop.call_later(RETRY_INTERVAL, lane.retry)
+
+    # -- the end of a queue ---------------------------------------------------------------------------------
+
+    def _reset(self, lane: Lane) -> None:
+        if LaneState.RESETTING in TRANSITIONS[lane.state]:
+            reason = f"no completion within the deadline of {self._deadline:g} s"
+            logger.warning("%s: %s; resetting its queue", lane.name, reason)
+            lane.stop(LaneState.RESETTING, reason)
+            self.wind_up(lane)
+
+    def wind_up(self, lane: Lane) -> None:
+        """Close a stopped queue in the background, and open another if that is what it was stopped for."""
+        if lane not in self._winding_up:
+            self._winding_up[lane] = anyio.Event()
+
+            async def run() -> None:
+                await self._wind_up(lane)
+
+            self.loop.spawn(run, empty_context.copy())
+
+    async def _wind_up(self, lane: Lane) -> None:
+        overdue = self.ticks - self._patience
+        with anyio.CancelScope(shield=True):
+            await self._close_queue(lane)
+            lane.sweep(overdue)
+            if lane.state is LaneState.RESETTING:
+                await self._replace_queue(lane)
+        self._winding_up.pop(lane).set()
+
+    async def _close_queue(self, lane: Lane) -> None:
+        lane.collect()
+        if lane.in_flight:
+            await anyio.sleep(STOP_GRACE)
+            lane.collect()
+        self.loop.unwatch(lane.queue.fileno())
+        try:
+            await anyio.to_thread.run_sync(lane.queue.close)
+        except Exception:
+            logger.exception("%s: close raised", lane.name)
+
+    async def _replace_queue(self, lane: Lane) -> None:
+        try:
+            queue = await anyio.to_thread.run_sync(self._reopen[lane])
+        except Exception as error:
+            logger.exception("%s: cannot open its queue again", lane.name)
+            if lane.state is LaneState.RESETTING:
+                lane.stop(LaneState.LOST, f"its queue cannot be opened again: {error}")
+            return
+        if lane.state is LaneState.RESETTING:
+            self.loop.watch(queue.fileno(), lane.readable)
+            await self.loop.checkpoint()
+            lane.resume(queue)
+        else:  # closed meanwhile
+            await anyio.to_thread.run_sync(queue.close)
+
+    async def close(self, timeout: float) -> None:
+        """Let what is on the devices finish, for ``timeout`` seconds; stop the rest; close all queues."""
+        try:
+            with anyio.move_on_after(timeout):
+                await self._drain()
+        finally:
+            with anyio.CancelScope(shield=True):
+                async with anyio.create_task_group() as group:
+                    for lane in self.lanes:
+                        group.start_soon(self._close, lane)
+                if self._timer is not None:
+                    self._timer.cancel()
+
+    async def _drain(self) -> None:
+        for lane in self.lanes:
+            lane.drain()
+        while any(lane.in_flight for lane in self.lanes if lane.state is LaneState.DRAINING):
+            self.drained = anyio.Event()
+            await self.drained.wait()
+
+    async def _close(self, lane: Lane) -> None:
+        if LaneState.CLOSED in TRANSITIONS[lane.state]:
+            was_running = lane.state in (LaneState.OPEN, LaneState.DRAINING)
+            lane.stop(LaneState.CLOSED, "the accelerator was closed")
+            if was_running:
+                self.wind_up(lane)
+        if (event := self._winding_up.get(lane)) is not None:
+            await event.wait()
+
+
+#: The functions that change a lane's state from outside. No KeyboardInterrupt may break one off in the middle.
+PROTECTED = (
+    Flight.abandon,
+    Lane.cancel,
+    Lane.check_wake,
+    Lane.drain,
+    Lane.readable,
+    Lane.resume,
+    Lane.retry,
+    Lane.stop,
+    Lane.submit,
+    Lane.sweep,
+    Lane.turn_ends,
+    Reaper.keep_watch,
+)

@@ -1,0 +1,146 @@
+"""The only code that knows asyncio from trio: park a task, wake it, watch a descriptor, run a service.
+
+One :class:`EventLoop` belongs to one accelerator. Everything above it is the same on asyncio, uvloop and trio.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from typing import Any, Protocol
+
+from ..errors import ForeignLoopError
+
+__all__ = ["EventLoop", "Parkable", "TimerHandle", "current_event_loop", "empty_context", "loop_locals"]
+
+#: Callbacks of the loop run in this context: in the context of whoever happened to come first, all later
+#: completions would see the first request's variables.
+empty_context = Context()
+
+
+class Parkable(Protocol):
+    """What a task can be parked on. ``waiter`` belongs to the event loop, ``completion`` to the waker."""
+
+    waiter: Any
+    raise_cancel: Any
+    completion: Any
+
+    def abandon(self) -> bool:
+        """The task was cancelled. True: it may go at once. False: it must wait for the completion."""
+
+
+class TimerHandle(Protocol):
+    """A call that was put off."""
+
+    def cancel(self) -> None:
+        """Do not call."""
+
+
+class EventLoop(Protocol):
+    """What the framework needs of an event loop."""
+
+    name: str
+
+    def is_current(self) -> bool:
+        """Whether the caller runs in this loop and its thread."""
+
+    async def park(self, parkable: Parkable) -> Any:
+        """Sleep until ``wake``; returns the value given to it. This is the checkpoint of an await.
+
+        On cancellation ``abandon()`` decides: the task goes at once, or stays, shielded, until it is woken,
+        and the cancellation is raised then.
+        """
+
+    def wake(self, parkable: Parkable, value: Any) -> None:
+        """Let the task go on with ``value``. At most once for each ``park``."""
+
+    async def checkpoint_if_cancelled(self) -> None:
+        """Raise a cancellation that is pending; otherwise go on without yielding."""
+
+    async def checkpoint(self) -> None:
+        """Yield to the loop once."""
+
+    def at_turn_end(self, callback: Callable[[], None]) -> None:
+        """Call after the tasks that are ready now have run, before the loop sleeps."""
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> TimerHandle:
+        """Call once, later."""
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        """Register ``fd`` once and for good; call whenever it is readable."""
+
+    def unwatch(self, fd: int) -> None:
+        """Forget ``fd``. Must come before it is closed."""
+
+    def protect(self, function: Callable[..., Any]) -> None:
+        """Let no KeyboardInterrupt into ``function``: it changes state that belongs together."""
+
+    async def start(self, at_shutdown: Callable[[], Awaitable[None]] | None) -> None:
+        """Begin service. ``at_shutdown`` runs when the event loop ends before ``stop`` was called."""
+
+    def spawn(self, function: Callable[[], Awaitable[None]], context: Context) -> None:
+        """Run a coroutine function in the background, in ``context``, until ``stop``. It must not raise."""
+
+    async def stop(self) -> None:
+        """End service and join what was spawned."""
+
+
+def _trio() -> Any:
+    """The trio module, if this thread runs one of its tasks."""
+    trio = sys.modules.get("trio")
+    return trio if trio is not None and trio.lowlevel.in_trio_run() else None
+
+
+def _asyncio_loop() -> Any:
+    """The asyncio loop that runs in this thread."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return asyncio.get_running_loop() if asyncio is not None else None
+    except RuntimeError:
+        return None
+
+
+def _none_runs() -> ForeignLoopError:
+    return ForeignLoopError(
+        "expected to be called inside a running asyncio or trio event loop, got none in this thread; "
+        "call it from a coroutine"
+    )
+
+
+def current_event_loop() -> EventLoop:
+    """An :class:`EventLoop` on the event loop that runs in this thread.
+
+    :raises ForeignLoopError: if none runs here
+    """
+    if _trio() is not None:
+        from ._trio import TrioLoop
+
+        return TrioLoop()
+    if _asyncio_loop() is not None:
+        from ._asyncio import AsyncioLoop
+
+        return AsyncioLoop()
+    raise _none_runs()
+
+
+def loop_locals() -> dict[str, Any]:
+    """A dictionary that lives and dies with the event loop that runs in this thread.
+
+    A table keyed by loops would keep every closed loop alive, since what is stored refers to the loop. So the
+    dictionary hangs on the loop itself.
+
+    :raises ForeignLoopError: if none runs here
+    """
+    if _trio() is not None:
+        from ._trio import loop_locals as trio_locals
+
+        return trio_locals()
+    loop = _asyncio_loop()
+    if loop is None:
+        raise _none_runs()
+    try:
+        found: dict[str, Any] = loop._wdasync
+    except AttributeError:
+        found = loop._wdasync = {}
+    return found

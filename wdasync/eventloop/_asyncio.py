@@ -1,0 +1,149 @@
+"""asyncio, and uvloop, which is asyncio to its users.
+
+Facts this rests on:
+
+* Exact ``asyncio.Future`` is the cheapest thing to park on; a subclass or an awaitable of our own costs half
+  as much again.
+* ``add_reader`` registers with epoll at once on asyncio, and at the next poll on uvloop; both keep the
+  registration, level-triggered, until it is removed. So one registration at the start serves for life, and a
+  descriptor whose readiness is consumed by polling loses nothing, provided that it is armed only after the
+  first loop turn that follows.
+* A reader and a ``call_soon`` run in the context they were given, otherwise in a copy of the caller's.
+* Cancelling a task cancels the future it waits on, so a wait that must go on needs a new future.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from typing import Any
+
+from . import Parkable, TimerHandle, empty_context
+
+__all__ = ["AsyncioLoop"]
+
+
+class AsyncioLoop:
+    """An :class:`~wdasync.eventloop.EventLoop` on the running asyncio loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.name = "uvloop" if type(self._loop).__module__.partition(".")[0] == "uvloop" else "asyncio"
+        self._context = empty_context.copy()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watched: set[int] = set()
+        self._stopping = False
+
+    def __repr__(self) -> str:
+        return f"<{self.name} loop at {id(self._loop):#x}>"
+
+    def is_current(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
+
+    async def park(self, parkable: Parkable) -> Any:
+        future = parkable.waiter = self._loop.create_future()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.cancelled() and not parkable.abandon():
+                await self._outstay(parkable)
+            raise
+
+    async def _outstay(self, parkable: Parkable) -> None:
+        """Wait for the device in spite of cancellations: it may write into the caller's memory until then."""
+        while parkable.completion is None:
+            parkable.waiter = self._loop.create_future()
+            try:
+                await parkable.waiter
+            except asyncio.CancelledError:
+                continue
+
+    def wake(self, parkable: Parkable, value: Any) -> None:
+        future = parkable.waiter
+        if not future.done():
+            future.set_result(value)
+
+    async def checkpoint_if_cancelled(self) -> None:
+        """Asyncio delivers a cancellation at the next suspension; there is nothing to ask before."""
+
+    async def checkpoint(self) -> None:
+        await asyncio.sleep(0)
+
+    def at_turn_end(self, callback: Callable[[], None]) -> None:
+        self._loop.call_soon(callback, context=self._context)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> TimerHandle:
+        return self._loop.call_later(seconds, callback, context=self._context)
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        empty_context.copy().run(self._loop.add_reader, fd, callback)
+        self._watched.add(fd)
+
+    def unwatch(self, fd: int) -> None:
+        if fd in self._watched:
+            self._watched.discard(fd)
+            if not self._loop.is_closed():
+                self._loop.remove_reader(fd)
+
+    def protect(self, function: Callable[..., Any]) -> None:
+        """Nothing to do: since Python 3.11 ``asyncio.run`` turns SIGINT into a cancellation."""
+
+    async def start(self, at_shutdown: Callable[[], Awaitable[None]] | None) -> None:
+        if at_shutdown is not None:
+            self._hook = _close_after_generators(at_shutdown)
+            await anext(self._hook)
+
+    def spawn(self, function: Callable[[], Awaitable[None]], context: Context) -> None:
+        """``asyncio.run`` cancels all tasks before the users' have cleaned up, ours too. Who was cancelled by
+        somebody else than ``stop`` is therefore started again: what the clean-up awaits may need it.
+        """
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled() and not self._stopping and not self._loop.is_closed():
+                self.spawn(function, context)
+
+        task = self._loop.create_task(_call(function), context=context)
+        self._tasks.add(task)
+        task.add_done_callback(ended)
+
+    async def stop(self) -> None:
+        self._stopping = True
+        for fd in list(self._watched):
+            self.unwatch(fd)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+async def _call(function: Callable[[], Awaitable[None]]) -> None:
+    await function()
+
+
+async def _close_after_generators(close: Callable[[], Awaitable[None]]) -> Any:
+    """An async generator whose ``finally`` closes the default accelerator.
+
+    ``asyncio.run`` first cancels and joins all tasks, then closes all async generators, at the same time, then
+    the loop. A user's generator may still compress in its ``finally``; so this one, which is one of them, waits
+    for the others. They are the tasks that ``shutdown_asyncgens`` made: wrappers round ``aclose()``.
+    """
+    try:
+        yield
+    finally:
+        while siblings := [task for task in asyncio.all_tasks() if _closes_a_generator(task)]:
+            await asyncio.wait(siblings)
+        await close()
+
+
+def _closes_a_generator(task: asyncio.Task[Any]) -> bool:
+    """Whether this task closes an async generator other than ours: it must not wait for itself."""
+    if task is asyncio.current_task():
+        return False
+    name = getattr(task.get_coro(), "__name__", "")
+    return name == "_wrap_awaitable" or type(task.get_coro()).__name__ == "async_generator_athrow"

@@ -1,0 +1,203 @@
+"""trio.
+
+Facts this rests on:
+
+* ``wait_task_rescheduled`` and ``reschedule`` are what trio's own primitives are made of. The abort function is
+  called once; when it answers FAILED, the task stays parked, and whoever reschedules it later must raise the
+  cancellation by calling ``raise_cancel``.
+* trio's epoll registrations are one-shot: each ``wait_readable`` is an ``epoll_ctl`` MOD, and MOD polls the
+  descriptor. Where polling consumes readiness, an event that came just before is lost. So everything is
+  looked at once more *after* the registration. That has to happen outside of the task that is parked in
+  ``wait_readable``; the instrument below runs between the registrations and the poll.
+* The instrument hook ``before_io_wait`` runs once a turn after all ready tasks ran. It is told the time-out that
+  trio has decided on already, so when it makes a task ready it has to wake the poll as well.
+* System tasks outlive the main task, are cancelled after it, and must not raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from functools import partial
+from typing import Any
+
+import outcome
+import trio
+from trio.lowlevel import Abort
+
+from . import Parkable, TimerHandle, empty_context
+
+__all__ = ["TrioLoop", "loop_locals"]
+
+_locals: trio.lowlevel.RunVar[dict[str, Any]] = trio.lowlevel.RunVar("wdasync")
+
+
+def loop_locals() -> dict[str, Any]:
+    """A dictionary that lives as long as this ``trio.run``."""
+    try:
+        return _locals.get()
+    except LookupError:
+        found: dict[str, Any] = {}
+        _locals.set(found)
+        return found
+
+
+class _Timer:
+    """One call put off."""
+
+    def __init__(self) -> None:
+        self._scope = trio.CancelScope()
+
+    def cancel(self) -> None:
+        self._scope.cancel()
+
+    async def run(self, seconds: float, callback: Callable[[], None]) -> None:
+        with self._scope:
+            await trio.sleep(seconds)
+            callback()
+
+
+class _TurnEnd(trio.abc.Instrument):
+    """Calls what wants to be called before trio sleeps."""
+
+    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
+        self._token = token
+        self._callbacks: list[Callable[[], None]] = []
+
+    def add(self, callback: Callable[[], None]) -> None:
+        self._callbacks.append(callback)
+
+    @trio.lowlevel.enable_ki_protection
+    def before_io_wait(self, timeout: float) -> None:
+        if not self._callbacks:
+            return
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+        if timeout > 0:
+            # A callback may have made a task ready, or asked for another turn: do not sleep on it.
+            self._token.run_sync_soon(_nothing, idempotent=True)
+
+
+def _nothing() -> None:
+    pass
+
+
+@trio.lowlevel.enable_ki_protection
+def _abort(parkable: Parkable, raise_cancel: Callable[[], Any]) -> Abort:
+    if parkable.abandon():
+        return Abort.SUCCEEDED
+    parkable.raise_cancel = raise_cancel
+    return Abort.FAILED
+
+
+class TrioLoop:
+    """An :class:`~wdasync.eventloop.EventLoop` on the running trio loop."""
+
+    name = "trio"
+
+    def __init__(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._turn_end = _TurnEnd(self._token)
+        self._watches: dict[int, trio.CancelScope] = {}
+        self._nursery: trio.Nursery | None = None
+        self._stopped = trio.Event()
+        self._ended = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<trio loop at {id(self._token):#x}>"
+
+    def is_current(self) -> bool:
+        try:
+            return trio.lowlevel.current_trio_token() is self._token
+        except RuntimeError:
+            return False
+
+    async def park(self, parkable: Parkable) -> Any:
+        parkable.waiter = trio.lowlevel.current_task()
+        return await trio.lowlevel.wait_task_rescheduled(partial(_abort, parkable))
+
+    def wake(self, parkable: Parkable, value: Any) -> None:
+        result = (
+            outcome.Value(value) if parkable.raise_cancel is None else outcome.capture(parkable.raise_cancel)
+        )
+        trio.lowlevel.reschedule(parkable.waiter, result)
+
+    async def checkpoint_if_cancelled(self) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def checkpoint(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def at_turn_end(self, callback: Callable[[], None]) -> None:
+        self._turn_end.add(callback)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> TimerHandle:
+        timer = _Timer()
+        if self._nursery is not None:
+            self._nursery.start_soon(timer.run, seconds, callback)
+        return timer
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        if self._nursery is None:
+            raise RuntimeError("watch: expected a started event loop service; call start() first")
+        scope = self._watches[fd] = trio.CancelScope()
+        self._nursery.start_soon(self._watch, fd, callback, scope)
+
+    async def _watch(self, fd: int, callback: Callable[[], None], scope: trio.CancelScope) -> None:
+        with scope:
+            while True:
+                self._turn_end.add(callback)  # looks once more, after the registration in the next line
+                try:
+                    await trio.lowlevel.wait_readable(fd)
+                except trio.ClosedResourceError:
+                    return
+                callback()
+
+    def unwatch(self, fd: int) -> None:
+        scope = self._watches.pop(fd, None)
+        if scope is not None:
+            scope.cancel()
+            trio.lowlevel.notify_closing(fd)
+
+    def protect(self, function: Callable[..., Any]) -> None:
+        trio.lowlevel.enable_ki_protection(function)
+
+    async def start(self, at_shutdown: Callable[[], Awaitable[None]] | None) -> None:
+        started = trio.Event()
+        trio.lowlevel.add_instrument(self._turn_end)
+        trio.lowlevel.spawn_system_task(self._service, started, at_shutdown, context=empty_context.copy())
+        with trio.CancelScope(shield=True):
+            await started.wait()
+
+    async def _service(self, started: trio.Event, at_shutdown: Callable[[], Awaitable[None]] | None) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                started.set()
+                try:
+                    await self._stopped.wait()
+                finally:
+                    if at_shutdown is not None and not self._stopped.is_set():
+                        with trio.CancelScope(shield=True):
+                            await at_shutdown()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._nursery = None
+            self._ended.set()
+            trio.lowlevel.remove_instrument(self._turn_end)
+
+    def spawn(self, function: Callable[[], Awaitable[None]], context: Context) -> None:
+        if self._nursery is None:
+            raise RuntimeError("spawn: expected a started event loop service; call start() first")
+        context.run(self._nursery.start_soon, function)
+
+    async def stop(self) -> None:
+        for fd in list(self._watches):
+            self.unwatch(fd)
+        if self._nursery is None:
+            return
+        self._stopped.set()
+        self._nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await self._ended.wait()

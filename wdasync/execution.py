@@ -1,0 +1,413 @@
+"""The execution of operations: from the schedule through a lane to a completion, and again if it failed innocently.
+
+Everything on the way of one await that is not a lane's is here, and the plain case is kept short: no clock is read,
+nothing is formatted, and no object is made that nobody asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from . import forks
+from .backend import Capability, Completion, Status
+from .config import Config
+from .dispatch import Flight, Group, Lane, Reaper
+from .errors import (
+    ERRORS,
+    ClosedResourceError,
+    ForeignLoopError,
+    InvalidArgument,
+    LimitExceeded,
+    OperationTimeout,
+    UnsupportedOperation,
+    WdasyncError,
+    error_for,
+)
+from .eventloop import EventLoop
+from .faults import serving_fault
+from .operations import Decompress, Kind, Operation, Priority
+from .results import Observation, Observer
+from .scheduling import Chosen, LaneKey, Place, Reason, Schedule
+
+__all__ = ["Execution", "Trip", "in_thread", "open_lane"]
+
+logger = logging.getLogger("wdasync")
+
+#: How often an operation is sent again to the same device after its queue was reset under it.
+RETRIES = 2
+
+#: After these the same device would say the same again.
+_ELSEWHERE = frozenset({Status.DEVICE_ERROR, Status.INVALID_ARGS})
+
+
+class Trip:
+    """Where an operation went; only made when somebody asks."""
+
+    __slots__ = ("place", "queue", "reason", "retries")
+
+    def __init__(self) -> None:
+        self.place: Place | None = None
+        self.queue = ""
+        self.reason = Reason.PREFERRED
+        self.retries = 0
+
+    @property
+    def name(self) -> str:
+        """Backend and device; empty before it went anywhere."""
+        return self.place.name if self.place else ""
+
+    def take(self, place: Place, queue: str, reason: Reason) -> None:
+        """Note where it goes now."""
+        self.place, self.queue, self.reason = place, queue, reason
+
+
+class Execution:
+    """How the operations of one accelerator are run.
+
+    :ivar open: new operations are taken
+    :ivar loop: the event loop
+    :ivar schedule: the policy
+    :ivar reasons: how often each reason decided
+    :ivar inline: operations that ran in the loop's thread
+    :ivar retries: operations that were sent again
+    """
+
+    def __init__(
+        self, loop: EventLoop, config: Config, schedule: Schedule, reaper: Reaper, observer: Observer | None
+    ) -> None:
+        self.open = True
+        self.loop = loop
+        self.schedule = schedule
+        self.reasons = [0] * len(Reason)
+        self.inline = 0
+        self.retries = 0
+        self._config = config
+        self._reaper = reaper
+        self._observer = observer
+        self._generation = forks.generation
+        self._opening_lane = anyio.Lock()
+        self._inline_left = config.inline_budget
+        self._inline_counting = False
+
+    # -- the way of one await -----------------------------------------------------------------------------------
+
+    async def run(self, operation: Operation, timeout: float | None, priority: Priority) -> Completion:
+        """Run a stateless operation where the schedule says; recover from what is not its fault."""
+        if timeout is not None or self._observer is not None:
+            return await self.run_traced(operation, timeout, priority, Trip())
+        if not self.open or not self.loop.is_current() or self._generation != forks.generation:
+            self.check()
+        place, row, reason = self.schedule.choose(operation, priority)
+        if place.device.inline is not None:
+            completion = self._try_inline(operation, place, row)
+            if completion is not None:
+                await self.loop.checkpoint_if_cancelled()
+                return (
+                    await self._recover(operation, completion, priority, place)
+                    if completion[1]
+                    else completion
+                )
+        self.reasons[reason] += 1
+        key = (row.queue_class, priority, serving_fault.get())
+        flight = Flight(operation, place.lanes.get(key) or await self._open_lane(place, key))
+        flight.lane.submit(flight)
+        completion = flight.completion
+        if completion is None:
+            completion = await self.loop.park(flight)
+        if completion[1]:
+            return await self._recover(operation, completion, priority, place)
+        return completion
+
+    async def run_traced(
+        self, operation: Operation, timeout: float | None, priority: Priority, trip: Trip
+    ) -> Completion:
+        """As :meth:`run`, off the fast way: with a time-out, an observer, or somebody who asks where it went."""
+        status, produced, started = None, 0, time.perf_counter()
+        try:
+            completion = await self._run_within(operation, timeout, priority, trip)
+            status, produced = completion.status, completion.produced
+        except WdasyncError as error:
+            status = _status_of(error)
+            raise
+        finally:
+            if self._observer is not None:
+                kind, latency = operation.kind, time.perf_counter() - started
+                seen = (kind, operation.algorithm, trip.name, trip.reason, operation.nbytes, produced, status)
+                _tell(self._observer, Observation(*seen, latency))
+        return completion
+
+    async def _run_within(
+        self, operation: Operation, timeout: float | None, priority: Priority, trip: Trip
+    ) -> Completion:
+        self.check()
+        if timeout is None:
+            return await self._attempt(operation, None, priority, trip)
+        with anyio.move_on_after(_check_timeout(timeout)):
+            return await self._attempt(operation, timeout, priority, trip)
+        raise _too_late(repr(operation), timeout)
+
+    async def _attempt(
+        self, operation: Operation, timeout: float | None, priority: Priority, trip: Trip
+    ) -> Completion:
+        chosen = place, row, _ = self.schedule.choose(operation, priority, timeout)
+        completion = self._try_inline(operation, place, row)
+        if completion is None:
+            completion = await self._fly(operation, chosen, priority, trip)
+        else:
+            trip.take(place, "inline", Reason.INLINE)
+            await self.loop.checkpoint_if_cancelled()
+        if completion.status:
+            return await self._recover(operation, completion, priority, place, trip)
+        return completion
+
+    async def _fly(self, operation: Operation, chosen: Chosen, priority: Priority, trip: Trip) -> Completion:
+        place, row, reason = chosen
+        self.reasons[reason] += 1
+        lane = await self.lane(place, row, priority)
+        trip.take(place, lane.name, reason)
+        return await self.travel(Flight(operation, lane))
+
+    async def _recover(
+        self,
+        operation: Operation,
+        completion: Completion,
+        priority: Priority,
+        place: Place,
+        trip: Trip | None = None,
+    ) -> Completion:
+        """After a failure: send the operation again, elsewhere or here, or raise the error that it deserves.
+
+        Elsewhere if the device failed or cannot do it; here if only the queue was reset under it.
+        """
+        avoid: tuple[Place, ...] = ()
+        trip = trip or Trip()
+        while completion.status:
+            status, error = completion.status, self.error(completion, operation, place)
+            if status is Status.ABORTED and not self.open:
+                raise ClosedResourceError
+            if status in _ELSEWHERE:
+                avoid = (*avoid, place)
+            elif status is not Status.ABORTED or trip.retries >= RETRIES:
+                raise error
+            trip.retries += 1
+            try:
+                place, row, reason = self.schedule.choose(operation, priority, None, avoid)
+            except UnsupportedOperation:
+                raise error from None
+            self.retries += 1
+            reason = Reason.RETRY if status is Status.ABORTED else reason
+            completion = await self._fly(operation, (place, row, reason), priority, trip)
+        return completion
+
+    async def run_many(
+        self, operations: Sequence[Operation], timeout: float | None, priority: Priority
+    ) -> list[Completion | WdasyncError]:
+        """Many operations, one wait. Errors are returned in the place of their operation."""
+        self.check()
+        if timeout is not None:
+            with anyio.move_on_after(_check_timeout(timeout)):
+                return await self.run_many(operations, None, priority)
+            raise _too_late(f"{len(operations)} operations", timeout)
+        flights: list[Flight] = []
+        places: list[Place] = []
+        for operation in operations:
+            place, row, reason = self.schedule.choose(operation, priority)
+            self.reasons[reason] += 1
+            flights.append(Flight(operation, await self.lane(place, row, priority)))
+            places.append(place)
+        group = Group(flights, self.loop.wake)
+        for flight in flights:
+            flight.lane.submit(flight)
+        if flights and group.completion is None:
+            await self.loop.park(group)
+        else:
+            await self.loop.checkpoint()
+        return [
+            await self._outcome(flight, priority, place)
+            for flight, place in zip(flights, places, strict=True)
+        ]
+
+    async def _outcome(self, flight: Flight, priority: Priority, place: Place) -> Completion | WdasyncError:
+        completion = _ended(flight)
+        if not completion.status:
+            return completion
+        try:
+            return await self._recover(flight.operation, completion, priority, place)
+        except WdasyncError as error:
+            return error
+
+    async def travel(self, flight: Flight, timeout: float | None = None) -> Completion:
+        """Submit a flight and wait for its completion, whatever it says."""
+        self.check()
+        if timeout is not None:
+            with anyio.move_on_after(_check_timeout(timeout)):
+                return await self.travel(flight)
+            raise _too_late(repr(flight.operation), timeout)
+        flight.lane.submit(flight)
+        if flight.completion is None:
+            await self.loop.park(flight)
+        completion = _ended(flight)
+        if completion.status is Status.ABORTED and not self.open:
+            raise ClosedResourceError
+        return completion
+
+    async def rejoin(self, flight: Flight) -> None:
+        """Wait for a flight that was left to the device."""
+        self.check()
+        flight.detached = False
+        await self.loop.park(flight)
+
+    # -- lanes ------------------------------------------------------------------------------------------------
+
+    async def lane(self, place: Place, row: Capability, priority: Priority) -> Lane:
+        """The lane for an operation, opened if it is the first of its kind."""
+        key = (row.queue_class, priority, serving_fault.get())
+        return place.lanes.get(key) or await self._open_lane(place, key)
+
+    async def _open_lane(self, place: Place, key: LaneKey) -> Lane:
+        """Open a queue that is needed for the first time: another priority, or a fault handler's."""
+        async with self._opening_lane:
+            if key not in place.lanes:
+                await open_lane(self.loop, self._reaper, self._config.depth, place, key)
+        self.check()
+        return place.lanes[key]
+
+    # -- inline -----------------------------------------------------------------------------------------------
+
+    def _try_inline(self, operation: Operation, place: Place, row: Capability) -> Completion | None:
+        """Run it here and now if that is shorter than a hop, and little of it has run in this loop turn."""
+        inline = place.device.inline
+        config = self._config
+        if inline is None or not config.inline or self._inline_left <= 0 or operation.kind is Kind.NOP:
+            return None
+        lane = place.lanes.get((row.queue_class, Priority.NORMAL, False))
+        if lane is not None and lane.load > config.inline_in_flight:
+            return None
+        cost = inline.cost(operation)
+        if cost > config.inline_cost or cost > self._inline_left:
+            return None
+        self._inline_left -= cost
+        if not self._inline_counting:
+            self._inline_counting = True
+            self.loop.at_turn_end(self._renew_budget)
+        completion = inline.run(operation)
+        self.inline += 1
+        self.reasons[Reason.INLINE] += 1
+        return completion
+
+    def _renew_budget(self) -> None:
+        self._inline_counting = False
+        self._inline_left = self._config.inline_budget
+
+    # -- checks and errors --------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Whether this process, this thread and this loop may use it, and it is open.
+
+        :raises ForeignLoopError: if not these
+        :raises ClosedResourceError: if it is closed
+        """
+        if self._generation != forks.generation:
+            raise ForeignLoopError(
+                "this accelerator was opened by the parent process, and its queues are the parent's; open one in this process"
+            )
+        self.check_loop()
+        if not self.open:
+            raise ClosedResourceError
+
+    def check_loop(self) -> None:
+        """Whether this thread and this loop may use it.
+
+        :raises ForeignLoopError: if not
+        """
+        if not self.loop.is_current():
+            raise ForeignLoopError(
+                f"expected to be used in {self.loop!r}, where it was opened, got another event loop or thread; "
+                "open one accelerator for each loop"
+            )
+
+    def error(self, completion: Completion, operation: Operation, place: Place) -> WdasyncError:
+        """The error that a completion deserves."""
+        detail = completion.detail
+        kind = operation.kind.name.lower().removesuffix("_chunk")
+        where = f"{kind} {operation.algorithm} on {place.name}"
+        if (
+            completion.status is Status.OUT_OF_SPACE_TERMINATED
+            and isinstance(operation, Decompress)
+            and operation.destination is None
+        ):
+            bound = f"max_length {operation.max_length}, max_members {operation.max_members}"
+            return LimitExceeded(
+                f"{where}: {detail.message or 'the output passes its bound'}; "
+                f"the bounds are {bound}: raise them if you trust the input, or take it in pieces with a stream"
+            )
+        return error_for(
+            completion.status,
+            where,
+            detail.message,
+            cause=detail.cause,
+            consumed=completion.consumed,
+            produced=completion.produced,
+        )
+
+
+async def open_lane(loop: EventLoop, reaper: Reaper, depth: int, place: Place, key: LaneKey) -> None:
+    """Open a queue, watch it, and put it in its place."""
+    queue_class, priority, nested = key
+
+    def reopen() -> Any:
+        return place.device.open_queue(depth, priority, queue_class)
+
+    queue = await in_thread(reopen)
+    words = [
+        queue_class,
+        "" if priority is Priority.NORMAL else priority.name.lower(),
+        "faults" if nested else "",
+    ]
+    name = " ".join([place.name, *filter(None, words)])
+    lane = Lane(name, queue, reaper, lambda: place.device.lost)
+    reaper.add(lane, reopen)
+    await loop.checkpoint()  # uvloop registers at the next poll: nothing may be armed before it
+    place.lanes[key] = lane
+
+
+async def in_thread(function: Callable[[], Any]) -> Any:
+    """Call something that may block, in a worker thread. A cancellation waits for it."""
+    return await anyio.to_thread.run_sync(function)
+
+
+def _check_timeout(timeout: float) -> float:
+    if type(timeout) not in (int, float) or not timeout > 0:
+        raise InvalidArgument(f"timeout: expected seconds above 0, got {timeout!r}; None means no limit")
+    return timeout
+
+
+def _too_late(what: str, timeout: float) -> OperationTimeout:
+    return OperationTimeout(
+        f"{what}: expected an end within {timeout:g} s, got none; raise the timeout, or see statistics() for what "
+        "fills the queue"
+    )
+
+
+def _ended(flight: Flight) -> Completion:
+    if flight.completion is None:
+        raise RuntimeError(f"{flight!r}: woken without a completion")
+    return flight.completion
+
+
+def _status_of(error: WdasyncError) -> Status:
+    return next((status for status, kind in ERRORS.items() if type(error) is kind), Status.INVALID_ARGS)
+
+
+def _tell(observer: Observer, observation: Observation) -> None:
+    """An observer that raises must not break the operation it observes."""
+    try:
+        observer(observation)
+    except Exception:
+        logger.exception("observer %r raised", observer)

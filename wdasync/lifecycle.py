@@ -1,0 +1,254 @@
+"""Opening an accelerator, and the default accelerator of an event loop."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from types import TracebackType
+from typing import Any
+
+import anyio
+
+from . import forks, registry
+from .accelerator import Accelerator
+from .backend import Backend, DeviceInfo, PageFaults
+from .config import Config, Effective, load
+from .dispatch import Reaper
+from .errors import BackendUnavailable, InvalidArgument
+from .eventloop import EventLoop, current_event_loop, loop_locals
+from .execution import Execution, in_thread, open_lane
+from .faults import FaultHandler, FaultReporter, FaultResponse, PageFault, serving_fault
+from .operations import Priority
+from .results import Observer
+from .scheduling import Place, Schedule
+
+__all__ = ["Opening", "default_accelerator", "open_accelerator"]
+
+logger = logging.getLogger("wdasync")
+
+
+class Opening:
+    """An accelerator that is about to be opened: ``async with`` it, or ``await`` it and close it yourself."""
+
+    def __init__(self, open_it: Callable[[], Awaitable[Accelerator]]) -> None:
+        self._open_it = open_it
+        self._accelerator: Accelerator | None = None
+
+    def __await__(self) -> Generator[Any, Any, Accelerator]:
+        return self._open_it().__await__()
+
+    async def __aenter__(self) -> Accelerator:
+        if self._accelerator is not None:
+            raise RuntimeError("this accelerator was entered already; call open_accelerator() again")
+        self._accelerator = await self._open_it()
+        return self._accelerator
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._accelerator is not None:
+            await self._accelerator.aclose()
+
+
+def open_accelerator(
+    backend: str | Sequence[str] | None = None,
+    *,
+    on_fault: FaultHandler | None = None,
+    observer: Observer | None = None,
+    **settings: object,
+) -> Opening:
+    """Open an accelerator for the running event loop.
+
+    :param backend: name of a backend, or several, best first; ``None``: as configured, else the best that is here
+    :param on_fault: answers the page faults of a device whose faults are for a handler
+    :param observer: is called after each operation with an :class:`~wdasync.Observation`
+    :param settings: any field of :class:`~wdasync.Config`, or an option of the backend, see ``python -m wdasync config``
+    :returns: an object for ``async with`` or ``await``
+    :raises ConfigError: (when entered) if a setting is unknown or of the wrong type
+    :raises BackendUnavailable: (when entered) if a backend is unknown, has no device, or cannot be opened
+    :raises InvalidArgument: (when entered) if ``on_fault`` is given and no device asks a handler
+    """
+    if backend is not None:
+        settings["backend"] = backend if isinstance(backend, str) else tuple(backend)
+
+    async def open_it() -> Accelerator:
+        return await _open(settings, on_fault, observer, default=False)
+
+    return Opening(open_it)
+
+
+async def _open(
+    settings: dict[str, object], on_fault: FaultHandler | None, observer: Observer | None, *, default: bool
+) -> Accelerator:
+    loop = current_event_loop()
+    effective = load(settings)
+    holder: list[Accelerator] = []
+
+    def report(fault: PageFault) -> None:
+        if holder:
+            holder[0]._report_fault(fault)
+
+    async def at_shutdown() -> None:
+        if holder:
+            await holder[0].aclose()
+
+    places = await in_thread(lambda: _open_devices(effective, on_fault, report))
+    reaper = Reaper(loop, effective.config)
+    try:
+        _check_handler(on_fault, places)
+        await loop.start(at_shutdown if default else None)
+        for place in places:
+            _serve(loop, place, reaper)
+            for queue_class in place.device.capabilities.queue_classes:
+                await open_lane(
+                    loop, reaper, effective.config.depth, place, (queue_class, Priority.NORMAL, False)
+                )
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await reaper.close(0)
+            await loop.stop()
+            for place in places:
+                await in_thread(place.device.close)
+        raise
+    execution = Execution(loop, effective.config, Schedule(places, effective.config), reaper, observer)
+    accelerator = Accelerator(effective, places, reaper, execution)
+    holder.append(accelerator)
+    logger.info("opened %r", accelerator)
+    return accelerator
+
+
+# -- devices ------------------------------------------------------------------------------------------------
+
+
+def _open_devices(effective: Effective, on_fault: FaultHandler | None, report: FaultReporter) -> list[Place]:
+    """Open the devices of all backends that the settings ask for. Blocks."""
+    places: list[Place] = []
+    try:
+        for backend, infos, wanted in _backends(effective.config):
+            options = effective.options(backend.name, backend.Options)
+            for info in infos:
+                try:
+                    device = backend.open(info, options, on_fault=_marked(on_fault), report=report)
+                except BackendUnavailable as error:
+                    if wanted:
+                        raise
+                    logger.info("%s/%s is left out: %s", backend.name, info.name, error)
+                else:
+                    places.append(Place(backend.name, device))
+    except BaseException:
+        for place in places:
+            place.device.close()
+        raise
+    if not places:
+        raise BackendUnavailable(
+            f"expected at least one device, got none from {', '.join(registry.backend_names()) or 'no backend'}; "
+            "run `python -m wdasync doctor`"
+        )
+    return places
+
+
+def _backends(config: Config) -> list[tuple[Backend, Sequence[DeviceInfo], bool]]:
+    """Backends to open, in the order of preference, with their devices, and whether the user named them."""
+    named = (config.backend,) if isinstance(config.backend, str) else config.backend
+    wanted = list(dict.fromkeys([*(rule.backend for rule in config.policy), *(named or ())]))
+    found = [(backend := registry.get_backend(name), backend.devices(), True) for name in wanted]
+    for backend, infos, _ in found:
+        if not infos:
+            raise BackendUnavailable(
+                f"backend {backend.name!r}: expected a device, got none on this machine; run `python -m wdasync doctor`"
+            )
+    others = [
+        registry.get_backend(name) for name in registry.backend_names() if name not in wanted and _loads(name)
+    ]
+    if named is None:
+        ranked = sorted((other for other in others if other.automatic is not None), key=_rank)
+        found += [(other, other.devices(), False) for other in ranked]
+    elif config.fallback:
+        found += [(other, other.devices(), False) for other in others if other.fallback]
+    return [(backend, infos, wished) for backend, infos, wished in found if infos]
+
+
+def _rank(backend: Backend) -> int:
+    return -(backend.automatic or 0)
+
+
+def _loads(name: str) -> bool:
+    try:
+        registry.get_backend(name)
+    except BackendUnavailable as error:
+        logger.info("backend %s is left out: %s", name, error)
+        return False
+    return True
+
+
+def _check_handler(on_fault: FaultHandler | None, places: Sequence[Place]) -> None:
+    if on_fault is not None and not any(place.device.page_faults is PageFaults.HANDLER for place in places):
+        names = ", ".join(place.name for place in places)
+        raise InvalidArgument(
+            f"on_fault: expected a device whose page faults go to a handler, got {names}; "
+            "the kernel answers faults of real devices itself, and CPU threads have none"
+        )
+
+
+def _marked(on_fault: FaultHandler | None) -> FaultHandler | None:
+    """The handler, with the mark that gives what it awaits lanes of its own."""
+    if on_fault is None:
+        return None
+
+    async def handler(fault: PageFault) -> FaultResponse:
+        token = serving_fault.set(True)
+        try:
+            return await on_fault(fault)
+        finally:
+            serving_fault.reset(token)
+
+    return handler
+
+
+def _serve(loop: EventLoop, place: Place, reaper: Reaper) -> None:
+    """Run a device's own coroutine in the context of whoever opened the accelerator."""
+    serve = place.device.serve
+    if serve is None:
+        return
+
+    async def run() -> None:
+        try:
+            await serve()
+        except Exception as error:
+            logger.exception("%s: serve raised; the device is taken out of use", place.name)
+            for lane in list(place.lanes.values()):
+                lane.lose(f"serve raised {type(error).__name__}: {error}")
+
+    loop.spawn(run, contextvars.copy_context())
+
+
+# -- the default accelerator --------------------------------------------------------------------------------
+
+
+class _Default:
+    """The default accelerator of one event loop, or the wait for it."""
+
+    def __init__(self) -> None:
+        self.lock = anyio.Lock()
+        self.accelerator: Accelerator | None = None
+        self.generation = forks.generation
+
+
+async def default_accelerator() -> Accelerator:
+    """The accelerator that the module-level functions use: one for each event loop, opened at first use.
+
+    It is closed with its event loop: by ``asyncio.run`` after all tasks and async generators have finished, by
+    ``trio.run`` with its system tasks. A loop that is closed otherwise gives a ``ResourceWarning``.
+    """
+    held = loop_locals()
+    default = held.get("default")
+    if default is None or default.generation != forks.generation:
+        default = held["default"] = _Default()
+    accelerator = default.accelerator
+    if accelerator is not None and accelerator.is_open:
+        return accelerator
+    async with default.lock:
+        if default.accelerator is None or not default.accelerator.is_open:
+            default.accelerator = await _open({}, None, None, default=True)
+        return default.accelerator

@@ -1,0 +1,68 @@
+"""What ``execute()`` returns and what an observer is told: the outcome of one operation, with where and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .errors import Status
+from .operations import Kind
+from .scheduling import Reason
+
+__all__ = ["Observation", "Observer", "Result"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outcome of :meth:`Accelerator.execute`: the output and where it came from.
+
+    :ivar output: the output; ``None`` if it went into the caller's buffer, or there is none
+    :ivar produced: bytes of output
+    :ivar consumed: bytes of input used
+    :ivar backend: who ran it
+    :ivar device: which of its devices
+    :ivar queue: which queue; ``inline`` if it ran in the loop's thread
+    :ivar where: the part of the device that did it, such as ``worker 0``
+    :ivar reason: why there
+    :ivar latency: seconds from the call to the result
+    :ivar faults: page faults taken for it
+    """
+
+    output: bytes | None
+    produced: int
+    consumed: int
+    backend: str
+    device: str
+    queue: str
+    where: str
+    reason: Reason
+    latency: float
+    faults: int
+
+
+class Observation(NamedTuple):
+    """What an observer is told of each operation.
+
+    :ivar kind: kind of operation
+    :ivar algorithm: its algorithm
+    :ivar backend: backend and device
+    :ivar reason: why there
+    :ivar nbytes: bytes of input
+    :ivar produced: bytes of output
+    :ivar status: how it ended; ``None``: the caller was cancelled
+    :ivar latency: seconds
+    """
+
+    kind: Kind
+    algorithm: str
+    backend: str
+    reason: Reason
+    nbytes: int
+    produced: int
+    status: Status | None
+    latency: float
+
+
+#: Is told of every operation, in the loop's thread, right after it ended. It must be quick, and must not raise.
+Observer = Callable[[Observation], None]

@@ -1,0 +1,244 @@
+"""Streams: compression and decompression of data that does not come at once.
+
+The methods are named as in :mod:`zlib`, :mod:`bz2` and :mod:`compression.zstd`, and are coroutines. The steps of a
+stream run in order on the device where it was opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from .buffers import join, pin_source
+from .errors import DataCause, DataError, InvalidArgument, InvalidState, LimitExceeded
+from .operations import CompressChunk, DecompressChunk, Flush, check_bound
+from .sessions import PinnedSession
+
+if TYPE_CHECKING:
+    from .buffers import Source
+
+__all__ = ["Compressor", "Decompressor", "compress_all", "decompress_all"]
+
+#: Bytes of output that one step of a decompression may make.
+STEP = 1 << 18
+
+_FLUSHES = {"sync": Flush.SYNC, "full": Flush.FULL}
+
+
+class _Stream:
+    """What both directions share. Made by :class:`~wdasync.Accelerator`, not by users."""
+
+    def __init__(self, session: PinnedSession) -> None:
+        self._session = session
+        self._finished = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._session!r}{' finished' if self._finished else ''}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    @property
+    def algorithm(self) -> str:
+        """As it was asked for."""
+        return self._session.spec.algorithm
+
+    @property
+    def device(self) -> str:
+        """Backend and device where the stream lives."""
+        return self._session.place.name
+
+    async def reset(self) -> None:
+        """Begin anew, as if just opened; also makes a poisoned stream usable again.
+
+        :raises ClosedResourceError: if the stream is closed
+        :raises BusyResourceError: if another task uses it
+        """
+        await self._session.reset()
+        self._finished = False
+
+    async def aclose(self) -> None:
+        """Give the stream back. Unfinished output is lost. Idempotent."""
+        self._session.close()
+
+
+class Compressor(_Stream):
+    """A compressing stream. One task at a time uses it.
+
+    Every method raises :exc:`ClosedResourceError` if it is closed, :exc:`BusyResourceError` if another task uses it,
+    :exc:`InvalidState` if it is finished or poisoned. A cancelled call poisons the stream until :meth:`reset`.
+    """
+
+    async def compress(self, data: Source, *, timeout: float | None = None) -> bytes:
+        """Take ``data``; returns what output there is so far, often nothing."""
+        return await self._step(data, Flush.NONE, timeout)
+
+    async def flush(self, mode: Literal["sync", "full"] = "sync", *, timeout: float | None = None) -> bytes:
+        """Make everything taken so far decodable; returns the output held back.
+
+        :param mode: ``"full"`` also forgets the history, so that decoding can begin here
+        """
+        if mode not in _FLUSHES:
+            raise InvalidArgument(f'mode: expected "sync" or "full", got {mode!r}; finish() ends the stream')
+        return await self._step(b"", _FLUSHES[mode], timeout)
+
+    async def finish(self, data: Source = b"", *, timeout: float | None = None) -> bytes:
+        """End the stream, after ``data`` if given; returns the rest of the output, check value included."""
+        output = await self._step(data, Flush.FINISH, timeout)
+        self._finished = True
+        return output
+
+    async def _step(self, data: Source, flush: Flush, timeout: float | None) -> bytes:
+        if self._finished:
+            raise InvalidState(f"{self!r}: expected an unfinished stream; call reset() to begin another")
+        operation = CompressChunk(self._session.session, data, flush)
+        completion = await self._session.run(operation, timeout)
+        return completion.output or b""
+
+
+class Decompressor(_Stream):
+    """A decompressing stream. One task at a time uses it. Raises as :class:`Compressor` does.
+
+    Input that was not used yet is kept: with a ``max_length``, call :meth:`decompress` with no data for the next piece,
+    while :attr:`needs_input` is false.
+    """
+
+    def __init__(self, session: PinnedSession, bound: int) -> None:
+        super().__init__(session)
+        self._bound = bound
+        self._forget()
+
+    def _forget(self) -> None:
+        self._kept: bytes | memoryview = b""
+        self._more = False
+        self._eof = False
+
+    async def reset(self) -> None:
+        """Begin anew; what was kept is forgotten. See :meth:`Compressor.reset`."""
+        await super().reset()
+        self._forget()
+
+    @property
+    def eof(self) -> bool:
+        """Whether the input given so far ends where a unit (member, frame) ends."""
+        return self._eof
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether there is no more output without more input."""
+        return not self._more
+
+    @property
+    def unused_data(self) -> bytes:
+        """Input after the end of the stream."""
+        return bytes(self._kept) if self._eof and not self._more else b""
+
+    async def decompress(
+        self, data: Source = b"", *, max_length: int | None = None, timeout: float | None = None
+    ) -> bytes:
+        """Take ``data``; returns output.
+
+        :param max_length: at most so many bytes are returned, and the rest kept for the next call; ``None``: all of
+            it, but no more than the accelerator's ``max_length``
+        :raises LimitExceeded: if there is no ``max_length`` and the output passes the accelerator's
+        :raises DataError: if the input is not valid
+        """
+        if max_length is not None:
+            check_bound(max_length, "max_length", 1)
+        self._keep(data)
+        room = self._bound if max_length is None else max_length
+        pieces: list[bytes] = []
+        while True:
+            piece = await self._step(min(room, STEP), timeout)
+            pieces.append(piece)
+            room -= len(piece)
+            if not self._more or room <= 0:
+                break
+        if self._more and max_length is None and await self._step(1, timeout):
+            self._session.poisoned = "its output passed the bound"
+            raise LimitExceeded(
+                f"decompress {self.algorithm}: output passes max_length of {self._bound} bytes; "
+                "take it in pieces by giving max_length here, or raise the accelerator's max_length"
+            )
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _keep(self, data: Source) -> None:
+        segments, length, immutable = pin_source(data)
+        if not length:
+            return
+        new = join(segments)
+        if self._kept:
+            self._kept = b"".join((self._kept, new))
+        else:
+            self._kept = new if immutable else bytes(new)
+
+    async def _step(self, limit: int, timeout: float | None) -> bytes:
+        """One operation: at most ``limit`` bytes of output."""
+        operation = DecompressChunk(self._session.session, self._kept, max(limit, 1))
+        completion = await self._session.run(operation, timeout)
+        output = completion.output or b""
+        had = len(self._kept)
+        self._kept = memoryview(self._kept)[completion.consumed :] if completion.consumed < had else b""
+        if completion.detail.final or completion.consumed or output:
+            self._eof = completion.detail.final
+        full = len(output) >= limit and not (self._eof and not self._kept)
+        self._more = full or bool(self._kept and (completion.consumed or output))
+        return output
+
+    async def finish(self) -> None:
+        """Say that no more input comes.
+
+        :raises DataError: if the input ended in the middle
+        """
+        if not self._eof:
+            raise DataError(
+                f"decompress {self.algorithm}: expected the end of the stream, got the end of the input; "
+                "the input is truncated",
+                cause=DataCause.TRUNCATED,
+            )
+        self._finished = True
+
+
+async def compress_all(
+    open_stream: Callable[[], Compressor], source: AsyncIterable[Source], *, flush: bool
+) -> AsyncGenerator[bytes, None]:
+    """Everything that ``source`` yields, compressed.
+
+    :param flush: after each piece, everything so far is decodable
+    """
+    async with open_stream() as stream:
+        async for data in source:
+            output = await stream.compress(data)
+            if flush:
+                output += await stream.flush()
+            if output:
+                yield output
+        yield await stream.finish()
+
+
+async def decompress_all(
+    open_stream: Callable[[], Decompressor], source: AsyncIterable[Source]
+) -> AsyncGenerator[bytes, None]:
+    """Everything that ``source`` yields, decompressed, in pieces of at most 256 KiB."""
+    async with open_stream() as stream:
+        async for data in source:
+            output = await stream.decompress(data, max_length=STEP)
+            if output:
+                yield output
+            while not stream.needs_input:
+                output = await stream.decompress(max_length=STEP)
+                if output:
+                    yield output
+            if rest := stream.unused_data:
+                raise DataError(
+                    f"decompress {stream.algorithm}: expected the end, got {len(rest)} bytes or more after the end of "
+                    "the stream; cut them off",
+                    cause=DataCause.TRAILING_DATA,
+                )
+        await stream.finish()
