@@ -419,7 +419,6 @@ class Lane:
 
         :param overdue_tick: flights from before it are the cause, and end as DEVICE_ERROR
         """
-        self.collect()
         for flight in self._table:
             if flight is not None:
                 late = flight.tick < overdue_tick or self.state is LaneState.LOST

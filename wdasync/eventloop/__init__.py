@@ -86,13 +86,13 @@ class EventLoop(Protocol):
         """End service and join what was spawned."""
 
 
-def _trio() -> Any:
+def _running_trio() -> Any:
     """The trio module, if this thread runs one of its tasks."""
     trio = sys.modules.get("trio")
     return trio if trio is not None and trio.lowlevel.in_trio_run() else None
 
 
-def _asyncio_loop() -> Any:
+def _running_asyncio() -> Any:
     """The asyncio loop that runs in this thread."""
     asyncio = sys.modules.get("asyncio")
     try:
@@ -113,11 +113,11 @@ def current_event_loop() -> EventLoop:
 
     :raises ForeignLoopError: if none runs here
     """
-    if _trio() is not None:
+    if _running_trio() is not None:
         from ._trio import TrioLoop
 
         return TrioLoop()
-    if _asyncio_loop() is not None:
+    if _running_asyncio() is not None:
         from ._asyncio import AsyncioLoop
 
         return AsyncioLoop()
@@ -132,11 +132,11 @@ def loop_locals() -> dict[str, Any]:
 
     :raises ForeignLoopError: if none runs here
     """
-    if _trio() is not None:
+    if _running_trio() is not None:
         from ._trio import loop_locals as trio_locals
 
         return trio_locals()
-    loop = _asyncio_loop()
+    loop = _running_asyncio()
     if loop is None:
         raise _none_runs()
     try:
