@@ -1,0 +1,133 @@
+"""The table of commands, ours and those of plug-ins, and what becomes of an error."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final, NoReturn
+
+import click
+
+from ..errors import WdasyncError
+
+__all__ = ["COMMANDS", "GROUP", "Failure", "app", "ended_by", "main"]
+
+#: Entry-point group of plug-in commands: name of the command -> a :class:`click.Command`.
+GROUP: Final = "wdasync.commands"
+
+#: Name -> module and attribute. A module is imported when its command is asked for.
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "compress": (".files", "compress"),
+    "decompress": (".files", "decompress"),
+    "devices": (".devices", "devices"),
+    "doctor": (".doctor", "doctor"),
+    "config": (".settings", "config"),
+    "demo": (".demo", "demo"),
+}
+
+
+class Failure(click.ClickException):
+    """A clear line on standard error, and status 1."""
+
+
+def ended_by(number: signal.Signals) -> click.exceptions.Exit:
+    """What to raise when a signal ended the command: it says so, and leaves with the status that shells expect."""
+    click.echo(f"Ended by {number.name}.", err=True)
+    return click.exceptions.Exit(128 + number)
+
+
+class Commands(click.Group):
+    """Our commands by :data:`COMMANDS`, then those of plug-ins. A plug-in cannot replace one of ours."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Ours in the order of the table, then the plug-ins' by name."""
+        return [*COMMANDS, *sorted(set(_plug_ins()) - set(COMMANDS))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command."""
+        if cmd_name in COMMANDS:
+            module, attribute = COMMANDS[cmd_name]
+            command = getattr(import_module(module, __package__), attribute)
+            assert isinstance(command, click.Command)
+            return command
+        point = _plug_ins().get(cmd_name)
+        return None if point is None else _load(point)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; errors become one line and a status."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise ended_by(signal.SIGINT) from None
+        except BaseExceptionGroup as group:
+            _explain(next(_leaves(group)))
+        except (WdasyncError, OSError) as error:
+            _explain(error)
+
+
+def _plug_ins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _load(point: EntryPoint) -> click.Command:
+    """The plug-in's command, or one in its place that says why there is none."""
+    try:
+        command = point.load()
+        if isinstance(command, click.Command):
+            return command
+        problem = f"expected a click.Command, got {type(command).__name__}"
+    except Exception as error:  # noqa: BLE001  a stranger's module; one that is broken must not break --help
+        problem = f"cannot be imported: {error}"
+
+    def say() -> NoReturn:
+        raise Failure(f"command {point.name!r} ({point.value}): {problem}; reinstall the package it is from")
+
+    return click.Command(point.name, callback=say, short_help=f"({problem})", add_help_option=False)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _explain(error: BaseException) -> NoReturn:
+    """One line instead of a traceback, for what is not a bug."""
+    if isinstance(error, BrokenPipeError) or not isinstance(error, WdasyncError | OSError):
+        raise error  # click ends quietly on a broken pipe
+    if os.environ.get("WDASYNC_DEBUG"):
+        click.echo("".join(traceback.format_exception(error)), err=True)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        raise Failure(f"{os.fsdecode(error.filename)}: {error.strerror}") from error
+    raise Failure(str(error) or type(error).__name__) from error
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wdasync")
+def app() -> None:
+    """Compress on an accelerator chip, on a software model of it, or on CPU threads.
+
+    Settings come from WDASYNC_* variables and ./wdasync.toml; `wdasync config` shows those that hold.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and leave.
+
+    :param arguments: instead of those of the process
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="replace"
+            )  # An arrow that the terminal cannot show is no reason to fail.
+    app.main(arguments, prog_name="wdasync")
+    raise AssertionError("click leaves by SystemExit")

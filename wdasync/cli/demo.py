@@ -1,0 +1,238 @@
+"""``wdasync demo``: the main job, on every backend found, beside what programs do without one."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import anyio.lowlevel
+import click
+from rich.console import Console
+
+from .. import Accelerator, Compress, PageFault, Reason, Result, open_accelerator, registry
+from ..errors import BackendUnavailable
+from .app import Failure
+from .output import console, progress, show, size, table
+from .running import run
+from .workload import Handler, Outcome, cut, drive, read_input
+
+__all__ = ["demo"]
+
+#: The backend for tests does its work in the calling thread: it shows nothing here.
+SKIPPED: Final = frozenset({"mock"})
+
+ALGORITHM: Final = "gzip"
+#: With which the standard library reads it: a gzip header, any window.
+WBITS: Final = 31
+INLINE: Final = "inline zlib.compress"
+
+REQUESTS: Final = 1000
+CLIENTS: Final = 64
+SECONDS: Final = 3.0
+SAMPLES: Final = 6
+FAULTS: Final = 5
+
+#: Reason of a choice -> in words.
+REASONS: Final[dict[Reason, str]] = {
+    Reason.PREFERRED: "the first choice took it",
+    Reason.INLINE: "so small that handing it over would cost more than doing it",
+    Reason.SIZE: "an earlier choice does not take this size",
+    Reason.LOAD: "an earlier choice was too busy",
+    Reason.DEADLINE: "the timeout was too short for an earlier choice",
+    Reason.UNSUPPORTED: "an earlier choice cannot do it",
+    Reason.POLICY: "a rule of the policy sent it here",
+    Reason.DEVICE_LOST: "an earlier choice's device is gone",
+    Reason.RETRY: "it was tried before and failed for no fault of its own",
+    Reason.STREAM: "it belongs to a stream, and a stream stays where it was opened",
+}
+
+
+@dataclass(slots=True)
+class Trial:
+    """One row of the table.
+
+    :ivar name: who did it
+    :ivar outcome: what came of it
+    :ivar wrong: answers that are not right
+    :ivar samples: size of a request -> where it ran and why
+    :ivar faults: page faults, the first few
+    :ivar fault_count: all of them
+    """
+
+    name: str
+    outcome: Outcome
+    wrong: int
+    samples: dict[int, Result] = field(default_factory=dict)
+    faults: list[PageFault] = field(default_factory=list)
+    fault_count: int = 0
+
+
+@click.command(short_help="Compare the backends found, on real data.")
+@click.argument("file", required=False, metavar="[FILE]")
+@click.option(
+    "-c", "--clients", default=CLIENTS, show_default=True, type=click.IntRange(1), help="Requests at a time."
+)
+@click.option(
+    "-s",
+    "--seconds",
+    default=SECONDS,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Time for each backend, at most.",
+)
+def demo(file: str | None, clients: int, seconds: float) -> None:
+    """Compress FILE in many concurrent requests on each backend found, and compare.
+
+    Requests of 1 KiB to 256 KiB are cut from FILE, or from the standard library's own sources. Every result is
+    decompressed by the standard library and compared with its request.
+    """
+    name, data = read_input(file)
+    requests = cut(data, REQUESTS)
+    total = sum(map(len, requests))
+    backends, left_out = _backends()
+    out = console()
+    out.print(f"{len(requests)} requests of 1 KiB to 256 KiB, {size(total)} in all, cut from {name};")
+    out.print(f"{clients} at a time, {ALGORITHM}, each result checked against the standard library.")
+    for text in left_out:
+        out.print(text, style="dim")
+    with progress("demo", total * (len(backends) + 1)) as advance:
+        load = partial(drive, requests, clients=clients, seconds=seconds, advance=advance)
+        trials = run(lambda: _trials(backends, load))
+    _print_table(out, trials)
+    _print_samples(out, trials)
+    _print_faults(out, trials)
+    _judge(trials)
+
+
+def _judge(trials: Sequence[Trial]) -> None:
+    if broken := sum(trial.wrong for trial in trials):
+        raise Failure(f"{broken} results are wrong; run `python -m wdasync doctor`")
+    if len(trials) == 1:
+        raise Failure("no backend has a device here; run `python -m wdasync doctor`")
+
+
+def _backends() -> tuple[list[str], list[str]]:
+    """Names of the backends that have a device, and a line for each that has not."""
+    names, left_out = [], []
+    for name in registry.backend_names():
+        if name in SKIPPED:
+            continue
+        try:
+            present = bool(registry.get_backend(name).devices())
+        except BackendUnavailable as error:
+            left_out.append(f"left out: {error}")
+            continue
+        if present:
+            names.append(name)
+        else:
+            left_out.append(f"left out: backend {name!r} has no device here")
+    return names, left_out
+
+
+# --- the runs ------------------------------------------------------------------------------------------
+
+Load = Callable[[Handler], Awaitable[Outcome]]
+
+
+async def _trials(backends: Sequence[str], load: Load) -> list[Trial]:
+    return [await _inline(load), *[await _on_backend(name, load) for name in backends]]
+
+
+async def _inline(load: Load) -> Trial:
+    """What a program does that does not know better: compress where it stands."""
+
+    async def handle(index: int, request: bytes) -> bytes:
+        await anyio.lowlevel.checkpoint()
+        return zlib.compress(request, wbits=WBITS)
+
+    outcome = await load(handle)
+    return Trial(INLINE, outcome, outcome.wrong(WBITS))
+
+
+async def _on_backend(name: str, load: Load) -> Trial:
+    """Only this backend: no other may take over what it cannot do."""
+    samples: dict[int, Result] = {}
+    async with open_accelerator(name, fallback=False) as accelerator, accelerator.faults() as stream:
+
+        async def handle(index: int, request: bytes) -> bytes:
+            if index % (CLIENTS // 2) or len(samples) >= SAMPLES:
+                return await accelerator.compress(request, ALGORITHM)
+            level = accelerator.effective.config.level
+            samples[len(request)] = result = await accelerator.execute(
+                Compress(request, ALGORITHM, level=level)
+            )
+            return result.output or b""
+
+        outcome = await load(handle)
+        count = accelerator.statistics().faults
+        faults = [await anext(stream) for _ in range(min(count, FAULTS))]
+        return Trial(_title(accelerator), outcome, outcome.wrong(WBITS), samples, faults, count)
+
+
+def _title(accelerator: Accelerator) -> str:
+    """Backend and device; with several devices, how many."""
+    devices = list(accelerator.capabilities())
+    return devices[0] if len(devices) == 1 else f"{devices[0].split('/')[0]}, {len(devices)} devices"
+
+
+# --- output --------------------------------------------------------------------------------------------
+
+
+def _print_table(out: Console, trials: Sequence[Trial]) -> None:
+    numbers = [(name, "right") for name in ("Requests", "MB/s", "Ratio", "p50 ms", "p99 ms", "Stall ms")]
+    rows = table("Backend", *numbers)
+    for trial in trials:
+        outcome = trial.outcome
+        rows.add_row(
+            trial.name,
+            f"{len(outcome.answers)}" + (f", {trial.wrong} wrong" if trial.wrong else ""),
+            f"{outcome.bytes_in / outcome.seconds / 1e6:.1f}",
+            f"{outcome.bytes_in / max(outcome.bytes_out, 1):.2f}",
+            f"{outcome.percentile(50) * 1e3:.1f}",
+            f"{outcome.percentile(99) * 1e3:.1f}",
+            f"{outcome.stall * 1e3:.1f}",
+            style="bold red" if trial.wrong else None,
+        )
+    show(out, rows)
+    out.print("Stall: the longest time for which the event loop could do nothing else.")
+    out.print("Ratio: bytes in by bytes out; the standard library at its level 6, backends as configured.\n")
+
+
+def _print_samples(out: Console, trials: Sequence[Trial]) -> None:
+    rows = table(
+        ("Request", "right"), "Ran on", "Queue", "By", ("ms", "right"), "Why", title="Some of the requests"
+    )
+    seen: dict[Reason, None] = {}
+    for trial in trials:
+        for nbytes, result in sorted(trial.samples.items()):
+            seen[result.reason] = None
+            where = f"{result.backend}/{result.device}"
+            latency = f"{result.latency * 1e3:.2f}"
+            by = result.where or "–"
+            rows.add_row(size(nbytes), where, result.queue, by, latency, result.reason.name.lower())
+    if not seen:
+        return
+    show(out, rows)
+    for reason in seen:
+        out.print(f"{reason.name.lower()}: {REASONS[reason]}.")
+
+
+def _print_faults(out: Console, trials: Sequence[Trial]) -> None:
+    for trial in trials:
+        if not trial.fault_count:
+            continue
+        title = f"{trial.name}: {trial.fault_count} page faults, the first {len(trial.faults)}"
+        rows = table(
+            ("Address", "right"), "Access", ("PASID", "right"), "Answer", ("ms", "right"), title=title
+        )
+        for fault in trial.faults:
+            access = str(fault.access.name or fault.access).lower()
+            answer = "–" if fault.response is None else fault.response.name.lower()
+            latency = "–" if fault.latency is None else f"{fault.latency * 1e3:.2f}"
+            pasid = "–" if fault.pasid is None else str(fault.pasid)
+            rows.add_row(f"{fault.address:#x}", access, pasid, answer, latency)
+        out.print()
+        show(out, rows)

@@ -1,0 +1,191 @@
+"""``wdasync compress`` and ``wdasync decompress``: whole files, in constant memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from .. import Accelerator, open_accelerator
+from .app import Failure
+from .output import console, progress, size
+from .running import run
+from .transfer import STANDARD, Input, Output
+
+__all__ = ["SUFFIXES", "compress", "decompress"]
+
+#: Algorithm -> the suffix of its files.
+SUFFIXES: Final[dict[str, str]] = {"gzip": ".gz", "zlib": ".zz", "deflate": ".deflate", "br": ".br"}
+
+Chunks = AsyncGenerator[bytes, None]
+Steps = Callable[[Accelerator, Chunks], Chunks]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class LevelType(click.ParamType[str | int]):
+    """A name, or a number of the algorithm's own scale, which the accelerator checks."""
+
+    name = "level"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | int:
+        """A name or a number."""
+        if isinstance(value, int) or value in ("fast", "balanced", "best"):
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f'expected "fast", "balanced", "best" or a number, got {value!r}', param, ctx)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the options of both commands say."""
+
+    file: str
+    output: str | None
+    algorithm: str | None
+    keep: bool
+    force: bool
+    quiet: bool
+    backend: str | None
+
+
+OPTIONS: Final = (
+    click.argument("file", metavar="FILE"),
+    click.option("-o", "--output", metavar="PATH", help="Where the result goes; - is standard output."),
+    click.option(
+        "-a", "--algorithm", metavar="NAME", help=f"One of {', '.join(SUFFIXES)}, or what a backend has."
+    ),
+    click.option(
+        "-k/-K", "--keep/--remove", default=True, help="Keep FILE (default), or remove it afterwards."
+    ),
+    click.option("-f", "--force", is_flag=True, help="Replace an existing file; write to a terminal."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress bar, no summary."),
+    click.option("-b", "--backend", metavar="NAME", help="Use this backend; several: cpu,other."),
+)
+
+
+def _options(command: Command) -> Command:
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command(short_help="Compress a file.")
+@_options
+@click.option(
+    "-l", "--level", type=LevelType(), default=None, help="fast, balanced, best, or the algorithm's number."
+)
+def compress(level: str | int | None, **options: Any) -> None:
+    """Compress FILE into FILE.gz, or what the algorithm's suffix is. - is standard input.
+
+    FILE is kept. The result takes over its permissions and time, and appears only when it is complete.
+    """
+    job = Job(**options)
+    algorithm = job.algorithm or _algorithm_of(job.output) or "gzip"
+
+    def steps(accelerator: Accelerator, chunks: Chunks) -> Chunks:
+        return accelerator.compress_stream(chunks, algorithm, level=level)
+
+    _transfer(job, job.output or _compressed_name(job.file, algorithm), steps)
+
+
+@click.command(short_help="Decompress a file.")
+@_options
+def decompress(**options: Any) -> None:
+    """Decompress FILE into FILE without its suffix. - is standard input, taken for gzip unless -a says otherwise.
+
+    FILE is kept. The result takes over its permissions and time, and appears only when it is complete.
+    """
+    job = Job(**options)
+    algorithm = job.algorithm or _algorithm_of(job.file)
+    if algorithm is None and job.file == STANDARD:
+        algorithm = "gzip"
+    if algorithm is None:
+        raise click.UsageError(
+            f"{job.file}: expected a name that ends in {', '.join(SUFFIXES.values())}; "
+            "say with -a which algorithm it is"
+        )
+
+    def steps(accelerator: Accelerator, chunks: Chunks) -> Chunks:
+        return accelerator.decompress_stream(chunks, algorithm)
+
+    _transfer(job, job.output or _plain_name(job.file, algorithm), steps)
+
+
+def _algorithm_of(name: str | None) -> str | None:
+    """What the suffix says."""
+    suffix = "" if name is None else Path(name).suffix
+    return next((algorithm for algorithm, known in SUFFIXES.items() if known == suffix), None)
+
+
+def _compressed_name(file: str, algorithm: str) -> str:
+    if file == STANDARD:
+        return STANDARD
+    if algorithm not in SUFFIXES:
+        raise click.UsageError(f"no suffix is known for {algorithm!r}; name the result with -o")
+    if file.endswith(SUFFIXES[algorithm]):
+        raise click.UsageError(
+            f"{file}: has the suffix {SUFFIXES[algorithm]} already; name the result with -o"
+        )
+    return file + SUFFIXES[algorithm]
+
+
+def _plain_name(file: str, algorithm: str) -> str:
+    if file == STANDARD:
+        return STANDARD
+    suffix = SUFFIXES.get(algorithm)
+    if suffix is None or not file.endswith(suffix) or Path(file).name == suffix:
+        raise click.UsageError(f"{file}: no suffix of {algorithm} to cut off; name the result with -o")
+    return file.removesuffix(suffix)
+
+
+def _transfer(job: Job, target: str, steps: Steps) -> None:
+    """Read, send through the accelerator, write; then name the result."""
+    if not job.keep and job.file == STANDARD:
+        raise click.UsageError("--remove needs a file, got standard input")
+    if not job.keep and target == STANDARD:
+        raise click.UsageError("--remove needs a file for the result, got standard output")
+    started = time.monotonic()
+    with Input(job.file) as source:
+        if source.path is not None and target != STANDARD and _same(source.path, Path(target)):
+            raise Failure(f"{target}: is the input itself; name another file with -o")
+        with Output(target, force=job.force) as result:
+            with progress(Path(source.name).name, source.size, quiet=job.quiet) as advance:
+                run(lambda: _pump(job, source, result, steps, advance))
+            regular = source.path is not None and source.size is not None
+            result.commit(source.stat if regular else None, durable=not job.keep)
+        if not job.keep and source.path is not None:
+            source.path.unlink()
+    if not job.quiet:
+        _summary(source, result, time.monotonic() - started)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.exists() and one.samefile(other)
+
+
+async def _pump(
+    job: Job, source: Input, result: Output, steps: Steps, advance: Callable[[int], None]
+) -> None:
+    backend = tuple(job.backend.split(",")) if job.backend else None
+    async with open_accelerator(backend) as accelerator:
+        async with aclosing(source.chunks(advance)) as chunks, aclosing(steps(accelerator, chunks)) as pieces:
+            async for piece in pieces:
+                await result.write(piece)
+
+
+def _summary(source: Input, result: Output, seconds: float) -> None:
+    """One line, on a terminal only: a pipeline wants to hear nothing but errors."""
+    shown = console(stderr=True)
+    if shown.is_terminal and result.path is not None:
+        before = "" if source.size is None else f"{size(source.size)} → "
+        shown.print(f"{source.name} → {result.name}: {before}{size(result.written)}, {seconds:.2f} s")

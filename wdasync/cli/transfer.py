@@ -1,0 +1,180 @@
+"""Bytes from a file or standard input, and to a file that appears only when it is complete."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import select
+import stat
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+
+from .app import Failure
+
+__all__ = ["CHUNK", "STANDARD", "Input", "Output"]
+
+#: Bytes read at a time: large enough that a hop to a device costs nothing, small enough to be constant memory.
+CHUNK: Final = 1 << 20
+
+#: Stands for standard input or output.
+STANDARD: Final = "-"
+
+
+class Input:
+    """A file or standard input, open for reading.
+
+    :ivar name: for people
+    :ivar path: ``None``: standard input
+    :ivar size: bytes, where it is known
+    """
+
+    def __init__(self, name: str) -> None:
+        self.path = None if name == STANDARD else Path(name)
+        self.name = "standard input" if self.path is None else name
+        self._fd = 0 if self.path is None else os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        self.stat = os.fstat(self._fd)
+        if stat.S_ISDIR(self.stat.st_mode):
+            self.close()
+            raise Failure(f"{name}: is a directory; name one file, or pack it with tar first")
+        self.size = self.stat.st_size if stat.S_ISREG(self.stat.st_mode) else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Idempotent; standard input stays open."""
+        if self._fd > 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    async def chunks(self, seen: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
+        """Its content.
+
+        :param seen: is told the length of each chunk once the next one is asked for
+        """
+        while True:
+            if self.size is None:
+                # A pipe or a terminal: wait where a signal can end the wait.
+                with suppress(
+                    PermissionError
+                ):  # what epoll says of files that never block, such as /dev/null
+                    await anyio.wait_readable(self._fd)
+            chunk = os.read(self._fd, CHUNK)
+            if not chunk:
+                return
+            yield chunk
+            seen(len(chunk))
+
+
+class Output:
+    """A file that is not there until :meth:`commit`; or standard output, a device or a pipe, written at once.
+
+    Used as a context manager: leaving it without :meth:`commit` leaves nothing behind.
+
+    :param name: a path, or ``-``
+    :param force: replace a file, write to a terminal
+    :raises Failure: if the file exists, or is a terminal, and not ``force``
+    """
+
+    def __init__(self, name: str, *, force: bool = False) -> None:
+        self._force = force
+        self._part: Path | None = None
+        self.written = 0
+        if name == STANDARD:
+            self.path, self.name, self._fd = None, "standard output", 1
+            if os.isatty(1) and not force:
+                raise Failure("standard output is a terminal; name a file with -o, or give --force")
+            return
+        # Through links, so that a link stays one.
+        self.path, self.name = Path(name).resolve(), name
+        kind = self.path.stat().st_mode if self.path.exists() else stat.S_IFREG
+        if stat.S_ISDIR(kind):
+            raise Failure(f"{name}: is a directory; name a file with -o")
+        if not stat.S_ISREG(kind):
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+            return
+        if self.path.exists() and not force:
+            raise self._exists()
+        # In the same directory, so that a rename is all it takes; with the permissions of any new file.
+        self._part = self.path.with_name(f".{secrets.token_hex(8)}.wdasync-part")
+        self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+    def _exists(self) -> Failure:
+        return Failure(f"{self.name}: exists already; give --force to replace it, or name another with -o")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._fd > 1:
+            os.close(self._fd)
+        self._fd = -1
+        if self._part is not None:
+            self._part.unlink(missing_ok=True)
+
+    async def write(self, data: bytes) -> None:
+        """Write all of it."""
+        rest = memoryview(data)
+        while rest:
+            if self._part is not None:
+                rest = rest[os.write(self._fd, rest) :]
+            else:
+                rest = rest[await self._write_some(rest) :]
+        self.written += len(data)
+
+    async def _write_some(self, data: memoryview) -> int:
+        """To something that may block: no more than fits without blocking, so that a signal can end the wait."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        if not poll.poll(0):
+            await anyio.wait_writable(self._fd)
+        return os.write(self._fd, data[: select.PIPE_BUF])
+
+    def commit(self, like: os.stat_result | None, *, durable: bool = False) -> None:
+        """The file is complete: give it its name.
+
+        :param like: take over permissions and time of this file
+        :param durable: wait until it is on the disk
+        :raises Failure: if a file of that name has appeared meanwhile, and not ``force``
+        """
+        if self._part is None:
+            return
+        assert self.path is not None
+        if like is not None:
+            os.fchmod(self._fd, stat.S_IMODE(like.st_mode) & 0o777)
+            os.utime(self._fd, ns=(like.st_atime_ns, like.st_mtime_ns))
+        if durable:
+            os.fsync(self._fd)
+        if self._force:
+            self._part.replace(self.path)
+        else:
+            self._publish(self._part, self.path)
+        self._part = None
+
+    def _publish(self, part: Path, path: Path) -> None:
+        """A second name for the file, which unlike a rename never replaces anything."""
+        try:
+            path.hardlink_to(part)
+        except FileExistsError:
+            raise self._exists() from None
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
+                raise
+            if path.exists():  # a file system without links: the best that can be done
+                raise self._exists() from None
+            part.replace(path)
+        else:
+            part.unlink()
