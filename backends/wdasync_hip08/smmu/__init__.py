@@ -61,7 +61,9 @@ from wdasync_hip08.smmu.access import (
     Parked,
     Translated,
 )
+from wdasync_hip08.smmu.ats import AtsCompletion, AtsRequest, AtsStatus
 from wdasync_hip08.smmu.bus import Bus, BusError, SparseMemory
+from wdasync_hip08.smmu.command_processor import AtcInvalidation
 from wdasync_hip08.smmu.commands import (
     Command,
     CommandError,
@@ -74,13 +76,23 @@ from wdasync_hip08.smmu.context_descriptor import ContextDescriptor, ContextL1
 from wdasync_hip08.smmu.events import EventCode, EventRecord, FaultClass
 from wdasync_hip08.smmu.pri import PageRequest, PageResponse, ResponseCode
 from wdasync_hip08.smmu.profile import HIP08, Profile
+from wdasync_hip08.smmu.registers import REGISTERS, Register, RegisterFile
+from wdasync_hip08.smmu.signals import GlobalError, Interrupt
+from wdasync_hip08.smmu.smmu import Smmu
 from wdasync_hip08.smmu.stalls import Stall, StallState, Verdict
+from wdasync_hip08.smmu.statistics import Statistics
 from wdasync_hip08.smmu.stream_table_entry import Config, S1Dss, StreamTableEntry, StreamTableL1
+from wdasync_hip08.smmu.trace import Trace
 
 __all__ = [
     "HIP08",
+    "REGISTERS",
     "AbortedSilently",
     "Access",
+    "AtcInvalidation",
+    "AtsCompletion",
+    "AtsRequest",
+    "AtsStatus",
     "Bus",
     "BusError",
     "BusResponse",
@@ -94,6 +106,8 @@ __all__ = [
     "EventRecord",
     "FaultClass",
     "Faulted",
+    "GlobalError",
+    "Interrupt",
     "Op",
     "Opcode",
     "Outcome",
@@ -101,13 +115,18 @@ __all__ = [
     "PageResponse",
     "Parked",
     "Profile",
+    "Register",
+    "RegisterFile",
     "ResponseCode",
     "S1Dss",
+    "Smmu",
     "SparseMemory",
     "Stall",
     "StallState",
+    "Statistics",
     "StreamTableEntry",
     "StreamTableL1",
+    "Trace",
     "Translated",
     "Verdict",
     "atc_span",

@@ -161,6 +161,11 @@ class Command:
     msidata: int = 0
     msiaddr: int = 0
 
+    @property
+    def level_hint(self) -> int:
+        """Level of the leaf that an invalidation is about, 0: any. With 16K, level 1 has no leaves: no hint."""
+        return 0 if self.tg == 2 and self.ttl == 1 else self.ttl
+
     def encode(self) -> tuple[int, ...]:
         """Two 64-bit words.
 

@@ -58,7 +58,7 @@ class PageRequest:
 
     @property
     def stop_marker(self) -> bool:
-        """ "No more requests for this PASID are under way"; it is not answered."""
+        """It says that no more requests of this PASID are under way; it is not answered."""
         return self.ssid is not None and bool(self.last) and not self.r and not self.w
 
     def encode(self) -> tuple[int, ...]:
