@@ -32,9 +32,12 @@ address from the TLB, or ``None``, in which case ``translate`` tells the whole s
 Whoever owns the device drains ``smmu.take_resumed() -> list[Stall]``, in order, after anything that may have
 resumed something: a register write, or the callback ``on_resumed()``, which is called when that list becomes
 non-empty. For RETRY the owner calls ``translate(stall.access)`` again: the access may succeed, fault, or stall
-anew with a new :class:`Stall` (so says the architecture: a retry is as if the access had just arrived). Nothing is
-called back into while the SMMU is in the middle of something. RETRY also comes without any RESUME where the SMMU
-retries by itself: an unrecorded stall that was invalidated before a SYNC.
+anew with a new :class:`Stall` (so says the architecture: a retry is as if the access had just arrived). RETRY also
+comes without any RESUME where the SMMU retries by itself: an unrecorded stall that was invalidated before a SYNC.
+
+Interrupt wires and ``on_resumed`` are called when the SMMU is at rest, at the very end of the call that caused them,
+and may drive it. So software that answers a fault from inside the event interrupt has resumed a stall before
+``translate`` has returned it: ``stall.state`` is then RESUMED already, and ``take_resumed`` has it.
 
 **Commands** run when CMDQ_PROD is written (``process_commands(limit)`` runs them too; ``auto_commands=False`` leaves
 it to that). An invalidation takes effect when the SYNC behind it completes, not earlier: the latest moment that the

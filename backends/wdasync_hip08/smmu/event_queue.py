@@ -13,6 +13,7 @@ from wdasync_hip08.smmu.queues import Queue
 from wdasync_hip08.smmu.registers import EVENTQEN, RegisterFile
 from wdasync_hip08.smmu.signals import GlobalError, Interrupt, Signals
 from wdasync_hip08.smmu.statistics import Statistics
+from wdasync_hip08.smmu.trace import Trace
 
 __all__ = ["EventQueue"]
 
@@ -23,12 +24,13 @@ class EventQueue:
     """Writes event records and raises the event queue's interrupt when it becomes non-empty."""
 
     def __init__(
-        self, queue: Queue, registers: RegisterFile, signals: Signals, statistics: Statistics
+        self, queue: Queue, registers: RegisterFile, signals: Signals, statistics: Statistics, trace: Trace
     ) -> None:
         self.queue = queue
         self.registers = registers
         self.signals = signals
         self.statistics = statistics
+        self.trace = trace
 
     @property
     def enabled(self) -> bool:
@@ -50,6 +52,7 @@ class EventQueue:
             self.signals.activate(GlobalError.EVENTQ_ABT_ERR)
             return False
         self.statistics.events_written += 1
+        self.trace("event", {"record": record})
         if was_empty:
             self.signals.interrupt(Interrupt.EVENTQ)
         return True

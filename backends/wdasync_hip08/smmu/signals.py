@@ -18,6 +18,7 @@ from wdasync_hip08.smmu.bus import Bus, BusError
 from wdasync_hip08.smmu.commands import Command
 from wdasync_hip08.smmu.registers import EVENTQ_IRQEN, GERROR_IRQEN, PRIQ_IRQEN, RegisterFile
 from wdasync_hip08.smmu.statistics import Statistics
+from wdasync_hip08.smmu.trace import Trace
 
 __all__ = ["GlobalError", "Interrupt", "Signals"]
 
@@ -72,6 +73,7 @@ class Signals:
         registers: RegisterFile,
         wires: dict[Interrupt, Callable[[], None] | None],
         statistics: Statistics,
+        trace: Trace,
         *,
         msi: bool,
     ) -> None:
@@ -79,6 +81,7 @@ class Signals:
         self.registers = registers
         self.wires = wires
         self.statistics = statistics
+        self.trace = trace
         self.msi = msi
         self._pulled: list[Interrupt] = []
 
@@ -119,6 +122,7 @@ class Signals:
 
     def _pull(self, which: Interrupt) -> None:
         self.statistics.interrupts += 1
+        self.trace("interrupt", {"source": which.value})
         if which not in self._pulled:
             self._pulled.append(which)
 

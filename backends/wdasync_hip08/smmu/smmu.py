@@ -97,6 +97,7 @@ class Smmu:
         self.auto_commands = auto_commands
         self.on_resumed = on_resumed
         self.trace: Trace = trace or no_trace
+        self._traced = trace is not None
         self.statistics = statistics = Statistics()
         self.registers = registers = RegisterFile(profile)
         wires = {
@@ -105,16 +106,21 @@ class Smmu:
             Interrupt.GERROR: on_gerror_irq,
             Interrupt.SYNC: on_sync_irq,
         }
-        self.signals = Signals(bus, registers, wires, statistics, msi=profile.msi)
+        self.signals = Signals(bus, registers, wires, statistics, self.trace, msi=profile.msi)
         self.walker = Walker(bus, profile.output_bits, statistics)
         self.configuration = Configuration(bus, profile, registers, self.walker, statistics, cached=caches)
         self.tlb = Tlb(tlb_entries, statistics)
         self.reads = reads
         self.events = EventQueue(
-            self._queue("EVENTQ", 32, profile.eventq_log2), registers, self.signals, statistics
+            self._queue("EVENTQ", 32, profile.eventq_log2), registers, self.signals, statistics, self.trace
         )
         self.stalls = StallTable(
-            max(1, profile.stall_max), stall_quota, self.events.write, self.events.writable, statistics
+            max(1, profile.stall_max),
+            stall_quota,
+            self.events.write,
+            self.events.writable,
+            statistics,
+            self.trace,
         )
         self.ats = AtsPort(
             self.configuration, self.walker, registers, profile.output_bits, self._conclude, self._record_only
@@ -265,6 +271,8 @@ class Smmu:
             return None
         self.statistics.accesses += 1
         self.statistics.tlb_hits += 1
+        if self._traced:
+            self.trace("hit", {"sid": sid, "ssid": ssid, "va": va, "entry": entry})
         return entry.pa + va - entry.address
 
     def translate(self, access: Access) -> Outcome:
@@ -280,11 +288,13 @@ class Smmu:
         if regime is not None and va < regime.limit:
             entry = self.tlb.find(regime, va)
             if entry is not None and entry.permissions & needed(access.op, access.privileged):
-                return self._hit(entry, va, access.privileged)
+                return self._hit(access, entry, va, access.privileged)
         return self._translate(access)
 
-    def _hit(self, entry: TlbEntry, address: int, privileged: bool) -> Translated:
+    def _hit(self, access: Access, entry: TlbEntry, address: int, privileged: bool) -> Translated:
         self.statistics.tlb_hits += 1
+        if self._traced:
+            self.trace("hit", {"sid": access.sid, "ssid": access.ssid, "va": access.va, "entry": entry})
         offset = address - entry.address
         return Translated(
             entry.pa + offset,
@@ -336,12 +346,12 @@ class Smmu:
         entry = self.tlb.find(regime, address)
         # An entry that lacks the permission is no reason to fault: software may have granted it since.
         if entry is not None and entry.permissions & needed(op, privileged):
-            return self._hit(entry, address, privileged)
+            return self._hit(access, entry, address, privileged)
         self.statistics.tlb_misses += 1
         mapping = self.walker.translate(regime, access.va, op, privileged)
         if self.caches:
             self.tlb.insert(regime, address, mapping)
-        self.trace("translate", {"access": access, "mapping": mapping})
+        self.trace("walk", {"access": access, "mapping": mapping})
         writable = bool(mapping.permissions & needed("W", privileged))
         return Translated(mapping.pa, mapping.size, mapping.ipa, writable)
 

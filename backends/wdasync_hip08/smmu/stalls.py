@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from wdasync_hip08.smmu.access import Access
 from wdasync_hip08.smmu.events import EventRecord
 from wdasync_hip08.smmu.statistics import Statistics
+from wdasync_hip08.smmu.trace import Trace
 
 __all__ = ["Stall", "StallError", "StallState", "StallTable", "Verdict"]
 
@@ -102,10 +103,12 @@ class StallTable:
         record: Callable[[EventRecord], bool],
         writable: Callable[[], bool],
         statistics: Statistics,
+        trace: Trace,
     ) -> None:
         self.limit = limit
         self.quota = quota
         self.statistics = statistics
+        self.trace = trace
         self.resumed: list[Stall] = []
         self._record = record
         self._writable = writable
@@ -216,6 +219,7 @@ class StallTable:
             case Verdict.TERMINATE:
                 self.statistics.resumed_terminate += 1
         self.resumed.append(stall)
+        self.trace("resumed", {"stall": stall})
 
     def __len__(self) -> int:
         return len(self._tagged) + len(self._waiting)

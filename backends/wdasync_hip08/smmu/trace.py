@@ -11,8 +11,9 @@ __all__ = ["Trace", "no_trace"]
 class Trace(Protocol):
     """Called with the name of what happens and its particulars. It must not call back into the SMMU.
 
-    Names: ``translate`` (a miss), ``hit`` is not traced; ``fault``, ``stall``, ``resume``, ``command``,
-    ``command error``.
+    ``hit`` and ``walk`` are translations, ``fault`` and ``stall`` what failed, ``event`` a record that is in the
+    queue now, ``resumed`` a stall that has its verdict, ``command`` and ``command error`` what the command queue
+    does, ``interrupt`` an edge.
     """
 
     def __call__(self, what: str, particulars: Mapping[str, object], /) -> None:
