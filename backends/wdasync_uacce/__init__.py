@@ -1,1 +1,34 @@
-"""The backend of wdasync for the uacce devices of Linux."""
+"""The backend of wdasync for the uacce devices of Linux: the file layer's interface, and HiSilicon's user drivers."""
+
+from .backend import UacceBackend, UacceOptions
+from .device import ZipDevice, driver_of
+from .files import (
+    AddressSpace,
+    FileLayer,
+    NodeFlag,
+    NodeInfo,
+    QueueFile,
+    QueueInfo,
+    Region,
+    RegionKind,
+)
+from .memory import MemoryRegion, ProcessSpace
+from .zip_queue import ZipQueue
+
+__all__ = [
+    "AddressSpace",
+    "FileLayer",
+    "MemoryRegion",
+    "NodeFlag",
+    "NodeInfo",
+    "ProcessSpace",
+    "QueueFile",
+    "QueueInfo",
+    "Region",
+    "RegionKind",
+    "UacceBackend",
+    "UacceOptions",
+    "ZipDevice",
+    "ZipQueue",
+    "driver_of",
+]
