@@ -45,6 +45,8 @@ REQUIRES: dict[Opcode, str] = {
     Opcode.RESUME: "stalls",
     Opcode.STALL_TERM: "stalls",
 }
+SSEC = 1 << 10
+"""The command is about a secure stream. Where a command names no stream the bit is reserved, and as illegal."""
 EVERYTHING = 52
 """ATC_INV.Size of a span that covers all addresses."""
 
@@ -152,8 +154,8 @@ class CommandProcessor:
         feature = REQUIRES.get(command.opcode)
         if feature is not None and not getattr(self.profile, feature):
             raise Illegal(f"{command} needs {feature}")
-        if command.ssec:
-            raise Illegal("a secure stream in the non-secure queue")
+        if words[0] & SSEC:
+            raise Illegal("the secure state in the non-secure queue")
         if command.tg and self.profile.ril and not (command.num or command.scale or command.level_hint):
             raise Illegal("a range of one granule without a level")
         return command

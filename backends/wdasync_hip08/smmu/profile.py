@@ -181,8 +181,8 @@ class Profile:
     # IDR5
     @property
     def output_bits(self) -> int:
-        """Bits of a physical address (OAS)."""
-        return OUTPUT_BITS[self.idr5 & 7]
+        """Bits of a physical address (OAS). The address fields of our structures end at bit 51."""
+        return min(OUTPUT_BITS[self.idr5 & 7], 52)
 
     @property
     def granules(self) -> frozenset[int]:
