@@ -14,11 +14,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .conformance import ContractViolation, Report, check_backend
     from .mock import MockBackend, Options, Program
 
-__all__ = ["MockBackend", "Options", "Program"]
+__all__ = ["ContractViolation", "MockBackend", "Options", "Program", "Report", "check_backend"]
 
-_HOMES = {"MockBackend": "mock", "Options": "mock", "Program": "mock"}
+_HOMES = {
+    "ContractViolation": "conformance",
+    "MockBackend": "mock",
+    "Options": "mock",
+    "Program": "mock",
+    "Report": "conformance",
+    "check_backend": "conformance",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -27,17 +27,20 @@ _ABORTED: Final = Outcome(Status.ABORTED, detail=Detail("the queue was stopped")
 class _Flight:
     """An accepted operation until its completion is posted.
 
+    :ivar outcome: known before it completes: the work was done early, or refused
+    :ivar holds_session: its stream has this operation in flight, and no other
     :ivar step: the queue's step from which it may complete; meaningless before the device has seen it
     :ivar time: and the time, of :func:`time.monotonic`
     """
 
-    __slots__ = ("effects", "operation", "outcome", "step", "tag", "time")
+    __slots__ = ("effects", "holds_session", "operation", "outcome", "step", "tag", "time")
 
     def __init__(self, tag: int, operation: Operation, effects: dict[Effect, Rule]) -> None:
         self.tag = tag
         self.operation = operation
         self.effects = effects
         self.outcome: Outcome | None = None
+        self.holds_session = False
         self.step = 0
         self.time = 0.0
 
@@ -176,7 +179,7 @@ class MockQueue:
         flight = _Flight(tag, operation, self._program.effects(operation))
         session = operation.session
         if isinstance(session, MockSession) and not session.busy:
-            session.busy = True
+            session.busy = flight.holds_session = True
         elif session is not None:
             flight.outcome = Outcome(Status.INVALID_STATE, detail=Detail("its stream is in flight already"))
         self._waiting.append(flight)
@@ -185,7 +188,7 @@ class MockQueue:
         """Let the device run for some steps."""
         self._step += steps
         self._start()
-        while ripe := self._ripe():
+        while self.device.lost is None and (ripe := self._ripe()):
             for flight in ripe:
                 if self.device.lost is None:
                     self._working.remove(flight)
@@ -261,7 +264,7 @@ class MockQueue:
         succeeded = outcome.status is Status.SUCCESS
         owned = operation.destination is None and operation.kind is not Kind.NOP
         own = outcome.output if succeeded and owned else None
-        if not succeeded and isinstance(operation.session, MockSession):
+        if not succeeded and isinstance(operation.session, MockSession) and flight.holds_session:
             operation.session.ended = True
         self._forget(flight)
         self._done.append(
@@ -292,7 +295,7 @@ class MockQueue:
 
     def _forget(self, flight: _Flight) -> None:
         """The session, if it has one, has nothing in flight any more."""
-        if isinstance(flight.operation.session, MockSession) and flight.outcome is None:
+        if isinstance(flight.operation.session, MockSession) and flight.holds_session:
             flight.operation.session.busy = False
 
     def _enter(self, what: str) -> None:

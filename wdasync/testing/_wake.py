@@ -43,6 +43,8 @@ class Readiness(enum.Enum):
     LEVEL = "level"
     EDGE = "edge"
     CONSUMING = "consuming"
+    #: A broken device: its wake-ups never come.
+    NEVER = "never"
 
 
 def epoll_sets(descriptor: int) -> list[int]:
@@ -58,7 +60,7 @@ def _one_listener(descriptor: int) -> bool:
 
 def _listens(entry: Path, descriptor: int) -> bool:
     try:
-        if "eventpoll" not in os.readlink(entry):
+        if "eventpoll" not in str(entry.readlink()):
             return False
         lines = Path("/proc/self/fdinfo", entry.name).read_text().splitlines()
     except OSError:  # Closed since it was listed.
@@ -101,6 +103,9 @@ class Wake:
             if not self._armed or self._closed:
                 return
             self._armed = False
+            if self._readiness is Readiness.NEVER:
+                self.eaten += 1
+                return
             if self._readiness is Readiness.CONSUMING and not _one_listener(self._descriptor):
                 self.eaten += 1
                 return

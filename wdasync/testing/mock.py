@@ -23,6 +23,7 @@ from ..backend import (
     Capability,
     Check,
     Completion,
+    Device,
     DeviceInfo,
     Inline,
     Queue,
@@ -193,6 +194,28 @@ class MockDevice:
             )
 
 
+class MockProvoker:
+    """Brings trouble on mock devices, for those who examine backends."""
+
+    @contextmanager
+    def stick(self, device: Device) -> Iterator[None]:
+        program = _mock(device).program
+        rule = program.stick(count=None)
+        try:
+            yield
+        finally:
+            program.rules.remove(rule)
+
+    def lose(self, device: Device) -> None:
+        _mock(device).lose("unplugged by the provoker")
+
+
+def _mock(device: Device) -> MockDevice:
+    if not isinstance(device, MockDevice):
+        raise TypeError(f"expected a MockDevice, got {device!r}")
+    return device
+
+
 class MockBackend:
     """The mock. :data:`backend` is the one that is installed; a test may make others."""
 
@@ -200,6 +223,7 @@ class MockBackend:
     Options: ClassVar[type[Any]] = Options
     automatic: ClassVar[int | None] = None
     fallback: ClassVar[bool] = False
+    provoker: ClassVar[MockProvoker] = MockProvoker()
 
     def __init__(self, program: Program | None = None) -> None:
         self._program = program
