@@ -170,6 +170,14 @@ def stress(session: nox.Session) -> None:
 
 
 @nox.session
+def coverage(session: nox.Session) -> None:
+    """No untested branch in dispatch, whose errors would lose operations or buffers."""
+    install_checkout(session, *group("test"), "coverage", extras="asgi,trio,uvloop")
+    session.run("python", "-m", "coverage", "run", "-m", "pytest", *(session.posargs or ["tests/dispatch"]))
+    session.run("python", "-m", "coverage", "report")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The measurements; what follows `--` goes to `wdasync bench`."""
     install_checkout(session, extras="bench,trio,uvloop")
