@@ -383,6 +383,7 @@ class Accelerator:
         finally:
             self._fault_streams.remove(stream)
             stream.close()
+            stream.discard()
 
     def _report_fault(self, fault: PageFault) -> None:
         self._faults += 1

@@ -104,5 +104,9 @@ class FaultStream(AsyncIterator[PageFault]):
             raise StopAsyncIteration from None
 
     def close(self) -> None:
-        """End the iteration."""
+        """End the iteration, after what it has not read yet."""
         self._send.close()
+
+    def discard(self) -> None:
+        """Forget what was not read. Nobody reads any more."""
+        self._receive.close()

@@ -4,6 +4,6 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 128 + number of the signal that en
 standard error; with ``WDASYNC_DEBUG=1`` its traceback comes before it.
 """
 
-from .app import app, main
+from .commands import app, main
 
 __all__ = ["app", "main"]

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from .. import Accelerator, Compress, PageFault, Reason, Result, open_accelerator, registry
 from ..errors import BackendUnavailable
-from .app import Failure
+from .commands import Failure
 from .output import console, progress, show, size, table
 from .running import run
 from .workload import Handler, Outcome, cut, drive, read_input

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from .. import Accelerator, open_accelerator
-from .app import Failure
+from .commands import Failure
 from .output import console, progress, size
 from .running import run
 from .transfer import STANDARD, Input, Output
@@ -95,7 +95,7 @@ def compress(level: str | int | None, **options: Any) -> None:
     def steps(accelerator: Accelerator, chunks: Chunks) -> Chunks:
         return accelerator.compress_stream(chunks, algorithm, level=level)
 
-    _transfer(job, job.output or _compressed_name(job.file, algorithm), steps)
+    _transfer(job, job.output or _compressed_name(job.file, algorithm), steps, text=job.force)
 
 
 @click.command(short_help="Decompress a file.")
@@ -118,7 +118,7 @@ def decompress(**options: Any) -> None:
     def steps(accelerator: Accelerator, chunks: Chunks) -> Chunks:
         return accelerator.decompress_stream(chunks, algorithm)
 
-    _transfer(job, job.output or _plain_name(job.file, algorithm), steps)
+    _transfer(job, job.output or _plain_name(job.file, algorithm), steps, text=True)
 
 
 def _algorithm_of(name: str | None) -> str | None:
@@ -148,8 +148,11 @@ def _plain_name(file: str, algorithm: str) -> str:
     return file.removesuffix(suffix)
 
 
-def _transfer(job: Job, target: str, steps: Steps) -> None:
-    """Read, send through the accelerator, write; then name the result."""
+def _transfer(job: Job, target: str, steps: Steps, *, text: bool) -> None:
+    """Read, send through the accelerator, write; then name the result.
+
+    :param text: the result may go to a terminal
+    """
     if not job.keep and job.file == STANDARD:
         raise click.UsageError("--remove needs a file, got standard input")
     if not job.keep and target == STANDARD:
@@ -158,7 +161,7 @@ def _transfer(job: Job, target: str, steps: Steps) -> None:
     with Input(job.file) as source:
         if source.path is not None and target != STANDARD and _same(source.path, Path(target)):
             raise Failure(f"{target}: is the input itself; name another file with -o")
-        with Output(target, force=job.force) as result:
+        with Output(target, force=job.force, text=text) as result:
             with progress(Path(source.name).name, source.size, quiet=job.quiet) as advance:
                 run(lambda: _pump(job, source, result, steps, advance))
             regular = source.path is not None and source.size is not None

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from .app import ended_by
+from .commands import ended_by
 
 __all__ = ["run"]
 

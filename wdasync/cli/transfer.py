@@ -15,7 +15,7 @@ from typing import Final, Self
 
 import anyio
 
-from .app import Failure
+from .commands import Failure
 
 __all__ = ["CHUNK", "STANDARD", "Input", "Output"]
 
@@ -83,17 +83,18 @@ class Output:
     Used as a context manager: leaving it without :meth:`commit` leaves nothing behind.
 
     :param name: a path, or ``-``
-    :param force: replace a file, write to a terminal
-    :raises Failure: if the file exists, or is a terminal, and not ``force``
+    :param force: replace a file
+    :param text: what is written may go to a terminal
+    :raises Failure: if the file exists and not ``force``, or is a terminal and not ``text``
     """
 
-    def __init__(self, name: str, *, force: bool = False) -> None:
+    def __init__(self, name: str, *, force: bool = False, text: bool = False) -> None:
         self._force = force
         self._part: Path | None = None
         self.written = 0
         if name == STANDARD:
             self.path, self.name, self._fd = None, "standard output", 1
-            if os.isatty(1) and not force:
+            if os.isatty(1) and not text:
                 raise Failure("standard output is a terminal; name a file with -o, or give --force")
             return
         # Through links, so that a link stays one.

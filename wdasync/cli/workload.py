@@ -14,7 +14,7 @@ from typing import Final
 
 import anyio
 
-from .app import Failure
+from .commands import Failure
 
 __all__ = ["Handler", "Outcome", "StallMeter", "cut", "drive", "read_input"]
 
@@ -173,12 +173,13 @@ async def drive(
         async def client() -> None:
             for index, request in waiting:
                 sent = time.perf_counter()
-                if sent - started > seconds:
-                    return
                 answer = await handle(index, request)
-                outcome.latencies.append(time.perf_counter() - sent)
+                answered = time.perf_counter()
+                outcome.latencies.append(answered - sent)
                 outcome.answers.append((index, answer))
                 advance(len(request))
+                if answered - started > seconds:
+                    return
 
         async with anyio.create_task_group() as group:
             for _ in range(clients):

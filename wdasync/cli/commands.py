@@ -88,7 +88,11 @@ def _load(point: EntryPoint) -> click.Command:
     def say() -> NoReturn:
         raise Failure(f"command {point.name!r} ({point.value}): {problem}; reinstall the package it is from")
 
-    return click.Command(point.name, callback=say, short_help=f"({problem})", add_help_option=False)
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    short_help = f"({problem})"
+    return click.Command(
+        point.name, callback=say, context_settings=anything, short_help=short_help, add_help_option=False
+    )
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

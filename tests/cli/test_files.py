@@ -1,0 +1,278 @@
+"""``compress`` and ``decompress``: what comes out, what is refused, and that nothing half-done stays."""
+
+import errno
+import gzip
+import os
+import stat
+import subprocess
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Invoke, Start
+from wdasync.cli import transfer
+
+WBITS = {"gzip": 31, "zlib": 15, "deflate": -15}
+SUFFIX = {"gzip": ".gz", "zlib": ".zz", "deflate": ".deflate"}
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# --- what comes out ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", WBITS)
+def test_there_and_back(invoke: Invoke, page: Path, algorithm: str) -> None:
+    content = page.read_bytes()
+    packed = page.with_name(page.name + SUFFIX[algorithm])
+    assert invoke("compress", "-a", algorithm, page).exit_code == 0
+    assert zlib.decompress(packed.read_bytes(), WBITS[algorithm]) == content
+    assert packed.stat().st_size < len(content) / 2
+    assert page.read_bytes() == content
+    page.unlink()
+    assert invoke("decompress", packed).exit_code == 0
+    assert page.read_bytes() == content
+
+
+def test_silent_without_a_terminal(invoke: Invoke, page: Path) -> None:
+    result = invoke("compress", page)
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_an_empty_file(invoke: Invoke, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    assert invoke("compress", empty).exit_code == 0
+    assert gzip.decompress((tmp_path / "empty.gz").read_bytes()) == b""
+    assert invoke("decompress", "-f", tmp_path / "empty.gz").exit_code == 0
+    assert empty.read_bytes() == b""
+
+
+def test_several_members_are_one_file(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "log.gz").write_bytes(gzip.compress(b"one ") + gzip.compress(b"two"))
+    assert invoke("decompress", "log.gz").exit_code == 0
+    assert (tmp_path / "log").read_bytes() == b"one two"
+
+
+def test_the_name_of_the_result_tells_the_algorithm(invoke: Invoke, page: Path, tmp_path: Path) -> None:
+    assert invoke("compress", page, "-o", tmp_path / "x.zz").exit_code == 0
+    assert zlib.decompress((tmp_path / "x.zz").read_bytes()) == page.read_bytes()
+
+
+@pytest.mark.parametrize("level", ["fast", "balanced", "best", "0", "9"])
+def test_levels(invoke: Invoke, page: Path, tmp_path: Path, level: str) -> None:
+    assert invoke("compress", page, "-l", level, "-o", tmp_path / level).exit_code == 0
+    data = (tmp_path / level).read_bytes()
+    assert gzip.decompress(data) == page.read_bytes()
+    assert (len(data) > page.stat().st_size) == (level == "0")
+
+
+def test_the_result_takes_over_permissions_and_time(invoke: Invoke, page: Path) -> None:
+    page.chmod(0o640)
+    os.utime(page, (1_000_000_000, 1_100_000_000))
+    assert invoke("compress", page).exit_code == 0
+    status = page.with_name("page.html.gz").stat()
+    assert stat.S_IMODE(status.st_mode) == 0o640
+    assert status.st_mtime == 1_100_000_000
+
+
+def test_remove(invoke: Invoke, page: Path, tmp_path: Path) -> None:
+    assert invoke("compress", "--remove", page).exit_code == 0
+    assert names(tmp_path) == {"page.html.gz"}
+    assert invoke("decompress", "-K", "page.html.gz").exit_code == 0
+    assert names(tmp_path) == {"page.html"}
+
+
+def test_a_link_stays_a_link(invoke: Invoke, page: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "real.gz").touch()
+    (tmp_path / "page.html.gz").symlink_to(folder / "real.gz")
+    assert invoke("compress", "--force", page).exit_code == 0
+    assert (tmp_path / "page.html.gz").is_symlink()
+    assert gzip.decompress((folder / "real.gz").read_bytes()) == page.read_bytes()
+
+
+def test_a_device_is_written_and_not_replaced(invoke: Invoke, page: Path) -> None:
+    assert invoke("compress", page, "-o", "/dev/null").exit_code == 0
+    assert Path("/dev/null").is_char_device()
+
+
+# --- standard input and output -------------------------------------------------------------------------
+
+
+def test_a_pipeline(start: Start, page: Path) -> None:
+    content = page.read_bytes()
+    packed, messages = start("compress", "-").communicate(content)
+    assert messages == b""
+    assert gzip.decompress(packed) == content
+    plain, messages = start("decompress", "-").communicate(packed)
+    assert messages == b""
+    assert plain == content
+
+
+def test_standard_input_from_a_file(start: Start, page: Path) -> None:
+    with page.open("rb") as file:
+        packed, _ = start("compress", "-", "-a", "zlib", stdin=file).communicate()
+    assert zlib.decompress(packed) == page.read_bytes()
+
+
+def test_standard_input_that_is_empty(start: Start) -> None:
+    packed, _ = start("compress", "-", stdin=subprocess.DEVNULL).communicate()
+    assert gzip.decompress(packed) == b""
+
+
+def test_a_reader_that_goes_away(start: Start, page: Path) -> None:
+    process = start("compress", "-l", "0", page, "-o", "-")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    assert process.wait() == 1
+
+
+# --- what is refused -----------------------------------------------------------------------------------
+
+
+def test_an_existing_file_is_not_overwritten(invoke: Invoke, page: Path, tmp_path: Path) -> None:
+    target = tmp_path / "page.html.gz"
+    target.write_text("mine")
+    result = invoke("compress", page)
+    assert result.exit_code == 1
+    assert (
+        result.stderr
+        == f"Error: {target}: exists already; give --force to replace it, or name another with -o\n"
+    )
+    assert target.read_text() == "mine"
+    assert names(tmp_path) == {"page.html", "page.html.gz"}
+    assert invoke("compress", "--force", page).exit_code == 0
+    assert gzip.decompress(target.read_bytes()) == page.read_bytes()
+
+
+def appear(target: Path) -> Callable[[int], None]:
+    """A progress function that creates the target while the work is going on."""
+
+    def advance(done: int) -> None:
+        target.write_text("somebody else's")
+
+    return advance
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_a_file_that_appears_meanwhile_is_not_overwritten(
+    invoke: Invoke, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    target = tmp_path / "page.html.gz"
+    chunks = transfer.Input.chunks
+    monkeypatch.setattr(transfer.Input, "chunks", lambda self, _: chunks(self, appear(target)))
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", no_links)
+    result = invoke("compress", page)
+    assert result.exit_code == 1
+    assert "exists already" in result.stderr
+    assert target.read_text() == "somebody else's"
+    assert names(tmp_path) == {"page.html", "page.html.gz"}
+
+
+def no_links(self: Path, target: Path) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted", str(target))
+
+
+def test_a_file_system_without_links(
+    invoke: Invoke, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    assert invoke("compress", page).exit_code == 0
+    assert gzip.decompress((tmp_path / "page.html.gz").read_bytes()) == page.read_bytes()
+    assert names(tmp_path) == {"page.html", "page.html.gz"}
+
+
+def test_another_error_of_linking_is_told(
+    invoke: Invoke, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(Path, "hardlink_to", full)
+    result = invoke("compress", page)
+    assert result.exit_code == 1
+    assert result.stderr.endswith(": No space left on device\n")
+    assert names(tmp_path) == {"page.html"}
+
+
+USAGE = [
+    (("compress", "page.html.gz"), 2, "has the suffix .gz already"),
+    (("compress", "-a", "rle", "page.html"), 2, "no suffix is known for 'rle'"),
+    (
+        ("compress", "-l", "slow", "page.html"),
+        2,
+        'expected "fast", "balanced", "best" or a number, got \'slow\'',
+    ),
+    (("compress", "-l", "77", "page.html"), 1, "level: expected "),
+    (("compress", "-a", "rle", "-o", "x", "page.html"), 1, "expected one of "),
+    (("compress", "-b", "mok", "page.html"), 1, "did you mean 'mock'?"),
+    (("decompress", "page.html"), 2, "say with -a which algorithm it is"),
+    (("decompress", "-a", "gzip", "page.html"), 2, "no suffix of gzip to cut off"),
+    (("decompress", ".gz"), 2, "expected a name that ends in"),
+    (("compress", "--remove", "-"), 2, "--remove needs a file, got standard input"),
+    (("compress", "--remove", "page.html", "-o", "-"), 2, "--remove needs a file for the result"),
+    (("compress", "nowhere"), 1, "nowhere: No such file or directory"),
+    (("compress", "."), 1, "is a directory"),
+    (("compress", "page.html", "-o", "."), 1, "is a directory"),
+    (("compress", "page.html", "-o", "nowhere/x.gz"), 1, "No such file or directory"),
+    (("compress", "--force", "page.html", "-o", "page.html"), 1, "is the input itself"),
+    (("compress",), 2, "Missing argument"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "status", "message"), USAGE)
+def test_what_cannot_be(
+    invoke: Invoke, page: Path, tmp_path: Path, arguments: tuple[str, ...], status: int, message: str
+) -> None:
+    content = page.read_bytes()
+    result = invoke(*arguments)
+    assert result.exit_code == status
+    assert message in " ".join(result.stderr.split())
+    assert "Traceback" not in result.output
+    assert names(tmp_path) == {"page.html"}
+    assert page.read_bytes() == content
+
+
+# --- input that is wrong -------------------------------------------------------------------------------
+
+WRONG: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda data: data[: len(data) // 2],
+    "corrupt": lambda data: data[: len(data) // 2] + bytes(100) + data[len(data) // 2 + 100 :],
+    "checksum": lambda data: data[:-8] + bytes(4) + data[-4:],
+    "not gzip": lambda data: b"PK" + data,
+    "garbage after the end": lambda data: data + b"garbage",
+    "nothing": lambda _: b"",
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+@pytest.mark.parametrize("existing", [False, True], ids=["new", "replacing"])
+def test_wrong_input_leaves_nothing(
+    invoke: Invoke, page: Path, tmp_path: Path, how: str, existing: bool
+) -> None:
+    (tmp_path / "x.gz").write_bytes(WRONG[how](gzip.compress(page.read_bytes())))
+    if existing:
+        (tmp_path / "x").write_text("mine")
+    result = invoke("decompress", "x.gz", "-f", "--remove")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: decompress gzip")
+    assert result.stderr.count("\n") == 1
+    assert names(tmp_path) == {"page.html", "x.gz"} | ({"x"} if existing else set())
+    assert not existing or (tmp_path / "x").read_text() == "mine"
+
+
+def test_a_full_disk(start: Start, page: Path) -> None:
+    process = start("compress", page, "-o", "/dev/full")
+    _, messages = process.communicate()
+    assert process.returncode == 1
+    assert b"No space left on device" in messages

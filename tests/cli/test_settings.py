@@ -1,0 +1,98 @@
+"""``config``."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Invoke
+from wdasync import registry
+from wdasync.errors import BackendUnavailable
+
+FILE = """
+depth = 7
+level = "best"
+[mock]
+seed = 5
+[[policy]]
+backend = "mock"
+operation = "compress"
+min_size = 4096
+levels = ["fast", 1]
+[[policy]]
+backend = "mock"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _only_the_mock(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("gone", "mock")
+    get_backend = registry.get_backend
+
+    def get(name: str) -> object:
+        if name == "gone":
+            raise BackendUnavailable("no libgone")
+        return get_backend(name)
+
+    monkeypatch.setattr(registry, "backend_names", lambda: names)
+    monkeypatch.setattr(registry, "get_backend", get)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "wdasync.toml"
+    path.write_text(FILE)
+    return path
+
+
+def rows(output: str) -> list[str]:
+    return [" ".join(line.split()) for line in output.splitlines()]
+
+
+def test_values_and_origins(invoke: Invoke, file: Path) -> None:
+    result = invoke("config", WDASYNC_INLINE="no", WDASYNC_MOCK_ORDER="lifo", COLUMNS="200")
+    assert result.exit_code == 0
+    lines = rows(result.output)
+    assert f"file: {file}" in lines
+    assert f"depth 7 file {file}" in lines
+    assert "inline false environment WDASYNC_INLINE" in lines
+    assert "backend mock environment WDASYNC_BACKEND" in lines
+    assert "fallback true default" in lines
+    assert "backend mock" in lines  # the heading of its table
+    assert f"seed 5 file {file}" in lines
+    assert "order lifo environment WDASYNC_MOCK_ORDER" in lines
+    assert "latency 0.0 default" in lines
+    assert "gone: no libgone" in lines
+    assert "1 compress mock min_size 4096, levels fast, 1" in lines
+    assert "2 * mock always" in lines
+
+
+def test_without_a_file(invoke: Invoke) -> None:
+    assert invoke("config").output.startswith("file: none; ./wdasync.toml does not exist\n")
+
+
+def test_what_each_setting_is_for(invoke: Invoke) -> None:
+    output = invoke("config", "--help-settings", COLUMNS="200").output
+    assert "depth 1024 operations in flight in one queue" in rows(output)
+
+
+def test_it_fits_a_terminal(invoke: Invoke) -> None:
+    for options in ([], ["--help-settings"]):
+        assert max(map(len, invoke("config", *options).output.splitlines())) <= 80
+
+
+def test_the_document(invoke: Invoke, file: Path) -> None:
+    document = json.loads(invoke("config", "--json").output)
+    assert document["file"] == str(file)
+    assert document["config"]["depth"]["value"] == 7
+    assert document["config"]["depth"]["origin"] == f"file {file}"
+    assert document["config"]["depth"]["help"]
+    assert document["policy"]["rules"][0]["levels"] == ["fast", 1]
+    assert document["backends"]["mock"]["options"]["seed"]["value"] == 5
+    assert document["backends"]["gone"] == {"error": "no libgone"}
+
+
+def test_settings_that_are_wrong(invoke: Invoke) -> None:
+    result = invoke("config", WDASYNC_DEPTH="many")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: depth: expected an int of at least 1, got 'many'")
