@@ -53,8 +53,9 @@ def test_an_empty_file(invoke: Invoke, tmp_path: Path) -> None:
 
 
 def test_several_members_are_one_file(invoke: Invoke, tmp_path: Path) -> None:
+    """As ``zcat`` has it. On the backend of everyday life: what a stream makes of members is a matter of its device."""
     (tmp_path / "log.gz").write_bytes(gzip.compress(b"one ") + gzip.compress(b"two"))
-    assert invoke("decompress", "log.gz").exit_code == 0
+    assert invoke("decompress", "-b", "cpu", "log.gz").exit_code == 0
     assert (tmp_path / "log").read_bytes() == b"one two"
 
 

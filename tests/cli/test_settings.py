@@ -1,5 +1,6 @@
 """``config``."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -65,6 +66,22 @@ def test_values_and_origins(invoke: Invoke, file: Path) -> None:
     assert "gone: no libgone" in lines
     assert "1 compress mock min_size 4096, levels fast, 1" in lines
     assert "2 * mock always" in lines
+
+
+def test_nothing_is_written_as_a_person_would(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WDASYNC_BACKEND")
+    assert "backend none default" in rows(invoke("config").output)
+
+
+def test_a_backend_without_options_has_no_table(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plain:
+        Options = dataclasses.make_dataclass("Options", [])
+
+    monkeypatch.setattr(registry, "backend_names", lambda: ("mock", "plain"))
+    monkeypatch.setattr(registry, "get_backend", lambda _: Plain)
+    result = invoke("config")
+    assert result.exit_code == 0
+    assert "backend plain" not in result.output
 
 
 def test_without_a_file(invoke: Invoke) -> None:

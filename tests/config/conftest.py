@@ -3,12 +3,15 @@
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from wdasync import registry
-from wdasync.errors import BackendUnavailable
+from wdasync.errors import BackendUnavailable, ConfigError
+
+if TYPE_CHECKING:
+    from fractions import Fraction  # An annotation whose name exists for type checkers only.
 
 
 class Residency(enum.Enum):
@@ -27,8 +30,11 @@ class ChipOptions:
     flavour: str = field(default="plain", metadata={"choices": ("plain", "salted")})
     mode: Literal["ring", "poll"] = "ring"
     clock: Callable[[], int] | None = None
+    tick: "Fraction | None" = None
 
     def __post_init__(self) -> None:
+        if self.seed == -1:
+            raise ConfigError("chip-9.seed: this one is taken")
         if self.pin and self.seed == 0:
             raise ValueError("pin: expected False with seed 0, got True; give another seed")
 

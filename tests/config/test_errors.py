@@ -150,12 +150,13 @@ def test_a_wrong_keyword(tmp_path: Path) -> None:
         load({"depth": "7"}, environ={}, cwd=tmp_path)
 
 
+@pytest.mark.parametrize("name", ["clock", "tick"])
 @pytest.mark.parametrize("source", ["file", "environment"])
-def test_an_object_can_only_be_given_in_the_program(tmp_path: Path, source: str) -> None:
-    (tmp_path / "wdasync.toml").write_text("[chip-9]\nclock = 'x'" if source == "file" else "")
-    environ = {"WDASYNC_CHIP_9_CLOCK": "x"} if source == "environment" else {}
+def test_an_object_can_only_be_given_in_the_program(tmp_path: Path, source: str, name: str) -> None:
+    (tmp_path / "wdasync.toml").write_text(f"[chip-9]\n{name} = 'x'" if source == "file" else "")
+    environ = {f"WDASYNC_CHIP_9_{name.upper()}": "x"} if source == "environment" else {}
     with pytest.raises(
-        ConfigError, match=r"chip-9\.clock: expected a keyword argument, got 'x' .* in the program"
+        ConfigError, match=rf"chip-9\.{name}: expected a keyword argument, got 'x' .* in the program"
     ):
         load(environ=environ, cwd=tmp_path)
 

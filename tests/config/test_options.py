@@ -76,7 +76,7 @@ def test_from_keywords(tmp_path: Path) -> None:
         return 0
 
     cold = type(chip(tmp_path, None).residency)["ALWAYS_COLD"]
-    given: dict[str, object] = {"residency": cold, "clock": clock, "seed": None, "scale": 1}
+    given: dict[str, object] = {"residency": cold, "clock": clock, "seed": None, "scale": 1, "tick": 3}
     options = chip(tmp_path, given)
     assert {name: getattr(options, name) for name in given} == given
 
@@ -137,6 +137,11 @@ def test_what_options_refuse_themselves_keeps_its_place(tmp_path: Path) -> None:
         ConfigError, match=r"'chip-9': pin: .* another seed \(environment WDASYNC_CHIP_9_SEED, keyword\)"
     ):
         chip(tmp_path, {"pin": True}, WDASYNC_CHIP_9_SEED="0")
+
+
+def test_what_options_say_as_an_error_of_settings_stays_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^chip-9\.seed: this one is taken$"):
+        chip(tmp_path, {"seed": -1})
 
 
 def test_options_that_are_no_dataclass_are_a_bug_of_the_backend(tmp_path: Path) -> None:
