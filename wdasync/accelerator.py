@@ -118,11 +118,17 @@ class Accelerator:
             with anyio.CancelScope(shield=True):
                 await self._execution.loop.stop()
                 for place in self._places:
-                    await in_thread(place.device.close)
+                    await self._close_device(place)
             for stream in list(self._fault_streams):
                 stream.close()
             self._closed.set()
             logger.info("closed %r", self)
+
+    async def _close_device(self, place: Place) -> None:
+        try:
+            await in_thread(place.device.close)
+        except Exception:
+            logger.exception("%s: close raised", place.name)
 
     # -- one operation ----------------------------------------------------------------------------------------
 

@@ -98,31 +98,34 @@ class Execution:
     # -- the way of one await -----------------------------------------------------------------------------------
 
     async def run(self, operation: Operation, timeout: float | None, priority: Priority) -> Completion:
-        """Run a stateless operation where the schedule says; recover from what is not its fault."""
-        if timeout is not None or self._observer is not None:
-            return await self.run_traced(operation, timeout, priority, Trip())
-        if not self.open or not self.loop.is_current() or self._generation != forks.generation:
-            self.check()
-        place, row, reason = self.schedule.choose(operation, priority)
-        if place.device.inline is not None:
-            completion = self._try_inline(operation, place, row)
-            if completion is not None:
-                await self.loop.checkpoint_if_cancelled()
-                return (
-                    await self._recover(operation, completion, priority, place)
-                    if completion[1]
-                    else completion
-                )
-        self.reasons[reason] += 1
-        key = (row.queue_class, priority, serving_fault.get())
-        flight = Flight(operation, place.lanes.get(key) or await self._open_lane(place, key))
-        flight.lane.submit(flight)
-        completion = flight.completion
-        if completion is None:
-            completion = await self.loop.park(flight)
-        if completion[1]:
-            return await self._recover(operation, completion, priority, place)
-        return completion
+        """Run a stateless operation where the schedule says; recover from what is not its fault.
+
+        The operation is the framework's: it is released if it fails.
+        """
+        try:
+            if timeout is not None or self._observer is not None:
+                return await self.run_traced(operation, timeout, priority, Trip())
+            if not self.open or not self.loop.is_current() or self._generation != forks.generation:
+                self.check()
+            place, row, reason = self.schedule.choose(operation, priority)
+            if place.device.inline is not None:
+                completion = self._try_inline(operation, place, row)
+                if completion is not None:
+                    await self.loop.checkpoint_if_cancelled()
+                    return await self._recover(operation, completion, priority, place) if completion[1] else completion
+            self.reasons[reason] += 1
+            key = (row.queue_class, priority, serving_fault.get())
+            flight = Flight(operation, place.lanes.get(key) or await self._open_lane(place, key))
+            flight.lane.submit(flight)
+            completion = flight.completion
+            if completion is None:
+                completion = await self.loop.park(flight)
+            if completion[1]:
+                return await self._recover(operation, completion, priority, place)
+            return completion
+        except BaseException:
+            operation.release()
+            raise
 
     async def run_traced(
         self, operation: Operation, timeout: float | None, priority: Priority, trip: Trip

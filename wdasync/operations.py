@@ -101,6 +101,14 @@ class Operation:
         """Whether nobody minds a device that still works on it after the caller has gone."""
         return self.immutable and self.destination is None
 
+    def release(self) -> None:
+        """Let go of memory of the caller's. A failed operation lives on in the traceback of its error; the caller's
+        ``bytearray`` must not stay pinned by that. Only when the device is done with it.
+        """
+        if not self.detachable:
+            self.source = b""
+            self.destination = None
+
     def __repr__(self) -> str:
         name = type(self).__name__
         return f"<{name} {self.algorithm} {self.nbytes} bytes{'' if self.stateless else ' of a stream'}>"

@@ -80,6 +80,9 @@ class PinnedSession:
             if completion.status not in _HARMLESS:
                 self.poisoned = f"an operation of it ended as {completion.status.name}"
                 raise self._execution.error(completion, operation, self.place)
+        except BaseException:
+            operation.release()
+            raise
         finally:
             self._busy = False
         return completion

@@ -98,5 +98,9 @@ class Group:
 
     def abandon(self) -> bool:
         """Cancel all. True if none of them needs the caller to wait."""
+        waiter, self.waiter = self.waiter, None  # those that end right here must not wake who is being cancelled
         free = [flight.abandon() for flight in self.flights]
-        return all(free)
+        if all(free):
+            return True
+        self.waiter = waiter
+        return False

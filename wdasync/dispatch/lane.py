@@ -44,6 +44,9 @@ REAP_LIMIT = 64
 #: Tags have this many bits: the tag field of a HiSilicon descriptor.
 _TAG_MASK = 0xFFFFFFFF
 
+#: Operations whose memory a device may still write to, because its queue could not be closed.
+_buried: list[Operation] = []
+
 
 class LaneState(enum.Enum):
     """Whether a lane takes work, and what becomes of the work it has."""
@@ -425,6 +428,10 @@ class Lane:
                 self._vacate(flight)
                 status = Status.DEVICE_ERROR if late else Status.ABORTED
                 self._deliver(flight, Completion(NO_TAG, status, None, 0, 0, Detail(self.reason)))
+
+    def bury(self) -> None:
+        """The queue could not be closed: keep the memory of its operations for as long as the process lives."""
+        _buried.extend(flight.operation for flight in self._table if flight is not None)
 
     def resume(self, queue: Queue) -> None:
         """Go on with a new queue after a reset."""

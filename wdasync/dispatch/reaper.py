@@ -120,7 +120,9 @@ class Reaper:
         try:
             await anyio.to_thread.run_sync(lane.queue.close)
         except Exception:
+            # Whether the device still writes is unknown now: its operations stay referenced for good.
             logger.exception("%s: close raised", lane.name)
+            lane.bury()
 
     async def _replace_queue(self, lane: Lane) -> None:
         try:

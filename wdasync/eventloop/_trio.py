@@ -99,6 +99,7 @@ class TrioLoop:
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._turn_end = _TurnEnd(self._token)
+        self._context = empty_context.copy()
         self._watches: dict[int, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
         self._stopped = trio.Event()
@@ -135,14 +136,14 @@ class TrioLoop:
     def call_later(self, seconds: float, callback: Callable[[], None]) -> TimerHandle:
         timer = _Timer()
         if self._nursery is not None:
-            self._nursery.start_soon(timer.run, seconds, callback)
+            self._context.run(self._nursery.start_soon, timer.run, seconds, callback)
         return timer
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         if self._nursery is None:
             raise RuntimeError("watch: expected a started event loop service; call start() first")
         scope = self._watches[fd] = trio.CancelScope()
-        self._nursery.start_soon(self._watch, fd, callback, scope)
+        self._context.run(self._nursery.start_soon, self._watch, fd, callback, scope)
 
     async def _watch(self, fd: int, callback: Callable[[], None], scope: trio.CancelScope) -> None:
         with scope:
@@ -166,7 +167,7 @@ class TrioLoop:
     async def start(self, at_shutdown: Callable[[], Awaitable[None]] | None) -> None:
         started = trio.Event()
         trio.lowlevel.add_instrument(self._turn_end)
-        trio.lowlevel.spawn_system_task(self._service, started, at_shutdown, context=empty_context.copy())
+        trio.lowlevel.spawn_system_task(self._service, started, at_shutdown, context=self._context)
         with trio.CancelScope(shield=True):
             await started.wait()
 

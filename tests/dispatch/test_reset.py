@@ -1,0 +1,206 @@
+"""Devices that fail: stuck operations, lost devices, queues that raise."""
+
+import gzip
+import logging
+
+import anyio
+import pytest
+
+import wdasync
+from wdasync import Status
+from wdasync.testing.mock import MockQueue, Program
+
+from .conftest import Opener
+from .test_backpressure import compress_numbered
+
+pytestmark = pytest.mark.anyio
+
+PAGE = b"page " * 100
+
+
+async def test_a_stuck_operation_ends_at_the_deadline(opener: Opener, program: Program) -> None:
+    async with opener(deadline=0.05) as acc:
+        program.stick(count=1)
+        with pytest.raises(wdasync.DeviceError, match="deadline of 0.05 s"):
+            await acc.compress(PAGE)
+        assert gzip.decompress(await acc.compress(PAGE)) == PAGE
+        (lane,) = acc.statistics().lanes
+        assert (lane.resets, lane.in_flight, lane.state) == (1, 0, "open")
+
+
+async def test_the_innocent_are_sent_again(opener: Opener, program: Program) -> None:
+    async with opener(deadline=0.2) as acc:
+        program.stick(count=1)
+        errors: list[wdasync.DeviceError] = []
+        good: list[bytes] = []
+
+        async def run() -> None:
+            try:
+                good.append(await acc.compress(PAGE))
+            except wdasync.DeviceError as error:
+                errors.append(error)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            await anyio.sleep(0.06)
+            program.hold()  # those that follow are in flight when the queue is reset
+            for _ in range(5):
+                group.start_soon(run)
+            with anyio.fail_after(5):
+                while acc.statistics().lanes[0].resets == 0:
+                    await anyio.sleep(0.005)
+            program.release()
+        assert len(errors) == 1
+        assert [gzip.decompress(result) for result in good] == [PAGE] * 5
+        assert acc.statistics().reasons["retry"] > 0
+
+
+async def test_a_detached_operation_that_never_ends_resets_its_queue(
+    opener: Opener, program: Program
+) -> None:
+    async with opener(deadline=0.05) as acc:
+        program.stick(count=1)
+        with pytest.raises(wdasync.OperationTimeout):
+            await acc.compress(PAGE, timeout=0.01)
+        assert acc.statistics().in_flight == 1
+        with anyio.fail_after(5):
+            while acc.statistics().lanes[0].resets == 0:
+                await anyio.sleep(0.01)
+        assert acc.statistics().in_flight == 0
+
+
+async def test_memory_of_the_caller_is_held_until_close_returned(opener: Opener, program: Program) -> None:
+    """stop() aborts at once, but the device may still write: only close() ends that."""
+    program.change(lingering=True)
+    program.block_close()
+    buffer = bytearray(4096)
+    ended: list[BaseException] = []
+    async with opener(deadline=0.05) as acc, anyio.create_task_group() as group:
+        program.stick(count=1)
+
+        async def run() -> None:
+            try:
+                await acc.compress_into(PAGE, buffer)
+            except wdasync.WdasyncError as error:
+                ended.append(error)
+
+        group.start_soon(run)
+        await anyio.sleep(0.2)
+        assert not ended, "close() has not returned"
+        program.unblock_close()
+        with anyio.fail_after(5):
+            while not ended:
+                await anyio.sleep(0.005)
+        after = bytes(buffer)
+        await acc.compress(PAGE)
+        assert bytes(buffer) == after
+
+
+async def test_a_lost_device_without_fallback(opener: Opener, program: Program) -> None:
+    async with opener() as acc:
+        program.hold()
+        async with anyio.create_task_group() as group:
+
+            async def run() -> None:
+                with pytest.raises(wdasync.DeviceError):
+                    await acc.compress(PAGE)
+
+            for _ in range(10):
+                group.start_soon(run)
+            await anyio.sleep(0.01)
+            program.lose_device("unplugged")
+            program.release()
+        with pytest.raises(wdasync.UnsupportedOperation, match="lost"):
+            await acc.compress(PAGE)
+        assert acc.statistics().lanes[0].state == "lost"
+
+
+async def test_another_device_takes_over(opener: Opener, program: Program) -> None:
+    program.change(devices=2)
+    async with opener() as acc:
+        program.hold()
+        async with anyio.create_task_group() as group:
+            group.start_soon(compress_numbered, acc, 10)
+            await anyio.sleep(0.01)
+            program.lose_device("unplugged", device=0)
+            program.release()
+        result = await acc.execute(wdasync.Compress(PAGE, "gzip"))
+        assert result.device == "mock-1"
+        assert acc.statistics().retries > 0
+
+
+async def test_a_failure_that_a_fallback_may_mend(opener: Opener, program: Program) -> None:
+    async with opener(fallback=True) as acc:
+        program.fail(Status.DEVICE_ERROR, count=1)
+        result = await acc.execute(wdasync.Compress(PAGE, "gzip"))
+        assert result.output is not None
+        assert gzip.decompress(result.output) == PAGE
+        assert (result.backend, result.reason) == ("cpu", wdasync.Reason.DEVICE_LOST)
+
+
+@pytest.mark.parametrize("method", ["enqueue_burst", "dequeue_burst", "arm", "withdraw"])
+async def test_a_queue_that_raises_is_taken_out_of_use(
+    opener: Opener, program: Program, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """None of them may raise. The device cannot be trusted any more; nobody hangs."""
+
+    def broken(self: MockQueue, *arguments: object) -> object:
+        raise ValueError("a bug in the model")
+
+    async with opener() as acc:
+        await acc.compress(PAGE)
+        program.hold()
+        with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.CRITICAL):
+            async with anyio.create_task_group() as group:
+
+                async def run() -> None:
+                    with pytest.raises(wdasync.DeviceError, match=f"{method} raised ValueError: a bug in the"):
+                        await acc.compress(PAGE)
+
+                patch.setattr(MockQueue, method, broken)
+                group.start_soon(run)
+                if method == "withdraw":
+                    with anyio.move_on_after(0.01):
+                        await acc.compress(PAGE)
+                await anyio.sleep(0.01)
+                program.wake()
+        assert acc.statistics().lanes[0].state == "lost"
+
+
+async def test_a_queue_that_cannot_be_opened_again(opener: Opener, program: Program) -> None:
+    async with opener(deadline=0.05) as acc:
+        program.stick(count=None)
+        program.fail_open_queue(1)
+        async with anyio.create_task_group() as group:
+
+            async def run() -> None:
+                with pytest.raises(wdasync.DeviceError):
+                    await acc.compress(PAGE)
+
+            for _ in range(6):
+                group.start_soon(run)
+        assert acc.statistics().lanes[0].state == "lost"
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (Status.INVALID_ARGS, wdasync.UnsupportedOperation),
+        (Status.INVALID_STATE, wdasync.InvalidState),
+        (Status.OUT_OF_SPACE_TERMINATED, wdasync.OutOfSpace),
+        (Status.OUT_OF_SPACE_RECOVERABLE, wdasync.OutOfSpace),
+        (Status.CHECKSUM_FAILED, wdasync.DataError),
+        (Status.DATA_ERROR, wdasync.DataError),
+        (Status.PAGE_FAULT, wdasync.PageFaultError),
+        (Status.DEVICE_ERROR, wdasync.DeviceError),
+    ],
+)
+async def test_each_status_is_one_error(
+    opener: Opener, program: Program, status: Status, error: type[wdasync.WdasyncError]
+) -> None:
+    async with opener() as acc:
+        program.fail(status, count=None, message="the device's own words")
+        with pytest.raises(error, match=r"compress gzip on mock/mock-0: the device's own words; \w+") as caught:
+            await acc.compress(PAGE)
+        assert type(caught.value) is error
+        assert acc.statistics().lanes[0].statuses == {status: 1}

@@ -1,0 +1,81 @@
+"""Wake-ups: none is lost with any kind of descriptor, and one that a backend loses is found and counted."""
+
+import gzip
+
+import anyio
+import pytest
+
+from wdasync.testing.mock import Program, Readiness
+
+from .conftest import Opener
+from .test_backpressure import compress_numbered
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("readiness", [Readiness.LEVEL, Readiness.EDGE, Readiness.CONSUMING])
+@pytest.mark.parametrize("latency", [0.0, 0.0005], ids=["no latency", "latency"])
+async def test_no_wake_is_lost(
+    opener: Opener, program: Program, readiness: Readiness, latency: float
+) -> None:
+    """With a consuming descriptor each poll eats the readiness, as Linux's uacce driver does."""
+    program.change(readiness=readiness, latency=latency, jitter=latency, depth=16)
+    async with opener(safety_interval=0.5) as acc:
+        for _ in range(10):
+            assert len(await compress_numbered(acc, 40)) == 40
+        for _ in range(30):
+            await acc.compress(b"one alone")
+        assert acc.statistics().rescues == 0
+
+
+async def test_a_lost_wake_is_found_and_counted(opener: Opener, program: Program) -> None:
+    program.change(readiness=Readiness.NEVER, latency=0.001)
+    async with opener(safety_interval=0.01) as acc:
+        assert gzip.decompress(await acc.compress(b"found by the timer")) == b"found by the timer"
+        assert acc.statistics().rescues == 1
+
+
+async def test_a_completion_for_nothing_is_counted_and_dropped(opener: Opener, program: Program) -> None:
+    async with opener() as acc:
+        await acc.compress(b"a")
+        program.spurious(77)
+        program.wake()
+        assert gzip.decompress(await acc.compress(b"b")) == b"b"
+        while not acc.statistics().lanes[0].spurious:
+            await acc.compress(b"c")
+        assert acc.statistics().lanes[0].spurious == 1
+
+
+async def test_a_completion_that_comes_twice_reaches_nobody_else(opener: Opener, program: Program) -> None:
+    """The slot has another operation by the time that the second copy comes: its tag differs."""
+    program.change(depth=2)
+    program.duplicate(count=None)
+    async with opener() as acc:
+        assert sorted(await compress_numbered(acc, 60)) == list(range(60))
+        assert acc.statistics().lanes[0].spurious > 0
+
+
+async def test_readers_run_in_no_request_s_context(opener: Opener, program: Program) -> None:
+    """A context variable of the first caller must not be seen by the code that others' completions run in."""
+    import contextvars
+
+    from wdasync.dispatch import Lane
+
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nobody's")
+    seen: list[str] = []
+    original = Lane.reap
+
+    def spy(self: Lane) -> None:
+        seen.append(variable.get())
+        original(self)
+
+    program.change(latency=0.001)
+    variable.set("the opener's")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lane, "reap", spy)
+        async with opener() as acc:
+            variable.set("the first caller's")
+            await acc.compress(b"x")
+            with anyio.move_on_after(0.05):
+                await compress_numbered(acc, 20)
+    assert set(seen) == {"nobody's"}
