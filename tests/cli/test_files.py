@@ -88,6 +88,26 @@ def test_remove(invoke: Invoke, page: Path, tmp_path: Path) -> None:
     assert names(tmp_path) == {"page.html"}
 
 
+def test_memory_is_constant(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never more than a chunk is in hand, however much comes out of however little."""
+    pieces: list[int] = []
+    write = transfer.Output.write
+
+    async def watched(self: transfer.Output, data: bytes) -> None:
+        pieces.append(len(data))
+        await write(self, data)
+
+    monkeypatch.setattr(transfer.Output, "write", watched)
+    with (tmp_path / "zeros").open("wb") as file:
+        file.truncate(50 << 20)
+    assert invoke("compress", "zeros", "--remove").exit_code == 0
+    assert sum(pieces) < 1 << 20
+    pieces.clear()
+    assert invoke("decompress", "zeros.gz").exit_code == 0
+    assert sum(pieces) == 50 << 20
+    assert max(pieces) <= transfer.CHUNK
+
+
 def test_a_link_stays_a_link(invoke: Invoke, page: Path, tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()
