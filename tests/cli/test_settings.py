@@ -85,7 +85,7 @@ def test_a_backend_without_options_has_no_table(invoke: Invoke, monkeypatch: pyt
 
 
 def test_without_a_file(invoke: Invoke) -> None:
-    assert invoke("config").output.startswith("file: none; ./wdasync.toml does not exist\n")
+    assert invoke("config").output.startswith("file: none was read\n")
 
 
 def test_what_each_setting_is_for(invoke: Invoke) -> None:
