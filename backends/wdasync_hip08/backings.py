@@ -54,12 +54,12 @@ class OwnProcess:
         local = bytearray(wanted)
         with ffi.from_buffer(local) as pointer:
             addresses, lengths = _vectors(pieces)
-            got: int = lib.wda_copy_in(self.pid, addresses, lengths, len(pieces), pointer)
+            got = lib.wda_copy_in(self.pid, addresses, lengths, len(pieces), pointer)
         return bytes(local) if got == wanted else bytes(local[: max(got, 0)])
 
     def write(self, pieces: Sequence[Piece], data: bytes) -> int:
         addresses, lengths = _vectors(pieces)
-        got: int = lib.wda_copy_out(self.pid, addresses, lengths, len(pieces), ffi.from_buffer(data))
+        got = lib.wda_copy_out(self.pid, addresses, lengths, len(pieces), ffi.from_buffer(data))
         return max(got, 0)
 
     def present(self, page: int, count: int) -> Sequence[bool]:
@@ -71,8 +71,7 @@ class OwnProcess:
         return flags + [False] * (count - len(flags))
 
     def populate(self, page: int, count: int, writable: bool) -> bool:
-        status: int = lib.wda_populate(page << PAGE_SHIFT, count << PAGE_SHIFT, writable)
-        return status == 0
+        return lib.wda_populate(page << PAGE_SHIFT, count << PAGE_SHIFT, writable) == 0
 
     def close(self) -> None:
         """Close what was opened to look at the page tables."""

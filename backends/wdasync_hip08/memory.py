@@ -87,8 +87,9 @@ class Ram:
         self._host = self._mapping.address - base
         self._view = self._mapping.view
         self._fresh = base
-        self._free: dict[int, list[int]] = {}
-        self._sizes: dict[int, int] = {}
+        #: By (pages, alignment).
+        self._free: dict[tuple[int, int], list[int]] = {}
+        self._blocks: dict[int, tuple[int, int]] = {}
 
     def read(self, pa: int, n: int, /) -> bytes:
         offset = pa - self.base
@@ -100,8 +101,7 @@ class Ram:
 
     def read64(self, pa: int, /) -> int:
         """One aligned word, atomic."""
-        value: int = lib.wda_load64(self._host + pa)
-        return value
+        return lib.wda_load64(self._host + pa)
 
     def write64(self, pa: int, value: int, /) -> None:
         """One aligned word, atomic, after everything that was stored before it."""
@@ -113,28 +113,29 @@ class Ram:
 
     def compare_exchange64(self, pa: int, expected: int, new: int, /) -> int:
         """Atomic compare and swap; what the word was."""
-        value: int = lib.wda_compare_exchange64(self._host + pa, expected, new)
-        return value
+        return lib.wda_compare_exchange64(self._host + pa, expected, new)
 
-    def allocate(self, nbytes: int) -> int:
-        """Zeroed pages for ``nbytes``, next to each other, aligned to a page.
+    def allocate(self, nbytes: int, align: int = PAGE) -> int:
+        """Zeroed pages for ``nbytes``, next to each other.
+
+        :param align: a power of two: the address is a multiple of it
 
         :returns: their physical address
         :raises MemoryError: if there are none left
         """
         pages = pages_of(nbytes)
-        free = self._free.get(pages)
+        free = self._free.get((pages, align))
         if free:
             pa = free.pop()
         else:
-            pa = self._fresh
+            pa = -(-self._fresh // align) * align
             if pa + pages * PAGE > self.base + self.size:
                 raise MemoryError(
                     f"{self.name}: expected room for {pages} pages, got {self.base + self.size - pa} bytes of "
                     f"{self.size} left; give the chip more RAM (option ram)"
                 )
-            self._fresh += pages * PAGE
-        self._sizes[pa] = pages
+            self._fresh = pa + pages * PAGE
+        self._blocks[pa] = (pages, align)
         return pa
 
     def free(self, pa: int) -> None:
@@ -142,14 +143,14 @@ class Ram:
 
         :raises KeyError: it is not allocated
         """
-        pages = self._sizes.pop(pa)
-        self.write(pa, bytes(pages * PAGE))
-        self._free.setdefault(pages, []).append(pa)
+        block = self._blocks.pop(pa)
+        self.write(pa, bytes(block[0] * PAGE))
+        self._free.setdefault(block, []).append(pa)
 
     @property
     def allocated(self) -> int:
         """Bytes that are handed out."""
-        return sum(self._sizes.values()) * PAGE
+        return sum(pages for pages, _ in self._blocks.values()) * PAGE
 
     def alias(self, pa: int, nbytes: int) -> Mapping:
         """A second mapping of the same memory, at another host address."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from wdasync_hip08.kernel.pagetable import PageTable
 from wdasync_hip08.memory import PAGE, PAGE_SHIFT, PhysicalMemory
-from wdasync_hip08.smmu.commands import Command, Opcode
+from wdasync_hip08.smmu.commands import Command, Opcode, range_commands
 from wdasync_hip08.smmu.context_descriptor import ContextDescriptor, ContextL1
 from wdasync_hip08.smmu.events import EventRecord
 from wdasync_hip08.smmu.stream_table_entry import Config, S1Dss, StreamTableEntry, StreamTableL1
@@ -77,13 +77,17 @@ class Iommu:
         self._functions: dict[int, _Function] = {}
         self._prod = 0
         self._cons = 0
-        self._cmdq = self._ram.allocate(16 << QUEUE_BITS)
-        self._eventq = self._ram.allocate(32 << QUEUE_BITS)
-        self._streams = self._ram.allocate(8 << STREAM_BITS - STREAM_SPLIT)
+        self._cmdq = self._table(16 << QUEUE_BITS)
+        self._eventq = self._table(32 << QUEUE_BITS)
+        self._streams = self._table(8 << STREAM_BITS - STREAM_SPLIT)
         self._asids = iter(range(1, 1 << 16))
         self._free_asids: list[int] = []
         self.events_lost = 0
         self._bring_up()
+
+    def _table(self, nbytes: int) -> int:
+        """Memory for a table or queue of the SMMU: it is aligned to its size."""
+        return self._ram.allocate(nbytes, align=max(PAGE, nbytes))
 
     # Registers
 
@@ -127,21 +131,29 @@ class Iommu:
 
         :raises IommuError: one was refused
         """
-        self.post(commands)
-        self.post([Command(Opcode.SYNC)])
+        self.post([*commands, Command(Opcode.SYNC)])
 
     def post(self, commands: Iterable[Command]) -> None:
         """Run commands without a SYNC.
 
         :raises IommuError: one was refused
         """
+        waiting = 0
         for command in commands:
             word0, word1 = command.encode()
             slot = self._cmdq + (self._prod & QUEUE_MASK) * 16
             self._ram.write64(slot, word0)
             self._ram.write64(slot + 8, word1)
             self._prod = self._prod + 1 & WRAP_MASK
-            self._write32(CMDQ_PROD, self._prod)
+            waiting += 1
+            if waiting == QUEUE_MASK:
+                self._submit()
+                waiting = 0
+        if waiting:
+            self._submit()
+
+    def _submit(self) -> None:
+        self._write32(CMDQ_PROD, self._prod)
         cons = self._read32(CMDQ_CONS)
         if cons & 0x000FFFFF != self._prod:
             raise IommuError(
@@ -156,7 +168,7 @@ class Iommu:
 
     def attach(self, sid: int, table: PageTable, asid: int) -> None:
         """Let a function translate: an STE with a context descriptor table, whose substream 0 is ``table``."""
-        cds = self._ram.allocate(8 << PASID_BITS - CD_LEAF_BITS)
+        cds = self._table(8 << PASID_BITS - CD_LEAF_BITS)
         function = self._functions[sid] = _Function(self._stream_entry(sid), cds)
         self.bind(sid, 0, table, asid, stall=False)
         entry = StreamTableEntry(
@@ -176,7 +188,7 @@ class Iommu:
         first = self._streams + (sid >> STREAM_SPLIT) * 8
         l1 = StreamTableL1.decode([self._ram.read64(first)])
         if not l1.span:
-            l1 = StreamTableL1(span=STREAM_SPLIT + 1, l2ptr=self._ram.allocate(STE_BYTES << STREAM_SPLIT))
+            l1 = StreamTableL1(span=STREAM_SPLIT + 1, l2ptr=self._table(STE_BYTES << STREAM_SPLIT))
             self._ram.write64(first, l1.encode()[0])
         return l1.l2ptr + (sid & (1 << STREAM_SPLIT) - 1) * STE_BYTES
 
@@ -195,7 +207,7 @@ class Iommu:
         number = pasid >> CD_LEAF_BITS
         leaf = function.leaves.get(number)
         if leaf is None:
-            leaf = function.leaves[number] = self._ram.allocate(CD_BYTES << CD_LEAF_BITS)
+            leaf = function.leaves[number] = self._table(CD_BYTES << CD_LEAF_BITS)
             self._ram.write64(function.table + number * 8, ContextL1(l2ptr=leaf).encode()[0])
         return leaf + (pasid & (1 << CD_LEAF_BITS) - 1) * CD_BYTES
 
@@ -222,7 +234,7 @@ class Iommu:
         if len(vpns) > MANY_PAGES:
             self.run([Command(Opcode.TLBI_NH_ASID, asid=asid)])
         else:
-            self.run([Command(Opcode.TLBI_NH_VA, asid=asid, addr=vpn << PAGE_SHIFT, leaf=1) for vpn in vpns])
+            self.run(_by_address(asid, sorted(vpns)))
 
     def allocate_asid(self) -> int:
         """A number that tags the TLB entries of one address space.
@@ -268,3 +280,28 @@ class Iommu:
 
     def __repr__(self) -> str:
         return f"<Iommu driver, functions {sorted(self._functions)}, {self.events_lost} overflows>"
+
+
+def _by_address(asid: int, vpns: Sequence[int]) -> list[Command]:
+    """Invalidations of pages, given in order; neighbours share range commands. (IHI 0070, 4.4.1.)"""
+    commands = []
+    first = 0
+    for index in range(1, len(vpns) + 1):
+        if index == len(vpns) or vpns[index] != vpns[index - 1] + 1:
+            vpn = vpns[first]
+            for num, scale in range_commands(index - first):
+                commands.append(
+                    Command(
+                        Opcode.TLBI_NH_VA,
+                        asid=asid,
+                        addr=vpn << PAGE_SHIFT,
+                        leaf=1,
+                        tg=1,
+                        ttl=3,
+                        num=num,
+                        scale=scale,
+                    )
+                )
+                vpn += num + 1 << scale
+            first = index
+    return commands

@@ -1,0 +1,122 @@
+"""The chip: memory, SMMU, queue manager and engine on one board, and the order in which they take their turns.
+
+Everything is synchronous and happens in :meth:`Chip.step`, one small thing a call: an interrupt is delivered, a
+resumed access goes on, a task runs up to its next wait, a doorbell is looked at, an entry is fetched. Who calls it and
+when is not the chip's business.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+
+from wdasync_hip08.engines.zip import ZipEngine
+from wdasync_hip08.frames import Frames
+from wdasync_hip08.memory import Mmio, PhysicalMemory, Ram
+from wdasync_hip08.port import Port
+from wdasync_hip08.qm.manager import QueueManager
+from wdasync_hip08.smmu import HIP08, Smmu
+from wdasync_hip08.tasks import Task, Tasks, Work
+from wdasync_hip08.trace import Trace
+
+__all__ = ["FRAMES_BASE", "QM_BASE", "RAM_BASE", "SMMU_BASE", "ZIP_STREAM", "Chip"]
+
+# The physical memory map.
+RAM_BASE = 0x4000_0000
+SMMU_BASE, SMMU_SIZE = 0x2_0000_0000, 0x2_0000
+QM_BASE, QM_SIZE = 0x2_1000_0000, 0x40_0000
+FRAMES_BASE = 0x100_0000_0000
+#: StreamID of the ZIP function: bus 0x75, device 0, function 0.
+ZIP_STREAM = 0x7500
+
+
+class Chip:
+    """One emulated chip with its ZIP function.
+
+    :param start_work: does an engine's work sometime, or at once, and calls ``tasks.finish``
+    :param ram: bytes of RAM
+    :param seed: scrambles frame numbers
+    :param window: entries of one queue that are in work at a time
+    :param stall_quota: stalled accesses of one PASID that software is told of at a time
+
+    :ivar handlers: what is called for an interrupt line
+    :ivar lose: interrupts to be lost, by line: the next so many do not arrive
+    """
+
+    def __init__(
+        self,
+        start_work: Callable[[Task, Work], None],
+        trace: Trace,
+        *,
+        ram: int,
+        seed: int = 0,
+        window: int = 4,
+        tlb_entries: int = 64,
+        stall_quota: int | None = None,
+    ) -> None:
+        self.trace = trace
+        self.memory = PhysicalMemory(Ram(RAM_BASE, ram))
+        self.frames = Frames(FRAMES_BASE, seed=seed)
+        self.smmu = Smmu(
+            self.memory,
+            HIP08,
+            tlb_entries=tlb_entries,
+            stall_quota=stall_quota,
+            on_event_irq=lambda: self.interrupt("smmu events"),
+            on_gerror_irq=lambda: self.interrupt("smmu errors"),
+            on_resumed=self._note_resumed,
+        )
+        self.port = Port(ZIP_STREAM, self.smmu, self.memory, self.frames, trace)
+        self.engine = ZipEngine(self.port, trace)
+        self.qm = QueueManager(self.port, self.engine, trace, self.interrupt, window)
+        self.tasks = self.qm.tasks = Tasks(start_work, self.qm.finished)
+        self.handlers: dict[str, Callable[[str], object]] = {}
+        self.lose: Counter[str] = Counter()
+        self.steps = 0
+        self._interrupts: deque[str] = deque()
+        self._resumed = False
+        self.memory.add(self.frames)
+        self.memory.add(Mmio(SMMU_BASE, SMMU_SIZE, "smmu", self._load_smmu, self._store_smmu))
+        self.memory.add(Mmio(QM_BASE, QM_SIZE, "qm", self.qm.load, self.qm.store))
+
+    def _load_smmu(self, offset: int, width: int) -> int:
+        return self.smmu.read64(offset) if width == 8 else self.smmu.read32(offset)
+
+    def _store_smmu(self, offset: int, width: int, value: int) -> None:
+        if width == 8:
+            self.smmu.write64(offset, value)
+        elif width == 4:
+            self.smmu.write32(offset, value)
+
+    def interrupt(self, line: str) -> None:
+        """Raise an interrupt line; it arrives with the next step, unless it is to be lost."""
+        if self.lose[line] > 0:
+            self.lose[line] -= 1
+        elif line not in self._interrupts:
+            self._interrupts.append(line)
+
+    def _note_resumed(self) -> None:
+        self._resumed = True
+
+    def step(self) -> bool:
+        """Do one thing; False if there is nothing to do until somebody rings, answers or finishes."""
+        if self._interrupts:
+            line = self._interrupts.popleft()
+            handler = self.handlers.get(line)
+            if handler is not None:
+                handler(line)
+        elif self._resumed:
+            self._resumed = False
+            for stall in self.smmu.take_resumed():
+                self.tasks.resume(stall)
+        elif not self.tasks.step() and not self.qm.step():
+            return False
+        self.steps += 1
+        return True
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self.memory.ram.close()
+
+    def __repr__(self) -> str:
+        return f"<Chip {self.steps} steps: {self.qm!r}, {self.tasks!r}, {self.smmu!r}, {self.frames!r}>"

@@ -1,0 +1,430 @@
+"""A machine with the chip in it: chip and kernel together, and who lets them go on.
+
+Everything that changes the machine happens under one lock, in :meth:`Machine.pump`: in the thread that owns a queue,
+when it enqueues or dequeues; in an engine's thread, when its work is done; in the task :meth:`Machine.serve`, for
+timers and fault handlers. Each does a bounded number of steps.
+
+Under a virtual clock there are no threads: work is done at once, and the same program gives the same trace.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+
+from wdasync.backend import PageFaults
+from wdasync.faults import FaultHandler, FaultReporter
+from wdasync_hip08.backings import Memfd, OwnProcess
+from wdasync_hip08.chip import QM_BASE, SMMU_BASE, ZIP_STREAM, Chip
+from wdasync_hip08.clocks import RealClock, Timers, VirtualClock
+from wdasync_hip08.engines.zip import ENTRY_BYTES
+from wdasync_hip08.kernel.dma import DmaDomain
+from wdasync_hip08.kernel.hisi_qm import HisiQm, KernelQueue
+from wdasync_hip08.kernel.iommu import Iommu
+from wdasync_hip08.kernel.iopf import FaultHandling
+from wdasync_hip08.kernel.pasids import PasidAllocator
+from wdasync_hip08.kernel.spaces import Area, Residency, Space
+from wdasync_hip08.kernel.uacce import MMIO_BYTES, OpenQueue
+from wdasync_hip08.memory import PAGE_SHIFT, pages_of
+from wdasync_hip08.options import Options
+from wdasync_hip08.qm.registers import Doorbell, DoorbellCommand
+from wdasync_hip08.tasks import Task, Work
+from wdasync_hip08.trace import Recorder, Trace
+from wdasync_hip08.workers import Workers
+from wdasync_uacce.files import NodeFlag, NodeInfo
+
+__all__ = ["NODE", "Machine"]
+
+log = logging.getLogger(__name__)
+
+NODE = "hisi_zip-0"
+#: Steps of one pump: bounds how long a caller is kept, about a millisecond.
+STEPS = 256
+#: Work on so many bytes is done at once, in the thread that comes upon it.
+INLINE_BYTES = 1024
+#: Seconds that the kernel waits for a queue to drain before it resets it (1,000 looks, 100 to 200 µs apart).
+DRAIN_SECONDS = 0.15
+
+
+class Machine:
+    """The model behind the uacce files; a :class:`wdasync_uacce.files.FileLayer`.
+
+    :ivar lock: held by whoever changes anything
+    :ivar reset_queues: queues that did not drain and were reset
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        handler: FaultHandler | None = None,
+        reporter: FaultReporter | None = None,
+        clock: VirtualClock | None = None,
+    ) -> None:
+        self.options = options
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self.clock = clock or (VirtualClock() if options.clock == "virtual" else RealClock())
+        self.timers = Timers(self.clock)
+        self.trace: Trace = Recorder(self.clock) if options.trace else Trace()
+        self.reset_queues = 0
+        self._lost: str | None = None
+        self._serving = False
+        self._closed = False
+        self._attention = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._workers = Workers(options.engines, self._finished)
+        self.chip = Chip(
+            self._start_work,
+            self.trace,
+            ram=options.ram << 20,
+            seed=options.seed,
+            window=options.window,
+            tlb_entries=options.tlb_entries,
+            stall_quota=options.stall_quota,
+        )
+        self._boot(handler, reporter)
+        self._open: list[OpenQueue] = []
+        self._process: Space | None = None
+        self._own = OwnProcess()
+
+    def _boot(self, handler: FaultHandler | None, reporter: FaultReporter | None) -> None:
+        chip, options = self.chip, self.options
+        self.spaces: dict[int, Space] = {}
+        self.pasids = PasidAllocator()
+        self.iommu = Iommu(chip.memory, SMMU_BASE)
+        self.dma = DmaDomain(chip.memory.ram, self.iommu)
+        self.iommu.attach(ZIP_STREAM, self.dma.table, self.dma.asid)
+        self.faults = FaultHandling(
+            self.iommu,
+            self.timers,
+            self.spaces,
+            self.trace,
+            self.lock,
+            device=NODE,
+            handler=handler,
+            reporter=reporter,
+            deadline=options.fault_deadline or None,
+            wake=self._wake,
+            changed=self._wake,
+        )
+        self.qm = HisiQm(
+            chip.memory, QM_BASE, self.dma, chip.qm.step,
+            entry_bytes=ENTRY_BYTES, depth=options.depth, limit=options.queues,
+        )  # fmt: skip
+        chip.handlers = {
+            "smmu events": lambda _: self.faults.drain_events(),
+            "smmu errors": lambda _: self.iommu.acknowledge_errors(),
+            "eq": self.qm.interrupt,
+            "aeq": self.qm.interrupt,
+            "abnormal": self.qm.interrupt,
+        }
+
+    # Going on
+
+    def pump(self, limit: int = STEPS) -> bool:
+        """Go on, at most ``limit`` steps; whether there is more to do at once."""
+        with self.lock:
+            if self._lost is not None or self._closed:
+                return False
+            try:
+                return self._pump(limit)
+            except Exception as error:
+                log.exception("the model of the chip has a defect; the device is lost")
+                self._lose(f"defect of the model: {type(error).__name__}: {error}")
+                return False
+
+    def _pump(self, limit: int) -> bool:
+        for space in self.spaces.values():
+            space.settle()
+        self.timers.run_due()
+        for _ in range(limit):
+            if not self.chip.step():
+                self.changed.notify_all()
+                return False
+        self._wake()
+        return True
+
+    def run(self) -> None:
+        """Go on until nothing is left to do at once. For programs without a loop, and for tests."""
+        while self.pump():
+            pass
+
+    def advance(self, seconds: float) -> None:
+        """Let virtual time pass, timer by timer, and go on after each.
+
+        :raises TypeError: the clock is real
+        """
+        clock = self._virtual()
+        end = clock.now() + seconds
+        self.run()
+        while (when := self.timers.next()) is not None and when <= end:
+            clock.advance(max(when - clock.now(), 0.0))
+            self.run()
+        clock.advance(end - clock.now())
+        self.run()
+
+    def _virtual(self) -> VirtualClock:
+        if not isinstance(self.clock, VirtualClock):
+            raise TypeError("expected a virtual clock, got the real one; set the option clock=virtual")
+        return self.clock
+
+    def ring(self, word: int) -> None:
+        """A doorbell was stored in a program's page."""
+        with self.lock:
+            if self._lost is None:
+                if self.options.consuming:
+                    self._forget_readiness(Doorbell.decode(word))
+                self.chip.qm.ring(word)
+
+    def _forget_readiness(self, bell: Doorbell) -> None:
+        # The kernel's poll eats the events before it. A model cannot see a poll; arming is the nearest it can.
+        if bell.command == DoorbellCommand.CQ and bell.priority & 1:
+            for file in self._open:
+                if file.queue is not None and file.queue.number == bell.queue:
+                    file.forget_readiness()
+
+    def _wake(self) -> None:
+        if self._serving:
+            os.eventfd_write(self._attention, 1)
+
+    # Work
+
+    def _start_work(self, task: Task, work: Work) -> None:
+        if self.clock.virtual or work.nbytes <= INLINE_BYTES:
+            self.chip.tasks.finish(task, work.run())
+        else:
+            self._workers.submit(task, work)
+
+    def _finished(self, task: Task, result: object) -> None:
+        """In an engine's thread."""
+        with self.lock:
+            self.chip.tasks.finish(task, result)
+        while self.pump(STEPS // 4):
+            pass
+
+    # The task
+
+    async def serve(self) -> None:
+        """Timers and fault handlers, until it is cancelled. One task a machine does it; others stand by."""
+        if self._serving:
+            await anyio.sleep_forever()
+        self._serving = True
+        try:
+            async with anyio.create_task_group() as group:
+                while True:
+                    more = self.pump()
+                    self.faults.report()
+                    while (fault := self.faults.next_waiting()) is not None:
+                        group.start_soon(self.faults.handle, fault)
+                    if more:
+                        await anyio.lowlevel.checkpoint()
+                    else:
+                        await self._pause()
+        finally:
+            self._serving = False
+            with self.lock:
+                self.faults.abandon()
+            self.pump()
+            self.faults.report()
+
+    async def _pause(self) -> None:
+        when = self.timers.next()
+        timeout = None if when is None or self.clock.virtual else max(when - self.clock.now(), 0.0)
+        with anyio.move_on_after(timeout):
+            await anyio.wait_readable(self._attention)
+        try:
+            os.eventfd_read(self._attention)
+        except BlockingIOError:
+            pass
+
+    # Stopping a queue
+
+    def drain(self, queue: KernelQueue) -> None:
+        """Let a queue finish what was submitted; after a while, refuse its pages; then give up."""
+        if self._drained_within(queue, DRAIN_SECONDS):
+            return
+        # Handlers have until their deadline: then the answer is INVALID, and the entries end.
+        deadline = self.timers.next()
+        if deadline is not None and self._drained_within(queue, deadline - self.clock.now() + DRAIN_SECONDS):
+            return
+        with self.lock:
+            self.reset_queues += 1
+            log.warning("queue %d did not drain; it is reset", queue.number)
+
+    def _drained_within(self, queue: KernelQueue, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        with self.lock:
+            while True:
+                more = self.pump()
+                if self._lost is not None or self._closed or self._drained(queue):
+                    return True
+                if self.clock.virtual:
+                    if not more:
+                        return self._advance_drain(queue)
+                elif (
+                    not more
+                    and not self.changed.wait(min(end - time.monotonic(), 0.01))
+                    and time.monotonic() >= end
+                ):
+                    return False
+
+    def _advance_drain(self, queue: KernelQueue) -> bool:
+        """Under a virtual clock nothing happens by waiting: only timers can help."""
+        clock = self._virtual()
+        while (when := self.timers.next()) is not None:
+            clock.advance(max(when - clock.now(), 0.0))
+            self.run()
+            if self._drained(queue):
+                return True
+        return False
+
+    def _drained(self, queue: KernelQueue) -> bool:
+        return self.chip.qm.drained(queue.number)
+
+    # Spaces
+
+    def new_space(self, name: str, *, residency: Residency | None = None) -> Space:
+        """A made-up address space: a process that is not there. Its memory is put in with :meth:`map_memory`."""
+        with self.lock:
+            return self._space(name, residency or Residency(self.options.residency), None)
+
+    def _space(self, name: str, residency: Residency, whole: OwnProcess | None) -> Space:
+        return Space(
+            name, self.chip.memory.ram, self.chip.frames, self.iommu, whole=whole, residency=residency
+        )
+
+    def map_memory(self, space: Space, address: int, nbytes: int, *, writable: bool = True) -> Memfd:
+        """Give a made-up space memory at an address of its own."""
+        memory = Memfd(pages_of(nbytes) << PAGE_SHIFT, space.name)
+        first = address >> PAGE_SHIFT
+        with self.lock:
+            space.add(Area(first, first + pages_of(nbytes), memory, writable=writable))
+        return memory
+
+    def bind(self, space: Space) -> int:
+        """One more user of a space; the first one gives it a PASID and its context descriptor.
+
+        :raises OSError: ENOSPC: no PASID left; ESRCH: its program is gone
+        """
+        with self.lock:
+            if not space.alive:
+                raise OSError(errno.ESRCH, f"bind: expected an address space that is alive, got {space!r}")
+            if space.pasid is None:
+                space.pasid = self.pasids.allocate()
+                self.spaces[space.pasid] = space
+                self.iommu.bind(ZIP_STREAM, space.pasid, space.table, space.asid, stall=True)
+            space.users += 1
+            return space.pasid
+
+    def unbind(self, space: Space) -> None:
+        """One user less. With the last one: descriptor away, caches told, events read, faults refused, PASID free.
+
+        The users have stopped their queues: nothing that bears this PASID is on its way any more.
+        """
+        with self.lock:
+            space.users -= 1
+            if space.users or space.pasid is None:
+                return
+            pasid = space.pasid
+            self.iommu.unbind(ZIP_STREAM, pasid, space.asid)
+            self.faults.drain_events()
+            self.faults.flush(pasid)
+            del self.spaces[pasid]
+            space.pasid = None
+            self.pasids.free(pasid)
+
+    # The file layer
+
+    @property
+    def page_faults(self) -> PageFaults:
+        return PageFaults.HANDLER
+
+    @property
+    def process(self) -> Space:
+        """The address space of this process."""
+        if self._process is None:
+            self._process = self._space("process", Residency(self.options.residency), self._own)
+        return self._process
+
+    def discover(self) -> Sequence[NodeInfo]:
+        share = self.qm.share_bytes
+        attributes = {
+            "api": "hisi_qm_v2\n", "flags": "1\n", "algorithms": "zlib\ngzip\n", "isolate": "0\n",
+            "available_instances": f"{self.qm.available}\n", "region_mmio_size": f"{MMIO_BYTES}\n",
+            "region_dus_size": f"{share}\n", "device/numa_node": "0\n",
+        }  # fmt: skip
+        return (
+            NodeInfo(
+                NODE, "hisi_qm_v2", NodeFlag.SVA, ("zlib", "gzip"), self.qm.available, MMIO_BYTES, share,
+                numa_node=0, attributes=attributes,
+            ),
+        )  # fmt: skip
+
+    def open(self, name: str, space: Space | None = None) -> OpenQueue:
+        """Open a node, for this process or for a made-up space."""
+        if name != NODE:
+            raise OSError(errno.ENOENT, f"open: expected {NODE}, got {name!r}")
+        with self.lock:
+            if self._lost is not None or self._closed:
+                raise OSError(errno.ENODEV, f"open: {self._lost or 'the machine is off'}")
+            space = space or self.process
+            self.bind(space)
+            try:
+                file = OpenQueue(self, space)
+            except OSError:
+                self.unbind(space)
+                raise
+            self._open.append(file)
+            return file
+
+    def closed(self, file: OpenQueue, space: Space) -> None:
+        """An opened queue was closed."""
+        self._open.remove(file)
+        self.unbind(space)
+
+    def lost(self, name: str) -> str | None:
+        return self._lost
+
+    def remove(self, reason: str = "the device was removed") -> None:
+        """Take the device out of the machine while it is in use."""
+        with self.lock:
+            self._lose(reason)
+
+    def _lose(self, reason: str) -> None:
+        self._lost = reason
+        for file in self._open:
+            file.remove()
+        self.changed.notify_all()
+
+    def close(self) -> None:
+        """Switch it off. All queues are closed."""
+        with self.lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._workers.close()
+        if isinstance(self.trace, Recorder):
+            Path(self.options.trace).write_text(self.trace.chrome(), encoding="utf-8")
+        with self.lock:
+            self.chip.close()
+        self._own.close()
+        os.close(self._attention)
+
+    def dump(self) -> str:
+        """The state of everything, for people."""
+        parts = [repr(self), repr(self.chip), repr(self.qm), repr(self.faults), self.chip.qm.registers.dump()]
+        parts += [repr(space) for space in self.spaces.values()]
+        parts += [repr(queue) for queue in self.chip.qm.queues.values()]
+        return "\n".join([*parts, self.chip.smmu.dump()])
+
+    def __repr__(self) -> str:
+        state = self._lost or ("off" if self._closed else "on")
+        return f"<Machine {state}, {len(self._open)} queues open, {len(self.spaces)} spaces bound>"

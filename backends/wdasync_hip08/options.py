@@ -1,0 +1,64 @@
+"""The settings of the emulated chip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["Options"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What users may set, with the defaults."""
+
+    residency: str = field(
+        default="mirror",
+        metadata={
+            "help": "which pages of a buffer the device finds present: mirror (those that the host has), cold (none: each "
+            "first touch is a page fault) or pinned (all)"
+        },
+    )
+    consuming: bool = field(
+        default=False, metadata={"help": "the queue's descriptor loses its readiness as the kernel's does"}
+    )
+    depth: int = field(
+        default=1024, metadata={"help": "entries of a queue's rings, a power of two up to 1024"}
+    )
+    queues: int = field(default=64, metadata={"help": "hardware queues of the device"})
+    engines: int = field(default=2, metadata={"help": "threads that do the heavy work"})
+    window: int = field(default=4, metadata={"help": "entries of one queue that are in work at a time"})
+    seed: int = field(default=0, metadata={"help": "scrambles the physical addresses"})
+    tlb_entries: int = field(default=64, metadata={"help": "translations that the SMMU remembers"})
+    stall_quota: int = field(
+        default=8, metadata={"help": "page faults of one address space that wait at a time"}
+    )
+    fault_deadline: float = field(
+        default=5.0, metadata={"help": "seconds that a fault handler or pager may take; 0: for ever"}
+    )
+    restartable: bool = field(
+        default=False, metadata={"help": "putting a queue leaves it restartable, as newer kernels do"}
+    )
+    clock: str = field(
+        default="real", metadata={"help": "real, or virtual: time stands still and nothing uses threads"}
+    )
+    ram: int = field(default=256, metadata={"help": "MiB of memory for tables and rings"})
+    trace: str = field(default="", metadata={"help": "file for a trace of every request, in Chrome's format"})
+
+    def __post_init__(self) -> None:
+        """Check what a type cannot say.
+
+        :raises ValueError: an option has a value that the chip cannot work with
+        """
+        for name, allowed in (("residency", ("mirror", "cold", "pinned")), ("clock", ("real", "virtual"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if not 2 <= self.depth <= 1024 or self.depth & self.depth - 1:
+            raise ValueError(f"depth: expected a power of two from 2 to 1024, got {self.depth}")
+        for name, least, most in (
+            ("queues", 1, 1024), ("engines", 1, 64), ("window", 1, 64), ("tlb_entries", 1, 1 << 20),
+            ("stall_quota", 1, 16), ("ram", 16, 1 << 16),
+        ):  # fmt: skip
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"{name}: expected {least} to {most}, got {getattr(self, name)}")
+        if self.fault_deadline < 0:
+            raise ValueError(f"fault_deadline: expected seconds >= 0, got {self.fault_deadline}")

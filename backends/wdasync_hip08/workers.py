@@ -1,0 +1,52 @@
+"""Threads for the heavy work of the engines."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from wdasync_hip08.tasks import Task, Work
+
+__all__ = ["Workers"]
+
+
+class Workers:
+    """A few threads that do :class:`Work` and tell about it. They start with the first work.
+
+    :param count: how many
+    :param finished: called in a worker's thread with the task and its result
+    """
+
+    def __init__(self, count: int, finished: Callable[[Task, object], None]) -> None:
+        self._count = count
+        self._finished = finished
+        self._jobs: SimpleQueue[tuple[Task, Work] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, task: Task, work: Work) -> None:
+        """Do this work in one of the threads."""
+        if len(self._threads) < self._count:
+            thread = threading.Thread(
+                target=self._run, name=f"hip08-engine-{len(self._threads)}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+        self._jobs.put((task, work))
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            task, work = job
+            self._finished(task, work.run())
+            del job, task, work  # They hold buffers.
+
+    def close(self) -> None:
+        """Stop, when what was submitted is done."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+    def __repr__(self) -> str:
+        return f"<Workers {len(self._threads)} of {self._count}, {self._jobs.qsize()} waiting>"
