@@ -7,17 +7,17 @@ accesses fault, a translation request is told "no access": what to do about it i
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from wdasync_hip08.smmu.access import AbortedSilently, Access, Op, Outcome, Translated
 from wdasync_hip08.smmu.configuration import Configuration
 from wdasync_hip08.smmu.events import STALLABLE, EventCode, FaultClass
+from wdasync_hip08.smmu.fault_recorder import FaultRecorder
 from wdasync_hip08.smmu.faults import ABORT_AND_RECORD, Blame, Fault
 from wdasync_hip08.smmu.permissions import needed
 from wdasync_hip08.smmu.registers import ATSCHK, SMMUEN, RegisterFile
 from wdasync_hip08.smmu.stream_table_entry import Config, StreamTableEntry
-from wdasync_hip08.smmu.walk import Mapping, Walker
+from wdasync_hip08.smmu.walk import Mapping, Walker, Wanted
 
 __all__ = ["AtsCompletion", "AtsPort", "AtsRequest", "AtsStatus"]
 
@@ -65,11 +65,7 @@ class AtsCompletion:
 
 
 class AtsPort:
-    """Serves translation requests and lets translated accesses pass.
-
-    :param fail: turns a fault of an access into its outcome, recording it
-    :param record: records a fault that belongs to no ordinary access
-    """
+    """Serves translation requests and lets translated accesses pass."""
 
     def __init__(
         self,
@@ -77,15 +73,13 @@ class AtsPort:
         walker: Walker,
         registers: RegisterFile,
         output_bits: int,
-        fail: Callable[[Access, Fault, Op, bool], Outcome],
-        record: Callable[[Access, Fault], None],
+        faults: FaultRecorder,
     ) -> None:
         self.configuration = configuration
         self.walker = walker
         self.registers = registers
         self.output_bits = output_bits
-        self._fail = fail
-        self._record = record
+        self.faults = faults
 
     def eats(self, ste: StreamTableEntry) -> int:
         """What the stream may do: 0 nothing, 1 ATS, 2 ATS of the first stage."""
@@ -108,10 +102,8 @@ class AtsPort:
             if not eats:
                 return self._unsupported(access)
             regime = self.configuration.find(request.sid, request.ssid)
-            op: Op = "R" if request.no_write else "W"
-            mapping = self.walker.translate(
-                regime, request.va, op, request.privileged, check=False, to_ipa=eats == 2
-            )
+            wanted = Wanted("R" if request.no_write else "W", request.privileged, check=False)
+            mapping = self.walker.translate(regime, request.va, wanted, to_ipa=eats == 2)
         except Fault as fault:
             if fault.event in STALLABLE:
                 return AtsCompletion(AtsStatus.SUCCESS, request.va & -SMALLEST, SMALLEST)
@@ -145,10 +137,14 @@ class AtsPort:
     def record_configuration_fault(self, access: Access, fault: Fault) -> None:
         """ATS and PRI do not report errors of the configuration, unless CR2.REC_CFG_ATS asks for it."""
         if self.registers.fields("CR2")["REC_CFG_ATS"]:
-            self._record(access, fault)
+            self.faults.record_only(access, fault)
+
+    def record_page_request_fault(self, sid: int, fault: Fault) -> None:
+        """The STE of a page request could not be used."""
+        self.record_configuration_fault(Access(sid, None, 0, "R"), fault)
 
     def _unsupported(self, access: Access) -> AtsCompletion:
-        self._record(access, Fault(EventCode.F_BAD_ATS_TREQ))
+        self.faults.record_only(access, Fault(EventCode.F_BAD_ATS_TREQ))
         return AtsCompletion(AtsStatus.UNSUPPORTED)
 
     def _complete(self, request: AtsRequest, mapping: Mapping) -> AtsCompletion:
@@ -164,7 +160,9 @@ class AtsPort:
         return AtsCompletion(AtsStatus.SUCCESS, mapping.pa & -size, size, read, write, execute)
 
     def _forbid(self, access: Access) -> Outcome:
-        return self._fail(access, Fault(EventCode.F_TRANSL_FORBIDDEN), access.op, access.privileged)
+        return self.faults.conclude(
+            access, Fault(EventCode.F_TRANSL_FORBIDDEN), Wanted(access.op, access.privileged)
+        )
 
     def _pass(self, access: Access) -> Outcome:
         if access.va >> self.output_bits:
@@ -177,7 +175,9 @@ class AtsPort:
             if access.va >> self.output_bits:
                 raise Fault(EventCode.F_ADDR_SIZE, blame=Blame(1, FaultClass.IN, ABORT_AND_RECORD))
             stage2 = self.configuration.second_stage(ste)
-            mapping = self.walker.stage2(stage2, access.va, access.op, access.privileged, FaultClass.IN)
+            mapping = self.walker.stage2(
+                stage2, access.va, Wanted(access.op, access.privileged), FaultClass.IN
+            )
         except Fault as fault:
-            return self._fail(access, fault, access.op, access.privileged)
+            return self.faults.conclude(access, fault, Wanted(access.op, access.privileged))
         return Translated(mapping.pa, mapping.size, access.va)

@@ -130,13 +130,16 @@ class CommandProcessor:
         except BusError:
             return self._fail(CommandError.ABT)
         try:
-            self._execute(self._decode(words))
+            command = self._decode(words)
+            self._execute(command)
         except Illegal:
             return self._fail(CommandError.ILL)
         except AtcTimeout:
             return self._fail(CommandError.ATC_INV_SYNC)
         self.queue.consumed()
         self.statistics.commands += 1
+        if command.opcode is Opcode.SYNC:
+            self._tell(command)  # Who hears of the completion also sees the SYNC consumed.
         return True
 
     def _fail(self, error: CommandError) -> bool:
@@ -212,6 +215,8 @@ class CommandProcessor:
         if self.invalidations.complete():
             self.stalls.invalidated()
         self.statistics.syncs += 1
+
+    def _tell(self, command: Command) -> None:
         if command.cs == CompletionSignal.IRQ:
             self.signals.sync_completed(command)
         if self.on_sync is not None:

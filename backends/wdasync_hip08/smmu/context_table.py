@@ -13,7 +13,7 @@ from wdasync_hip08.smmu.geometry import TG0, TG1
 from wdasync_hip08.smmu.profile import Profile
 from wdasync_hip08.smmu.regime import Stage2
 from wdasync_hip08.smmu.stream_table_entry import StreamTableEntry
-from wdasync_hip08.smmu.walk import Walker
+from wdasync_hip08.smmu.walk import Walker, Wanted
 
 __all__ = ["CD_RULES", "ContextTable", "why_illegal"]
 
@@ -52,7 +52,7 @@ class ContextTable:
 
     def _read(self, kind: str, address: int, size: int, stage2: Stage2 | None) -> bytes:
         if stage2 is not None:
-            address = self.walker.stage2(stage2, address, "R", False, FaultClass.CD).pa
+            address = self.walker.stage2(stage2, address, Wanted("R", privileged=False), FaultClass.CD).pa
         if self.walker.reads is not None:
             self.walker.reads.append((kind, address))
         try:

@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wdasync_hip08.smmu.access import (
-    AbortedSilently,
     Access,
-    BusResponse,
-    Faulted,
-    Op,
     Outcome,
-    Parked,
     Translated,
 )
 from wdasync_hip08.smmu.ats import AtsCompletion, AtsPort, AtsRequest
@@ -20,29 +15,22 @@ from wdasync_hip08.smmu.command_processor import AtcInvalidation, CommandProcess
 from wdasync_hip08.smmu.commands import Command
 from wdasync_hip08.smmu.configuration import Configuration
 from wdasync_hip08.smmu.event_queue import EventQueue
-from wdasync_hip08.smmu.events import STALLABLE, EventCode, EventRecord
-from wdasync_hip08.smmu.faults import ABORT_AND_RECORD, Fault
+from wdasync_hip08.smmu.fault_recorder import FaultRecorder
 from wdasync_hip08.smmu.invalidation import Invalidations
-from wdasync_hip08.smmu.permissions import needed
 from wdasync_hip08.smmu.pri import PageRequest, PageResponse
 from wdasync_hip08.smmu.pri_queue import PriQueue
 from wdasync_hip08.smmu.profile import HIP08, Profile
 from wdasync_hip08.smmu.queues import Queue
-from wdasync_hip08.smmu.regime import Regime
 from wdasync_hip08.smmu.registers import CMDQEN, EVENTQEN, SMMUEN, RegisterFile
 from wdasync_hip08.smmu.signals import Interrupt, Signals
 from wdasync_hip08.smmu.stalls import Stall, StallTable
 from wdasync_hip08.smmu.statistics import Statistics
-from wdasync_hip08.smmu.stream_table_entry import StreamTableEntry
-from wdasync_hip08.smmu.tlb import Tlb, TlbEntry
+from wdasync_hip08.smmu.tlb import Tlb
 from wdasync_hip08.smmu.trace import Trace, no_trace
+from wdasync_hip08.smmu.translator import Translator
 from wdasync_hip08.smmu.walk import Walker
 
 __all__ = ["Smmu"]
-
-PAGE = 4096
-GBPA_ABORT = 1 << 20
-READ, WRITE = 1, 2  # permission bits of unprivileged accesses
 
 
 class Smmu:
@@ -97,7 +85,6 @@ class Smmu:
         self.auto_commands = auto_commands
         self.on_resumed = on_resumed
         self.trace: Trace = trace or no_trace
-        self._traced = trace is not None
         self.statistics = statistics = Statistics()
         self.registers = registers = RegisterFile(profile)
         wires = {
@@ -122,9 +109,19 @@ class Smmu:
             statistics,
             self.trace,
         )
-        self.ats = AtsPort(
-            self.configuration, self.walker, registers, profile.output_bits, self._conclude, self._record_only
+        self.faults = FaultRecorder(self.events, self.stalls, registers, statistics, self.trace)
+        self.translator = Translator(
+            profile,
+            registers,
+            self.configuration,
+            self.tlb,
+            self.walker,
+            self.faults,
+            statistics,
+            self.trace,
+            cached=caches,
         )
+        self.ats = AtsPort(self.configuration, self.walker, registers, profile.output_bits, self.faults)
         self.pri = PriQueue(
             self._queue("PRIQ", 16, profile.priq_log2),
             profile,
@@ -132,7 +129,7 @@ class Smmu:
             self.signals,
             statistics,
             self.configuration.stream,
-            self._page_request_fault,
+            self.ats.record_page_request_fault,
         )
         self.commands = CommandProcessor(
             self._queue("CMDQ", 16, profile.cmdq_log2),
@@ -147,7 +144,6 @@ class Smmu:
             on_sync,
             on_atc_invalidate,
         )
-        self._regimes = self.configuration.regimes
         self._announced = False
         self._depth = 0
         self._effects: dict[str, Callable[[], None]] = {
@@ -216,7 +212,7 @@ class Smmu:
         old, new = self.registers["CR0ACK"], self.registers["CR0"]
         self.registers["CR0ACK"] = new
         if (old ^ new) & SMMUEN:
-            self._regimes.clear()
+            self.configuration.regimes.clear()
             if not new & SMMUEN:
                 self.stalls.terminate()
         if new & ~old & EVENTQEN:
@@ -262,139 +258,18 @@ class Smmu:
     # Translation
 
     def lookup(self, sid: int, ssid: int | None, va: int, write: bool) -> int | None:
-        """Physical address of an unprivileged data access if the TLB knows it; ``None``: ask :meth:`translate`."""
-        regime = self._regimes.get((sid, ssid))
-        if regime is None or va >= regime.limit:
-            return None
-        entry = self.tlb.find(regime, va)
-        if entry is None or not entry.permissions & (WRITE if write else READ):
-            return None
-        self.statistics.accesses += 1
-        self.statistics.tlb_hits += 1
-        if self._traced:
-            self.trace("hit", {"sid": sid, "ssid": ssid, "va": va, "entry": entry})
-        return entry.pa + va - entry.address
+        """Physical address of an unprivileged data access if the TLB has it; ``None``: ask :meth:`translate`."""
+        return self.translator.lookup(sid, ssid, va, write)
 
     def translate(self, access: Access) -> Outcome:
         """What becomes of ``access``.
 
         :raises ValueError: it is no access: it crosses a page, or its numbers do not fit a bus
         """
-        self.statistics.accesses += 1
-        va = access.va
-        if va % PAGE + access.size > PAGE:
-            raise ValueError(f"expected an access within one page of {PAGE} bytes, got {access}; split it")
-        regime = self._regimes.get((access.sid, access.ssid))
-        if regime is not None and va < regime.limit:
-            entry = self.tlb.find(regime, va)
-            if entry is not None and entry.permissions & needed(access.op, access.privileged):
-                return self._hit(access, entry, va, access.privileged)
-        return self._translate(access)
-
-    def _hit(self, access: Access, entry: TlbEntry, address: int, privileged: bool) -> Translated:
-        self.statistics.tlb_hits += 1
-        if self._traced:
-            self.trace("hit", {"sid": access.sid, "ssid": access.ssid, "va": access.va, "entry": entry})
-        offset = address - entry.address
-        return Translated(
-            entry.pa + offset,
-            entry.size,
-            None if entry.ipa is None else entry.ipa + offset,
-            bool(entry.permissions & needed("W", privileged)),
-            True,
-        )
-
-    def _translate(self, access: Access) -> Outcome:
-        _check_numbers(access)
-        if not self.registers["CR0"] & SMMUEN:
-            return self._bypass(access)
-        op, privileged = access.op, access.privileged
-        try:
-            regime = self.configuration.find(access.sid, access.ssid)
-            if regime.ste.aborts:
-                self.statistics.aborts += 1
-                return AbortedSilently()
-            op, privileged = self._attributes(access, regime.ste)
-            return self._through(regime, access, op, privileged)
-        except Fault as fault:
-            return self._conclude(access, fault, op, privileged)
-
-    def _bypass(self, access: Access) -> Outcome:
-        """The SMMU is off: GBPA decides."""
-        if self.registers["GBPA"] & GBPA_ABORT or access.va >> self.profile.output_bits:
-            self.statistics.aborts += 1
-            return AbortedSilently()
-        return Translated(access.va, None)
-
-    def _attributes(self, access: Access, ste: StreamTableEntry) -> tuple[Op, bool]:
-        """Kind and privilege of an access, which the STE may override: 2 and 3 say what it is, 0 and 1 nothing."""
-        op, privileged = access.op, access.privileged
-        if self.profile.perms_override:
-            if ste.privcfg >= 2:
-                privileged = ste.privcfg == 3
-            if ste.instcfg >= 2 and op != "W":
-                op = "X" if ste.instcfg == 3 else "R"
-        return op, privileged
-
-    def _through(self, regime: Regime, access: Access, op: Op, privileged: bool) -> Outcome:
-        """Through the TLB or the tables."""
-        if not regime.translates:
-            return Translated(self.walker.translate(regime, access.va, op, privileged).pa, None)
-        if regime.stage1 is not None:
-            regime.stage1.half_of(access.va)  # A TLB must not hit where the address is not even in range.
-        address = regime.tlb_address(access.va)
-        entry = self.tlb.find(regime, address)
-        # An entry that lacks the permission is no reason to fault: software may have granted it since.
-        if entry is not None and entry.permissions & needed(op, privileged):
-            return self._hit(access, entry, address, privileged)
-        self.statistics.tlb_misses += 1
-        mapping = self.walker.translate(regime, access.va, op, privileged)
-        if self.caches:
-            self.tlb.insert(regime, address, mapping)
-        self.trace("walk", {"access": access, "mapping": mapping})
-        writable = bool(mapping.permissions & needed("W", privileged))
-        return Translated(mapping.pa, mapping.size, mapping.ipa, writable)
-
-    # Faults
-
-    def _conclude(self, access: Access, fault: Fault, op: Op, privileged: bool) -> Outcome:
-        """End or park an access that does not translate, as the stage at fault is configured to."""
-        self.statistics.faults += 1
-        blame = fault.blame
-        policy = ABORT_AND_RECORD if blame is None else blame.policy
-        record = _event_of(access, fault, op, privileged)
-        try:
-            if blame is not None and policy.stall and fault.event in STALLABLE:
-                record.stall = 1
-                stall = self.stalls.park(access, record)
-                self.trace("stall", {"stall": stall, "why": fault.why})
-                return Parked(stall, fault.event, record, blame.stage, blame.fault_class, fault.level)
-            recorded = policy.record and self._is_recorded(fault)
-            if recorded:
-                self.events.post(record)
-            self.trace("fault", {"access": access, "record": record, "recorded": recorded, "why": fault.why})
-            return Faulted(
-                fault.event,
-                record if recorded else None,
-                recorded,
-                None if blame is None else blame.stage,
-                None if blame is None else blame.fault_class,
-                fault.level,
-                BusResponse.ABORT if policy.abort else BusResponse.RAZ_WI,
-            )
-        finally:
+        outcome = self.translator.translate(access)
+        if not isinstance(outcome, Translated):
             self._settle()
-
-    def _is_recorded(self, fault: Fault) -> bool:
-        """CR2.RECINVSID says whether unknown StreamIDs are worth a record."""
-        return fault.event is not EventCode.C_BAD_STREAMID or bool(self.registers.fields("CR2")["RECINVSID"])
-
-    def _record_only(self, access: Access, fault: Fault) -> None:
-        if self._is_recorded(fault):
-            self.events.post(_event_of(access, fault, access.op, access.privileged))
-
-    def _page_request_fault(self, sid: int, fault: Fault) -> None:
-        self.ats.record_configuration_fault(Access(sid, None, 0, "R"), fault)
+        return outcome
 
     # ATS and PRI
 
@@ -437,30 +312,3 @@ class Smmu:
     def __repr__(self) -> str:
         state = "enabled" if self.registers["CR0"] & SMMUEN else "off"
         return f"<Smmu {state}, {self.tlb!r}, {self.stalls!r}, {self.statistics.faults} faults>"
-
-
-def _check_numbers(access: Access) -> None:
-    if not (0 <= access.va < 1 << 64 and 0 <= access.sid < 1 << 32 and access.size >= 1):
-        raise ValueError(f"expected a 64-bit address, a 32-bit StreamID and a positive size, got {access}")
-    if access.ssid is not None and not 0 <= access.ssid < 1 << 20:
-        raise ValueError(f"expected a SubstreamID of 20 bits or None, got {access.ssid}")
-
-
-def _event_of(access: Access, fault: Fault, op: Op, privileged: bool) -> EventRecord:
-    """The record of ``fault``; which of its fields are written depends on the event."""
-    record = EventRecord(
-        code=fault.event,
-        sid=access.sid,
-        ssid=fault.ssid if fault.ssid is not None else access.ssid,
-        pnu=int(privileged),
-        ind=int(op == "X"),
-        rnw=int(op != "W"),
-        ttrnw=fault.ttrnw,
-        input_address=access.va,
-        fetch_address=fault.fetch_address,
-    )
-    if fault.blame is not None:
-        record.s2 = int(fault.blame.stage == 2)
-        record.fault_class = fault.blame.fault_class
-        record.ipa = fault.blame.ipa & -PAGE
-    return record
