@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import weakref
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from types import TracebackType
 from typing import Any
@@ -83,15 +84,16 @@ async def _open(
 ) -> Accelerator:
     loop = current_event_loop()
     effective = load(settings)
-    holder: list[Accelerator] = []
+    # Devices and event loops outlive an accelerator that was forgotten: they must not keep it alive.
+    held: list[weakref.ref[Accelerator]] = []
 
     def report(fault: PageFault) -> None:
-        if holder:
-            holder[0]._report_fault(fault)
+        if held and (opened := held[0]()) is not None:
+            opened._report_fault(fault)
 
     async def at_shutdown() -> None:
-        if holder:
-            await holder[0].aclose()
+        if held and (opened := held[0]()) is not None:
+            await opened.aclose()
 
     places = await in_thread(lambda: _open_devices(effective, on_fault, report))
     reaper = Reaper(loop, effective.config)
@@ -113,7 +115,7 @@ async def _open(
         raise
     execution = Execution(loop, effective.config, Schedule(places, effective.config), reaper, observer)
     accelerator = Accelerator(effective, places, reaper, execution)
-    holder.append(accelerator)
+    held.append(weakref.ref(accelerator))
     logger.info("opened %r", accelerator)
     return accelerator
 

@@ -18,6 +18,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any
+from weakref import WeakSet
 
 from . import Parkable, TimerHandle, empty_context
 
@@ -136,14 +137,19 @@ async def _close_after_generators(close: Callable[[], Awaitable[None]]) -> Any:
     try:
         yield
     finally:
+        _closing.add(asyncio.current_task())
         while siblings := [task for task in asyncio.all_tasks() if _closes_a_generator(task)]:
             await asyncio.wait(siblings)
         await close()
 
 
+#: Tasks that close default accelerators; they must not wait for one another.
+_closing: WeakSet[Any] = WeakSet()
+
+
 def _closes_a_generator(task: asyncio.Task[Any]) -> bool:
-    """Whether this task closes an async generator other than ours: it must not wait for itself."""
-    if task is asyncio.current_task():
+    """Whether this task closes an async generator of the user's."""
+    if task in _closing:
         return False
     name = getattr(task.get_coro(), "__name__", "")
     return name == "_wrap_awaitable" or type(task.get_coro()).__name__ == "async_generator_athrow"

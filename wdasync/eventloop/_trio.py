@@ -180,6 +180,7 @@ class TrioLoop:
                     await self._stopped.wait()
                 finally:
                     if at_shutdown is not None and not self._stopped.is_set():
+                        self._ended.set()  # stop() is called from in here, and must not wait for us
                         with trio.CancelScope(shield=True):
                             await at_shutdown()
                 nursery.cancel_scope.cancel()
