@@ -2,6 +2,9 @@
 
 An endpoint asks for a translation, keeps it, and then sends accesses that are translated already. Where ordinary
 accesses fault, a translation request is told "no access": what to do about it is the endpoint's affair (PRI).
+
+A request is answered from the TLB like any access. So the order of invalidation matters: an endpoint that is told
+first may ask again and get the old translation.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from wdasync_hip08.smmu.faults import ABORT_AND_RECORD, Blame, Fault
 from wdasync_hip08.smmu.permissions import needed
 from wdasync_hip08.smmu.registers import ATSCHK, SMMUEN, RegisterFile
 from wdasync_hip08.smmu.stream_table_entry import Config, StreamTableEntry
+from wdasync_hip08.smmu.translator import Translator
 from wdasync_hip08.smmu.walk import Mapping, Walker, Wanted
 
 __all__ = ["AtsCompletion", "AtsPort", "AtsRequest", "AtsStatus"]
@@ -71,12 +75,14 @@ class AtsPort:
         self,
         configuration: Configuration,
         walker: Walker,
+        translator: Translator,
         registers: RegisterFile,
         output_bits: int,
         faults: FaultRecorder,
     ) -> None:
         self.configuration = configuration
         self.walker = walker
+        self.translator = translator
         self.registers = registers
         self.output_bits = output_bits
         self.faults = faults
@@ -103,7 +109,10 @@ class AtsPort:
                 return self._unsupported(access)
             regime = self.configuration.find(request.sid, request.ssid)
             wanted = Wanted("R" if request.no_write else "W", request.privileged, check=False)
-            mapping = self.walker.translate(regime, request.va, wanted, to_ipa=eats == 2)
+            if eats == 2:
+                mapping = self.walker.translate(regime, request.va, wanted, to_ipa=True)
+            else:
+                mapping, _ = self.translator.find_or_walk(regime, request.va, wanted)
         except Fault as fault:
             if fault.event in STALLABLE:
                 return AtsCompletion(AtsStatus.SUCCESS, request.va & -SMALLEST, SMALLEST)

@@ -17,7 +17,7 @@ from wdasync_hip08.smmu.fields import unpack_words
 from wdasync_hip08.smmu.invalidation import Invalidations
 from wdasync_hip08.smmu.pri_queue import PriQueue
 from wdasync_hip08.smmu.profile import Profile
-from wdasync_hip08.smmu.queues import Queue
+from wdasync_hip08.smmu.queues import INDEX_MASK, Queue
 from wdasync_hip08.smmu.registers import CMDQEN, SMMUEN, RegisterFile
 from wdasync_hip08.smmu.signals import GlobalError, Signals
 from wdasync_hip08.smmu.stalls import StallTable, Verdict
@@ -144,7 +144,7 @@ class CommandProcessor:
 
     def _fail(self, error: CommandError) -> bool:
         self.statistics.command_errors += 1
-        self.registers["CMDQ_CONS"] = self.registers["CMDQ_CONS"] & 0xF_FFFF | error << 24
+        self.registers["CMDQ_CONS"] = self.registers["CMDQ_CONS"] & INDEX_MASK | error << 24
         self.trace("command error", {"error": error.name})
         self.signals.activate(GlobalError.CMDQ_ERR)
         return False

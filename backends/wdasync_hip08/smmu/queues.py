@@ -9,7 +9,7 @@ from __future__ import annotations
 from wdasync_hip08.smmu.bus import Bus
 from wdasync_hip08.smmu.registers import RegisterFile
 
-__all__ = ["Queue"]
+__all__ = ["INDEX_MASK", "Queue"]
 
 INDEX_MASK = (1 << 20) - 1
 

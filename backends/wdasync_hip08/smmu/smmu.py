@@ -20,9 +20,9 @@ from wdasync_hip08.smmu.invalidation import Invalidations
 from wdasync_hip08.smmu.pri import PageRequest, PageResponse
 from wdasync_hip08.smmu.pri_queue import PriQueue
 from wdasync_hip08.smmu.profile import HIP08, Profile
-from wdasync_hip08.smmu.queues import Queue
+from wdasync_hip08.smmu.queues import INDEX_MASK, Queue
 from wdasync_hip08.smmu.registers import CMDQEN, EVENTQEN, SMMUEN, RegisterFile
-from wdasync_hip08.smmu.signals import Interrupt, Signals
+from wdasync_hip08.smmu.signals import GlobalError, Interrupt, Signals
 from wdasync_hip08.smmu.stalls import Stall, StallTable
 from wdasync_hip08.smmu.statistics import Statistics
 from wdasync_hip08.smmu.tlb import Tlb
@@ -121,7 +121,9 @@ class Smmu:
             self.trace,
             cached=caches,
         )
-        self.ats = AtsPort(self.configuration, self.walker, registers, profile.output_bits, self.faults)
+        self.ats = AtsPort(
+            self.configuration, self.walker, self.translator, registers, profile.output_bits, self.faults
+        )
         self.pri = PriQueue(
             self._queue("PRIQ", 16, profile.priq_log2),
             profile,
@@ -224,6 +226,9 @@ class Smmu:
         self.registers["IRQ_CTRLACK"] = self.registers["IRQ_CTRL"]
 
     def _errors_acknowledged(self) -> None:
+        """What an active error has stopped goes on. CMDQ_CONS.ERR means nothing any more and is cleared."""
+        if not self.signals.active(GlobalError.CMDQ_ERR):
+            self.registers["CMDQ_CONS"] &= INDEX_MASK
         self.stalls.advance()
         self._commands_submitted()
 

@@ -36,6 +36,15 @@ class TlbEntry:
     granule: int
     level: int
 
+    def mapping(self, address: int) -> Mapping:
+        """What it says about ``address``."""
+        offset = address - self.address
+        ipa = None if self.ipa is None else self.ipa + offset
+        not_global = self.tag.asid is not None
+        return Mapping(
+            self.pa + offset, self.size, self.permissions, ipa, not_global, self.granule, self.level
+        )
+
     def __repr__(self) -> str:
         return (
             f"<TlbEntry {self.address:#x}+{self.size:#x} -> {self.pa:#x} "

@@ -12,13 +12,14 @@ from wdasync_hip08.smmu.regime import Regime
 from wdasync_hip08.smmu.registers import SMMUEN, RegisterFile
 from wdasync_hip08.smmu.statistics import Statistics
 from wdasync_hip08.smmu.stream_table_entry import StreamTableEntry
-from wdasync_hip08.smmu.tlb import Tlb, TlbEntry
+from wdasync_hip08.smmu.tlb import Tlb
 from wdasync_hip08.smmu.trace import Trace, no_trace
-from wdasync_hip08.smmu.walk import Walker, Wanted
+from wdasync_hip08.smmu.walk import Mapping, Walker, Wanted
 
 __all__ = ["Translator"]
 
 PAGE = 4096
+OPS = ("R", "W", "X")
 GBPA_ABORT = 1 << 20
 
 
@@ -65,7 +66,8 @@ class Translator:
         self.statistics.accesses += 1
         self.statistics.tlb_hits += 1
         if self._traced:
-            self.trace("hit", {"sid": sid, "ssid": ssid, "va": va, "entry": entry})
+            access = Access(sid, ssid, va, "W" if write else "R")
+            self.trace("hit", {"access": access, "mapping": entry.mapping(va)})
         return entry.pa + va - entry.address
 
     def translate(self, access: Access) -> Outcome:
@@ -81,21 +83,14 @@ class Translator:
         if regime is not None and va < regime.limit:
             entry = self.tlb.find(regime, va)
             if entry is not None and entry.permissions & needed(access.op, access.privileged):
-                return self._hit(access, entry, va, access.privileged)
+                self.statistics.tlb_hits += 1
+                if self._traced:
+                    self.trace("hit", {"access": access, "mapping": entry.mapping(va)})
+                offset = va - entry.address
+                writable = entry.permissions & needed("W", access.privileged) != 0
+                ipa = None if entry.ipa is None else entry.ipa + offset
+                return Translated(entry.pa + offset, entry.size, ipa, writable, True)
         return self._missed(access)
-
-    def _hit(self, access: Access, entry: TlbEntry, address: int, privileged: bool) -> Translated:
-        self.statistics.tlb_hits += 1
-        if self._traced:
-            self.trace("hit", {"sid": access.sid, "ssid": access.ssid, "va": access.va, "entry": entry})
-        offset = address - entry.address
-        return Translated(
-            entry.pa + offset,
-            entry.size,
-            None if entry.ipa is None else entry.ipa + offset,
-            bool(entry.permissions & needed("W", privileged)),
-            True,
-        )
 
     def _missed(self, access: Access) -> Outcome:
         _check_numbers(access)
@@ -121,23 +116,31 @@ class Translator:
         return Translated(access.va, None)
 
     def _through(self, regime: Regime, access: Access, wanted: Wanted) -> Translated:
-        """Through the TLB, which may know addresses that the hot path leaves alone, or the tables."""
+        mapping, hit = self.find_or_walk(regime, access.va, wanted)
+        self.trace("hit" if hit else "walk", {"access": access, "mapping": mapping})
+        writable = bool(mapping.permissions & needed("W", wanted.privileged))
+        return Translated(mapping.pa, mapping.size if regime.translates else None, mapping.ipa, writable, hit)
+
+    def find_or_walk(self, regime: Regime, va: int, wanted: Wanted) -> tuple[Mapping, bool]:
+        """From the TLB (true), which knows addresses that the hot path leaves alone, too; else from the tables.
+
+        :raises Fault: it does not translate
+        """
         if not regime.translates:
-            return Translated(self.walker.translate(regime, access.va, wanted).pa, None)
+            return self.walker.translate(regime, va, wanted), False
         if regime.stage1 is not None:
-            regime.stage1.half_of(access.va)  # A TLB must not hit where the address is not even in range.
-        address = regime.tlb_address(access.va)
+            regime.stage1.half_of(va)  # A TLB must not hit where the address is not even in range.
+        address = regime.tlb_address(va)
         entry = self.tlb.find(regime, address)
         # An entry that lacks the permission is no reason to fault: software may have granted it since.
         if entry is not None and entry.permissions & needed(wanted.op, wanted.privileged):
-            return self._hit(access, entry, address, wanted.privileged)
+            self.statistics.tlb_hits += 1
+            return entry.mapping(address), True
         self.statistics.tlb_misses += 1
-        mapping = self.walker.translate(regime, access.va, wanted)
+        mapping = self.walker.translate(regime, va, wanted)
         if self.cached:
             self.tlb.insert(regime, address, mapping)
-        self.trace("walk", {"access": access, "mapping": mapping})
-        writable = bool(mapping.permissions & needed("W", wanted.privileged))
-        return Translated(mapping.pa, mapping.size, mapping.ipa, writable)
+        return mapping, False
 
 
 def _overridden(wanted: Wanted, ste: StreamTableEntry) -> Wanted:
@@ -150,6 +153,8 @@ def _overridden(wanted: Wanted, ste: StreamTableEntry) -> Wanted:
 
 
 def _check_numbers(access: Access) -> None:
+    if access.op not in OPS:
+        raise ValueError(f"expected one of {', '.join(OPS)} as op, got {access}")
     if not (0 <= access.va < 1 << 64 and 0 <= access.sid < 1 << 32 and access.size >= 1):
         raise ValueError(f"expected a 64-bit address, a 32-bit StreamID and a positive size, got {access}")
     if access.ssid is not None and not 0 <= access.ssid < 1 << 20:
