@@ -166,7 +166,7 @@ class TestRings:
             assert [sqe[13] for sqe in driver.run(*entries)] == list(range(depth - 1))
 
     def test_one_event_for_one_arming(self, machine: Machine, memory: Any, raw_driver: Any) -> None:
-        space, data = memory
+        space, _ = memory
         driver = raw_driver(machine, space=space)
         entry = driver.entry(VA, 100, VA + 0x8000, 200)
         driver.run(entry)
