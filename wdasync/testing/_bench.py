@@ -108,7 +108,7 @@ class Watched:
         self.flying.update((tag, Note.of(operation)) for tag, operation in entries[:count])
         require(
             len(self.flying) <= self.depth,
-            f"{len(self.flying)} operations are in flight in a queue of depth {self.depth}",
+            f"{len(self.flying)} operations are in flight in a queue of depth {self.depth}, or completions were lost",
         )
         return count
 
@@ -226,6 +226,13 @@ class Watched:
             )
         return True
 
+    def sleep(self, limit: int) -> Sequence[Completion]:
+        """Arm, sleep if that is allowed, and dequeue."""
+        woken = self.doze()
+        taken = self.dequeue(limit)
+        require(woken or len(taken) > 0, "arm() was False, and there was nothing to dequeue")
+        return taken
+
     def drain(self) -> list[Completion]:
         """Dequeue until nothing is in flight."""
         taken: list[Completion] = []
@@ -266,6 +273,7 @@ class Bench:
     :ivar patience: seconds without progress after which something counts as lost
     :ivar provoker: brings trouble; ``None``: this backend cannot be asked for it
     :ivar calling: the call that the check is in, and since when; ``None`` outside
+    :ivar failure: what the check raised, and when
     """
 
     def __init__(
@@ -283,6 +291,7 @@ class Bench:
         self.patience = patience
         self.provoker = provoker
         self.calling: tuple[str, float] | None = None
+        self.failure: tuple[BaseException, float] | None = None
         self._devices: dict[int, Device] = {}
         self._queues: list[Watched] = []
         self._sessions: list[Session] = []
@@ -355,7 +364,7 @@ class Bench:
         """Put operations through a queue, and give their completions in the order of the operations.
 
         :param tags: of the operations; by default 0, 1, …
-        :param sleep: sleep on the descriptor when there is nothing to dequeue, instead of looking again
+        :param sleep: arm and sleep before each look, instead of looking again and again
         :param limit: what to give to ``dequeue_burst``
         """
         work = list(operations)
@@ -366,14 +375,12 @@ class Bench:
         while len(done) < len(entries):
             count = queue.enqueue(entries[next_entry:]) if next_entry < len(entries) else 0
             next_entry += count
-            got = queue.dequeue(limit)
+            got = queue.sleep(limit) if sleep and queue.flying else queue.dequeue(limit)
             done.update((completion.tag, completion) for completion in got)
             if count or got:
                 clock = self.stopwatch()
             elif clock():
                 self._stuck([tag for tag, _ in entries if tag not in done])
-            elif sleep and queue.flying:
-                queue.doze()
             else:
                 self.pause()
         return [done[tag] for tag, _ in entries]
@@ -428,6 +435,8 @@ class Bench:
     ) -> None:
         """Close everything, in the order that the contract wants. A first error of the check is not hidden."""
         problems: list[Exception] = []
+        if error is not None:
+            self.failure = error, time.monotonic()
         steps = [*(queue.finish for queue in self._queues), *(session.close for session in self._sessions)]
         steps.append(self._stop_serving)
         if not self._borrowed:

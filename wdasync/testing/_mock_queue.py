@@ -265,7 +265,7 @@ class MockQueue:
         owned = operation.destination is None and operation.kind is not Kind.NOP
         own = outcome.output if succeeded and owned else None
         if not succeeded and isinstance(operation.session, MockSession) and flight.holds_session:
-            operation.session.ended = True
+            operation.session.poison()
         self._forget(flight)
         self._done.append(
             Completion(flight.tag, outcome.status, own, outcome.consumed, produced, outcome.detail)

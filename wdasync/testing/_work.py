@@ -24,7 +24,8 @@ class MockSession:
     """A stream on a mock device.
 
     :ivar busy: an operation of it is in flight
-    :ivar ended: no more steps until a reset: the stream is finished, or broken
+    :ivar ended: no more steps until a reset: the stream is finished, or broken; a decompressing stream that has come
+        to the end of a unit may go on with the next member
     """
 
     def __init__(self, owner: Owner, spec: StreamSpec, row: Capability) -> None:
@@ -39,6 +40,7 @@ class MockSession:
         self._begin()
 
     def _begin(self) -> None:
+        self._between_members = False
         codec = CODECS[self.spec.algorithm]
         window = self.spec.window or self._row.window
         if self.spec.direction is Direction.COMPRESS:
@@ -48,20 +50,36 @@ class MockSession:
 
     def step(self, operation: Operation) -> Outcome:
         """One step; after the last one, or a failure, nothing goes on until a reset."""
-        if self.ended or self.closed:
-            return Outcome(Status.INVALID_STATE, detail=Detail("the stream has ended"))
         data = bytes(join(operation.source))
+        if self._between_members and not self.closed:
+            if not self._next_member(data):
+                return Outcome(Status.SUCCESS, detail=Detail(final=True))
+        elif self.ended or self.closed:
+            return Outcome(Status.INVALID_STATE, detail=Detail("the stream has ended"))
         if isinstance(operation, CompressChunk) and self._encoder is not None:
             self.ended = operation.flush is Flush.FINISH
             outcome = Outcome(Status.SUCCESS, self._encoder.step(data, operation.flush), len(data))
         elif isinstance(operation, DecompressChunk) and self._decoder is not None:
             outcome = self._decoder.step(data, operation.max_length)
+            self._between_members = outcome.status is Status.SUCCESS and self._decoder.ended
             self.ended = outcome.status is not Status.SUCCESS or self._decoder.ended
         else:
             return _refuse("the stream goes the other way")
         if self.ended and outcome.status is Status.SUCCESS:
             return outcome._replace(detail=Detail(final=True))
         return outcome
+
+    def _next_member(self, data: bytes) -> bool:
+        """Begin the next member, if ``data`` is the beginning of one."""
+        if not (CODECS[self.spec.algorithm].members and data and b"\x1f\x8b".startswith(data[:2])):
+            return False
+        self._begin()
+        return True
+
+    def poison(self) -> None:
+        """A step of it failed: nothing goes on until a reset."""
+        self.ended = True
+        self._between_members = False
 
     def reset(self) -> None:
         self._idle("reset")

@@ -214,6 +214,9 @@ def _look_on(thread: threading.Thread, bench: Bench) -> str:
         calling, now = bench.calling, time.monotonic()
         if calling is not None and now - calling[1] > bench.patience:
             return f"{calling[0]}() did not return within {bench.patience} s; no method of a queue waits"
+        failure = bench.failure
+        if failure is not None and now - failure[1] > bench.patience:  # Its cleaning up hangs.
+            return str(failure[0])
         if now > deadline:
             return f"the check did not end within {LIMIT * bench.patience:.0f} s"
 

@@ -96,9 +96,14 @@ class _Inline:
 class MockDevice:
     """An opened device of the mock.
 
+    :cvar queue_type: class of its queues
+    :cvar session_type: class of its streams
     :ivar program: what it does
     :ivar queues: opened and not closed
     """
+
+    queue_type: ClassVar[type[MockQueue]] = MockQueue
+    session_type: ClassVar[type[MockSession]] = MockSession
 
     def __init__(
         self,
@@ -136,7 +141,7 @@ class MockDevice:
             raise BackendUnavailable(
                 f"queue_class: expected one of {self.capabilities.queue_classes}, got {queue_class!r}"
             )
-        queue = MockQueue(self, min(depth, self.program.options.depth), queue_class)
+        queue = self.queue_type(self, min(depth, self.program.options.depth), queue_class)
         self.queues.append(queue)
         return queue
 
@@ -149,7 +154,7 @@ class MockDevice:
         least = CODECS[spec.algorithm].windows[0]
         if spec.window is not None and not least <= spec.window <= row.window:
             raise UnsupportedOperation(f"window: expected {least} to {row.window}, got {spec.window}")
-        return MockSession(self, spec, row)
+        return self.session_type(self, spec, row)
 
     def allocate(self, nbytes: int) -> memoryview | None:
         del nbytes
@@ -224,6 +229,7 @@ class MockBackend:
     automatic: ClassVar[int | None] = None
     fallback: ClassVar[bool] = False
     provoker: ClassVar[MockProvoker] = MockProvoker()
+    device_type: ClassVar[type[MockDevice]] = MockDevice
 
     def __init__(self, program: Program | None = None) -> None:
         self._program = program
@@ -268,7 +274,7 @@ class MockBackend:
             )
         if program.open_failure is not None:
             raise BackendUnavailable(f"{info.name}: {program.open_failure}; as the test asked")
-        device = MockDevice(info, program, on_fault, report)
+        device = self.device_type(info, program, on_fault, report)
         program.devices.append(device)
         return device
 

@@ -94,7 +94,8 @@ def foreign_device_is_refused(bench: Bench) -> None:
 def doctor_gets_answers(bench: Bench) -> None:
     """diagnose() gives Checks; what did not pass comes with advice."""
     for line in bench.backend.diagnose(bench.options):
-        require(isinstance(line, Check) and line.name != "", f"expected a Check, got {line!r}")
+        require(isinstance(line, Check), f"expected a Check, got {line!r}")
+        require(line.name != "", "a check has no name")
         require(line.passed in (True, False, None), f"{line.name}: passed is {line.passed!r}")
         require(line.passed is not False or line.advice != "", f"{line.name} failed, and there is no advice")
 

@@ -102,11 +102,11 @@ def stop_wakes_the_sleeper(bench: Bench) -> None:
     queue.register()
     work = heavy(bench, min(8, queue.depth))
     queue.fill(list(enumerate(work)))
-    queue.arm()
+    asleep = queue.arm()
     queue.stop()
-    while queue.flying:
-        if not queue.dequeue(1 << 30) and queue.flying:
-            queue.doze()
+    if asleep and not queue.readable(bench.patience):
+        raise Violation(f"armed, then stopped, and the descriptor was not readable within {bench.patience} s")
+    queue.drain()
 
 
 @check("Idempotent.", "May block, so it runs in a thread.", "Nothing is in flight any more.")

@@ -10,6 +10,7 @@ from ...operations import Compress, Decompress, Kind, Operation
 from .._bench import Bench, NotApplicable, Watched, require
 from .._checks import check, check_each
 from .._reference import Reference, reference, samples, text
+from .bursts import content_of
 
 PINNED = "The queue keeps the operation, and so its buffers, alive until its completion was dequeued."
 CALLERS = "the output, if the framework owns it and there is one; ``None`` with caller-owned memory"
@@ -117,7 +118,7 @@ def into_sizes(
                 f"{operation!r} into {len(guarded.view)} bytes completed {done.status.name}",
             )
         elif known is not None:
-            content = known.decompress(content)
+            content = content_of(known, content, repr(operation))
         require(content in (None, expected), f"{operation!r} into {len(guarded.view)} bytes: wrong content")
 
 

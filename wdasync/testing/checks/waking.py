@@ -113,6 +113,7 @@ def readiness_waits_for_its_reader(bench: Bench) -> None:
             while not poll.poll(0 if bench.serving else deadline):
                 require(bench.serving, "armed, and poll(2) saw nothing")
                 bench.pause()
+            bench.pause(0.01)
             require(bool(poll.poll(0)), "readable, and a moment later it is not, though nothing was dequeued")
         queue.drain()
 
