@@ -187,7 +187,8 @@ class QueueFile(Protocol):
     def fileno(self) -> int:
         """Readable at least once for each completion event while armed; polling may consume it.
 
-        It is never read by the driver: see :meth:`acknowledge`.
+        A layer that can tell also makes it readable when the device is lost; the kernel does not. The driver
+        never reads it: see :meth:`acknowledge`.
         """
 
     def set_queue_type(self, queue_type: int) -> int:

@@ -107,7 +107,7 @@ class Workshop:
         self.counters = Counters()
         self.plain = Detail(where=where)
         cargo = _CARGO[queue_type]
-        self._scratch = (self.memory(cargo), self.memory(bytes(SLACK)))
+        self._scratch: tuple[memoryview, ...] = (self.memory(cargo), self.memory(bytes(SLACK)))
         source, destination = self._grants = [
             (space.grant(memory, writable), len(memory), writable)
             for memory, writable in zip(self._scratch, (False, True), strict=True)
@@ -132,6 +132,7 @@ class Workshop:
         for grant in self._grants:
             self.space.revoke(*grant)
         self._grants.clear()
+        self._scratch = ()
 
 
 class Request(abc.ABC, Generic[OperationT]):
