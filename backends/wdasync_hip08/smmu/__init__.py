@@ -48,10 +48,19 @@ sent at once. ``on_sync(command)`` is called when a SYNC has completed, whatever
 ``take_page_responses()`` for the answers, automatic ones included. ATC invalidations reach the endpoint by
 ``on_atc_invalidate(invalidation) -> bool``; False means that it did not answer in time.
 
-Codecs: :class:`EventRecord`, :class:`Command`, :class:`PageRequest`, :class:`StreamTableEntry` and
+**Codecs**: :class:`EventRecord`, :class:`Command`, :class:`PageRequest`, :class:`StreamTableEntry` and
 :class:`ContextDescriptor` have ``encode() -> tuple of 64-bit words``, ``decode(words)``, ``pack() -> bytes`` and
 ``unpack(bytes)``. Fields bear the names of the specification in lower case (``s1contextptr``, ``t0sz``, ``ttb0``,
 ``msiaddr``); addresses are byte addresses; what the specification numbers is an int.
+
+**To read it**, follow an access: ``translator`` (the TLB, and what to do on a miss), ``configuration`` with
+``stream_table`` and ``context_table`` (which tables are to be used), ``walk`` with ``geometry`` and ``permissions``
+(what the tables say), then ``fault_recorder``, ``stalls`` and ``event_queue`` (what happens when they say no), then
+``command_processor`` and ``invalidation`` (what software does about it). ``smmu`` puts the parts together behind the
+table in ``registers``.
+
+Not modelled: secure and realm state, EL2 contexts beyond their tags, AArch32 and 52-bit tables, walk caches,
+GATOS/VATOS, MPAM, broadcast TLB maintenance, merging of events and suppression of duplicate stalls (all optional).
 """
 
 from wdasync_hip08.smmu.access import (

@@ -27,7 +27,10 @@ GERROR_IRQEN, PRIQ_IRQEN, EVENTQ_IRQEN = 1 << 0, 1 << 1, 1 << 2
 
 
 class Lock(NamedTuple):
-    """``bits`` keep their value while any bit of ``mask`` is set in ``register`` (or in its acknowledgment)."""
+    """``bits`` keep their value while any bit of ``mask`` is set in ``register``.
+
+    The acknowledgment (CR0ACK, IRQ_CTRLACK) would count as well, but ours is never behind.
+    """
 
     bits: int
     register: str
@@ -173,7 +176,6 @@ _ROWS = (
 
 #: Every register by name, in the order of their offsets.
 REGISTERS: dict[str, Register] = {row.name: row for row in _ROWS}
-_ACKNOWLEDGES = {"CR0": "CR0ACK", "IRQ_CTRL": "IRQ_CTRLACK"}
 
 
 class RegisterFile:
@@ -231,7 +233,7 @@ class RegisterFile:
             return
         mask = row.writable & 0xFFFF_FFFF << start & ~row.commit
         for lock in row.locks:
-            if (self.values[lock.register] | self.values[_ACKNOWLEDGES[lock.register]]) & lock.mask:
+            if self.values[lock.register] & lock.mask:
                 mask &= ~lock.bits
         self.values[row.name] = self.values[row.name] & ~mask | value << start & mask
 
