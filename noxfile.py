@@ -26,8 +26,7 @@ BOOTSTRAP = STATE / "bootstrap"
 # Variables of the caller's that would change what Python means in our environments.
 UNWANTED = ("PYTHONHOME", "PYTHONOPTIMIZE", "PYTHONPATH", "PYTHONWARNINGS")
 # What decides how the C extensions come out, beside their sources.
-BUILD_VARIABLES = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "WDASYNC_CPU_NATIVE_CODECS")
-OPTIONAL_HEADERS = ("isa-l.h", "libdeflate.h")
+BUILD_VARIABLES = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "WDASYNC_CPU_NATIVE_CODECS", "WDASYNC_SANITIZE")
 
 
 def has_header(name: str) -> bool:
@@ -52,11 +51,10 @@ def lacking() -> str:
         "libc6-dev": has_header("stdio.h"),
         "python3-dev": has_header("Python.h"),
         "python3-venv": importlib.util.find_spec("ensurepip") is not None,
-        "zlib1g-dev": has_header("zlib.h"),
     }
     missing = [name for name, found in packages.items() if not found]
-    if not packages["gcc"]:  # Then no header was found either: name only what does not come with another.
-        missing = [name for name in missing if name not in ("libc6-dev", "zlib1g-dev")]
+    if not packages["gcc"]:  # It brings this.
+        missing.remove("libc6-dev")
     return (
         f"Something is missing to build wdasync. Install it: apt install {' '.join(missing)}"
         if missing
@@ -112,8 +110,7 @@ def fingerprint(*words: str) -> str:
     for path in sorted([*packaging, *sources]):
         digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     settings = [f"{name}={os.environ.get(name, '')}" for name in BUILD_VARIABLES]
-    headers = [f"{name}={has_header(name)}" for name in OPTIONAL_HEADERS]
-    digest.update("\0".join([sys.version, str(ROOT), *settings, *headers, *words]).encode())
+    digest.update("\0".join([sys.version, str(ROOT), *settings, *words]).encode())
     return digest.hexdigest()
 
 
