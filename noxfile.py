@@ -54,7 +54,7 @@ def lacking() -> str:
     }
     missing = [name for name, found in packages.items() if not found]
     if not packages["gcc"]:  # It brings this.
-        missing.remove("libc6-dev")
+        missing = [name for name in missing if name != "libc6-dev"]
     return (
         f"Something is missing to build wdasync. Install it: apt install {' '.join(missing)}"
         if missing

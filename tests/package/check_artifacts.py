@@ -30,7 +30,9 @@ def check_wheel(path: Path) -> None:
     if built:
         assert all(name.endswith(".abi3.so") for name in built), built
         assert re.search(r"-cp311-abi3-\w*linux\w*\.whl$", path.name), path.name
-    modules = {name for name in sources("*.py") if not name.endswith("/build_native.py")}
+    modules = {
+        name for name in [*sources("*.py"), *sources("*.pyi")] if not name.endswith("/build_native.py")
+    }
     assert not (absent := modules.difference(names)), f"not in the wheel: {sorted(absent)}"
 
 
@@ -51,7 +53,9 @@ def check_sdist(path: Path) -> None:
         "docs/conf.py",
     ]
     native = [
-        f"backends/{name}" for pattern in ("*.py", "*.c", "*.h") for name in sources(pattern, "backends")
+        f"backends/{name}"
+        for pattern in ("*.py", "*.pyi", "*.c", "*.h")
+        for name in sources(pattern, "backends")
     ]
     tests = [str(file.relative_to(CHECKOUT)) for file in CHECKOUT.glob("tests/**/*.py")]
     absent = [name for name in (*needed, *native, *tests) if name not in inside]
