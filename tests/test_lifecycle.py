@@ -9,6 +9,8 @@ import sys
 import textwrap
 import threading
 import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -99,11 +101,15 @@ async def test_outside_of_any_event_loop() -> None:
 
 
 async def test_unclosed_accelerators_warn() -> None:
-    acc = await wdasync.open_accelerator("mock")
-    loop = acc._execution.loop
-    with pytest.warns(ResourceWarning, match="unclosed <Accelerator open on"):
-        del acc
+    kept = [await wdasync.open_accelerator("mock")]
+    loop = kept[0]._execution.loop
+
+    def forget() -> None:
+        kept.clear()
         gc.collect()
+
+    with pytest.warns(ResourceWarning, match="unclosed <Accelerator open on"):
+        forget()
     await loop.stop()
 
 
@@ -139,7 +145,7 @@ async def test_two_loops_in_two_threads_at_once() -> None:
 
     async with anyio.create_task_group() as group:
         for loop in ("asyncio", "trio"):
-            group.start_soon(lambda loop=loop: anyio.to_thread.run_sync(lambda: anyio.run(use, backend=loop)))
+            group.start_soon(anyio.to_thread.run_sync, partial(anyio.run, use, backend=loop))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -260,15 +266,20 @@ def test_the_clean_up_of_tasks_and_generators_still_compresses(loop: str) -> Non
 def test_a_bare_close_of_the_loop_warns() -> None:
     loop = asyncio.new_event_loop()
     loop.run_until_complete(wdasync.compress(PAGE))
+    loop.close()
+    gone = weakref.ref(loop)
+    del loop
     with pytest.warns(ResourceWarning, match="unclosed <Accelerator"):
-        loop.close()
-        gone = weakref.ref(loop)
-        del loop
-        for _ in range(100):  # the thread that opened the device lets go of the loop in its own time
-            gc.collect()
-            if gone() is None:
-                break
-            threading.Event().wait(0.05)
+        collect_until(lambda: gone() is None)
+
+
+def collect_until(condition: Callable[[], bool]) -> None:
+    """Collect garbage until it shows: the thread that opened a device lets go of the loop in its own time."""
+    for _ in range(100):
+        gc.collect()
+        if condition():
+            return
+        threading.Event().wait(0.05)
 
 
 async def test_first_use_by_many_at_once_opens_one() -> None:

@@ -225,7 +225,12 @@ class StreamSpec:
 
 
 class Session(Protocol):
-    """State on a device that outlives an operation. At most one operation of it is in flight."""
+    """State on a device that outlives an operation. At most one operation of it is in flight.
+
+    Of a decompressing stream: the step in which a unit (member, frame) ends says ``detail.final``. A later step with
+    more input begins the next member, where the format has members (gzip, RFC 1952 section 2.2) and what follows is
+    one. Otherwise it succeeds, consumes and produces nothing, and says ``final`` again: the input is not the stream's.
+    """
 
     @property
     def spec(self) -> StreamSpec:

@@ -77,6 +77,7 @@ class WdasyncError(Exception):
     """Base of all errors of this package; never raised itself."""
 
     def __new__(cls, *args: object, **keywords: object) -> Self:
+        """Refuse the base itself."""
         if cls is WdasyncError:
             raise TypeError("WdasyncError is the common base: raise one of its subclasses")
         return super().__new__(cls, *args)

@@ -15,12 +15,13 @@ import anyio
 import anyio.to_thread
 
 from . import forks
-from .backend import Capability, Completion, Status
+from .backend import Capability, Completion, Queue, Status
 from .config import Config
 from .dispatch import Flight, Group, Lane, Reaper
 from .errors import (
     ERRORS,
     ClosedResourceError,
+    DeviceError,
     ForeignLoopError,
     InvalidArgument,
     LimitExceeded,
@@ -112,7 +113,11 @@ class Execution:
                 completion = self._try_inline(operation, place, row)
                 if completion is not None:
                     await self.loop.checkpoint_if_cancelled()
-                    return await self._recover(operation, completion, priority, place) if completion[1] else completion
+                    return (
+                        await self._recover(operation, completion, priority, place)
+                        if completion[1]
+                        else completion
+                    )
             self.reasons[reason] += 1
             key = (row.queue_class, priority, serving_fault.get())
             flight = Flight(operation, place.lanes.get(key) or await self._open_lane(place, key))
@@ -201,7 +206,7 @@ class Execution:
             trip.retries += 1
             try:
                 place, row, reason = self.schedule.choose(operation, priority, None, avoid)
-            except UnsupportedOperation:
+            except (DeviceError, UnsupportedOperation):
                 raise error from None
             self.retries += 1
             reason = Reason.RETRY if status is Status.ABORTED else reason
@@ -363,19 +368,18 @@ class Execution:
 async def open_lane(loop: EventLoop, reaper: Reaper, depth: int, place: Place, key: LaneKey) -> None:
     """Open a queue, watch it, and put it in its place."""
     queue_class, priority, nested = key
-
-    def reopen() -> Any:
-        return place.device.open_queue(depth, priority, queue_class)
-
-    queue = await in_thread(reopen)
     words = [
         queue_class,
         "" if priority is Priority.NORMAL else priority.name.lower(),
         "faults" if nested else "",
     ]
     name = " ".join([place.name, *filter(None, words)])
-    lane = Lane(name, queue, reaper, lambda: place.device.lost)
-    reaper.add(lane, reopen)
+
+    def open_queue() -> Queue:
+        return place.device.open_queue(depth, priority, queue_class)
+
+    lane = Lane(name, await in_thread(open_queue), reaper, lambda: place.device.lost)
+    reaper.add(lane, open_queue)
     await loop.checkpoint()  # uvloop registers at the next poll: nothing may be armed before it
     place.lanes[key] = lane
 
@@ -404,8 +408,9 @@ def _ended(flight: Flight) -> Completion:
     return flight.completion
 
 
-def _status_of(error: WdasyncError) -> Status:
-    return next((status for status, kind in ERRORS.items() if type(error) is kind), Status.INVALID_ARGS)
+def _status_of(error: WdasyncError) -> Status | None:
+    """The status behind an error; ``None``: there is none, for nothing ran to its end."""
+    return next((status for status, kind in ERRORS.items() if isinstance(error, kind)), None)
 
 
 def _tell(observer: Observer, observation: Observation) -> None:

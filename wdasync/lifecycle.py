@@ -96,7 +96,10 @@ async def _open(
             await opened.aclose()
 
     places = await in_thread(lambda: _open_devices(effective, on_fault, report))
-    reaper = Reaper(loop, effective.config)
+    config = effective.config
+    reaper = Reaper(
+        loop, budget=config.reap_budget, interval=config.safety_interval, deadline=config.deadline
+    )
     try:
         _check_handler(on_fault, places)
         await loop.start(at_shutdown if default else None)
@@ -113,7 +116,7 @@ async def _open(
             for place in places:
                 await in_thread(place.device.close)
         raise
-    execution = Execution(loop, effective.config, Schedule(places, effective.config), reaper, observer)
+    execution = Execution(loop, config, Schedule(places, config), reaper, observer)
     accelerator = Accelerator(effective, places, reaper, execution)
     held.append(weakref.ref(accelerator))
     logger.info("opened %r", accelerator)

@@ -50,7 +50,7 @@ class Observation(NamedTuple):
     :ivar reason: why there
     :ivar nbytes: bytes of input
     :ivar produced: bytes of output
-    :ivar status: how it ended; ``None``: the caller was cancelled
+    :ivar status: how it ended; ``None``: the caller was cancelled, or ran out of time
     :ivar latency: seconds
     """
 

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from .backend import Capability, Device
 from .config import Config, Rule
 from .dispatch import Lane, LaneState
-from .errors import InvalidArgument, UnsupportedOperation
+from .errors import DeviceError, InvalidArgument, UnsupportedOperation, WdasyncError
 from .operations import Kind, Level, Operation, Priority, check_level
 from .registry import nearest
 
@@ -188,6 +188,7 @@ class Schedule:
 
         :param avoid: devices where it was tried already
         :raises UnsupportedOperation: if none can do it
+        :raises DeviceError: if those that can are lost
         :raises InvalidArgument: if the level is none
         """
         key = (
@@ -201,10 +202,8 @@ class Schedule:
             route = self._routes[key]
         except KeyError:
             route = self._routes[key] = self._plan(*key)
-        except TypeError:
-            raise InvalidArgument(
-                f"algorithm, level: expected a str and a name or number, got {operation.algorithm!r}, {operation.level!r}"
-            ) from None
+        except TypeError:  # unhashable: one of them is a list or the like
+            raise _wrong_types(operation.algorithm, priority) from None
         reason: Reason | None = None
         for choice in route.choices:
             place = choice.place(avoid)
@@ -221,6 +220,8 @@ class Schedule:
         self, kind: Kind, algorithm: str, level: Level, window: int | None, priority: Priority
     ) -> Route:
         check_level(level)
+        if type(algorithm) is not str or not isinstance(priority, Priority):
+            raise _wrong_types(algorithm, priority)
         choices: list[Choice] = []
         refused: Reason | None = None
         for backend, rule in self._candidates(kind):
@@ -273,15 +274,20 @@ class Schedule:
                 f'level: expected {low}..{high}, "fast", "balanced" or "best" for {algorithm}, got {level}'
             )
 
-    def _nobody(self, operation: Operation, reason: Reason | None) -> UnsupportedOperation:
+    def _nobody(self, operation: Operation, reason: Reason | None) -> WdasyncError:
+        what = f"{operation.kind.name.lower()} {operation.algorithm}"
+        if reason is Reason.DEVICE_LOST:
+            lost = "; ".join(f"{place.name}: {place.lost}" for place in self.places if place.lost)
+            return DeviceError(
+                f"{what}: every device that could do it is lost ({lost}); run `python -m wdasync doctor`"
+            )
         why = {
             Reason.SIZE: f"no backend takes {operation.nbytes} bytes in one operation; use a stream",
             Reason.LOAD: "all backends are busier than the policy allows; relax max_load",
             Reason.DEADLINE: "the timeout is shorter than the policy asks of every backend; relax min_deadline",
-            Reason.DEVICE_LOST: "the devices that could do it are lost; run `python -m wdasync doctor`",
         }
         text = why.get(reason or Reason.UNSUPPORTED, "no backend can do it")
-        return UnsupportedOperation(f"{operation.kind.name.lower()} {operation.algorithm}: {text}")
+        return UnsupportedOperation(f"{what}: {text}")
 
 
 def _rule_holds(rule: Rule, level: Level, window: int | None, priority: Priority) -> bool:
@@ -290,3 +296,12 @@ def _rule_holds(rule: Rule, level: Level, window: int | None, priority: Priority
         and (rule.max_window is None or window is None or window <= rule.max_window)
         and (rule.priority is None or rule.priority == priority.name.lower())
     )
+
+
+def _wrong_types(algorithm: object, priority: object) -> InvalidArgument:
+    if isinstance(priority, Priority):
+        return InvalidArgument(
+            f"algorithm: expected a str such as 'gzip', got {algorithm!r}; or level is no name and no number"
+        )
+    names = ", ".join(Priority.__members__)
+    return InvalidArgument(f"priority: expected one of {names}, got {priority!r}; use wdasync.Priority")

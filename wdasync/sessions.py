@@ -68,7 +68,7 @@ class PinnedSession:
         if self._closed:
             raise ClosedResourceError
         if self._busy:
-            raise BusyResourceError("using this stream")
+            raise BusyResourceError("using")
         if self.poisoned:
             raise InvalidState(f"{self!r}: expected a usable stream; call reset(), or open a new one")
         self._busy = True
@@ -96,7 +96,7 @@ class PinnedSession:
         if self._closed:
             raise ClosedResourceError
         if self._busy:
-            raise BusyResourceError("using this stream")
+            raise BusyResourceError("using")
         self._busy = True
         try:
             flight = self._flight

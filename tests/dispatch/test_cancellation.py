@@ -182,7 +182,7 @@ async def test_a_cancelled_burst_is_all_accounted_for(opener: Opener, program: P
 async def test_a_timeout_is_an_error_of_its_own(opener: Opener, program: Program) -> None:
     program.hold()
     async with opener() as acc:
-        with pytest.raises(wdasync.OperationTimeout, match="within 0.01 s") as caught:
+        with pytest.raises(wdasync.OperationTimeout, match=r"within 0\.01 s") as caught:
             await acc.compress(PAGE, timeout=0.01)
         assert isinstance(caught.value, TimeoutError)
         with pytest.raises(wdasync.OperationTimeout):
@@ -208,23 +208,7 @@ async def test_a_completion_that_comes_with_the_cancellation(opener: Opener, pro
         assert (lane.in_flight, lane.parked, lane.spurious) == (0, 0, 0)
 
 
-COROUTINES: dict[str, Callable[[Accelerator], Awaitable[Any]]] = {
-    "compress": lambda acc: acc.compress(PAGE),
-    "decompress": lambda acc: acc.decompress(gzip.compress(PAGE)),
-    "compress_into": lambda acc: acc.compress_into(PAGE, bytearray(4096)),
-    "decompress_into": lambda acc: acc.decompress_into(gzip.compress(PAGE), bytearray(len(PAGE))),
-    "compress_many": lambda acc: acc.compress_many([PAGE] * 9),
-    "nop": lambda acc: acc.nop(),
-    "with a time-out": lambda acc: acc.compress(PAGE, timeout=60),
-    "execute": lambda acc: acc.execute(wdasync.Compress(PAGE, "gzip")),
-    "another priority": lambda acc: acc.compress(PAGE, priority=wdasync.Priority.HIGH),
-    "compressing stream": lambda acc: _stream(acc),
-    "stream of pieces": lambda acc: _pieces(acc),
-    "decompressing stream": lambda acc: _decompress_pieces(acc),
-}
-
-
-async def _stream(acc: Accelerator) -> None:
+async def _stream_of_calls(acc: Accelerator) -> None:
     async with acc.compressor() as stream:
         await stream.compress(PAGE)
         await stream.flush()
@@ -252,11 +236,28 @@ async def _decompress_pieces(acc: Accelerator) -> None:
             pass
 
 
+COROUTINES: dict[str, Callable[[Accelerator], Awaitable[Any]]] = {
+    "compress": lambda acc: acc.compress(PAGE),
+    "decompress": lambda acc: acc.decompress(gzip.compress(PAGE)),
+    "compress_into": lambda acc: acc.compress_into(PAGE, bytearray(4096)),
+    "decompress_into": lambda acc: acc.decompress_into(gzip.compress(PAGE), bytearray(len(PAGE))),
+    "compress_many": lambda acc: acc.compress_many([PAGE] * 9),
+    "nop": lambda acc: acc.nop(),
+    "with a time-out": lambda acc: acc.compress(PAGE, timeout=60),
+    "execute": lambda acc: acc.execute(wdasync.Compress(PAGE, "gzip")),
+    "another priority": lambda acc: acc.compress(PAGE, priority=wdasync.Priority.HIGH),
+    "compressing stream": _stream_of_calls,
+    "stream of pieces": _pieces,
+    "decompressing stream": _decompress_pieces,
+}
+
+
 @pytest.mark.parametrize("name", COROUTINES)
 async def test_every_coroutine_cancelled_at_every_await(opener: Opener, program: Program, name: str) -> None:
     """Cancel after 0, 1, 2, … loop turns until the coroutine gets through; the accelerator stays usable."""
     program.change(steps=2)
     async with opener() as acc:
+        ended = False
         for turns in range(200):
             ended = False
             async with anyio.create_task_group() as group:

@@ -102,10 +102,13 @@ async def test_entering_and_leaving_in_different_tasks(program: Program) -> None
 
 
 async def test_the_user_s_exception_is_not_wrapped(opener: Opener) -> None:
-    with pytest.raises(KeyError, match="mine"):
+    async def fail() -> None:
         async with opener() as acc:
             await acc.compress(PAGE)
             raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await fail()
 
 
 async def test_a_closed_accelerator_says_so(opener: Opener) -> None:

@@ -21,7 +21,7 @@ PAGE = b"page " * 100
 async def test_a_stuck_operation_ends_at_the_deadline(opener: Opener, program: Program) -> None:
     async with opener(deadline=0.05) as acc:
         program.stick(count=1)
-        with pytest.raises(wdasync.DeviceError, match="deadline of 0.05 s"):
+        with pytest.raises(wdasync.DeviceError, match=r"deadline of 0\.05 s"):
             await acc.compress(PAGE)
         assert gzip.decompress(await acc.compress(PAGE)) == PAGE
         (lane,) = acc.statistics().lanes
@@ -110,7 +110,7 @@ async def test_a_lost_device_without_fallback(opener: Opener, program: Program) 
             await anyio.sleep(0.01)
             program.lose_device("unplugged")
             program.release()
-        with pytest.raises(wdasync.UnsupportedOperation, match="lost"):
+        with pytest.raises(wdasync.DeviceError, match=r"every device .* is lost .mock/mock-0: unplugged"):
             await acc.compress(PAGE)
         assert acc.statistics().lanes[0].state == "lost"
 
@@ -154,7 +154,9 @@ async def test_a_queue_that_raises_is_taken_out_of_use(
             async with anyio.create_task_group() as group:
 
                 async def run() -> None:
-                    with pytest.raises(wdasync.DeviceError, match=f"{method} raised ValueError: a bug in the"):
+                    with pytest.raises(
+                        wdasync.DeviceError, match=f"{method} raised ValueError: a bug in the"
+                    ):
                         await acc.compress(PAGE)
 
                 patch.setattr(MockQueue, method, broken)
@@ -200,7 +202,9 @@ async def test_each_status_is_one_error(
 ) -> None:
     async with opener() as acc:
         program.fail(status, count=None, message="the device's own words")
-        with pytest.raises(error, match=r"compress gzip on mock/mock-0: the device's own words; \w+") as caught:
+        with pytest.raises(
+            error, match=r"compress gzip on mock/mock-0: the device's own words; \w+"
+        ) as caught:
             await acc.compress(PAGE)
         assert type(caught.value) is error
         assert acc.statistics().lanes[0].statuses == {status: 1}

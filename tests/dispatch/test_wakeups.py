@@ -29,7 +29,7 @@ async def test_no_wake_is_lost(
 
 
 async def test_a_lost_wake_is_found_and_counted(opener: Opener, program: Program) -> None:
-    program.change(readiness=Readiness.NEVER, latency=0.001)
+    program.change(readiness=Readiness.NEVER, latency=0.05)
     async with opener(safety_interval=0.01) as acc:
         assert gzip.decompress(await acc.compress(b"found by the timer")) == b"found by the timer"
         assert acc.statistics().rescues == 1

@@ -98,7 +98,10 @@ class Group:
 
     def abandon(self) -> bool:
         """Cancel all. True if none of them needs the caller to wait."""
-        waiter, self.waiter = self.waiter, None  # those that end right here must not wake who is being cancelled
+        waiter, self.waiter = (
+            self.waiter,
+            None,
+        )  # those that end right here must not wake who is being cancelled
         free = [flight.abandon() for flight in self.flights]
         if all(free):
             return True

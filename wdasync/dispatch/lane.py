@@ -207,10 +207,16 @@ class Lane:
     # -- a flight ends --------------------------------------------------------------------------------------
 
     def readable(self) -> None:
-        """The event loop saw the queue's descriptor readable, or has just registered it and looks once more."""
+        """The event loop saw the queue's descriptor readable."""
         if self._taking:
             self._armed = False
             self.wakes += 1
+            self.reap()
+
+    def look_again(self) -> None:
+        """The event loop has registered the descriptor, and may have eaten a wake by that."""
+        if self._taking and self.in_flight:
+            self._armed = False
             self.reap()
 
     def reap(self) -> None:

@@ -16,7 +16,6 @@ import anyio
 import anyio.to_thread
 
 from ..backend import Queue
-from ..config import Config
 from ..eventloop import EventLoop, TimerHandle, empty_context
 from .flight import Flight
 from .lane import TRANSITIONS, Lane, LaneState
@@ -35,21 +34,23 @@ STOP_GRACE = 0.05
 class Reaper:
     """What the lanes of one accelerator have in common.
 
+    :param interval: seconds between two looks of the safety timer
+    :param deadline: seconds that a device may hold an operation
     :ivar loop: the event loop
     :ivar ticks: safety intervals that have gone by while something was in flight
     :ivar budget: seconds of one loop turn that may go into reaping
     :ivar drained: set when a draining lane has become empty
     """
 
-    def __init__(self, loop: EventLoop, config: Config) -> None:
+    def __init__(self, loop: EventLoop, *, budget: float, interval: float, deadline: float) -> None:
         self.loop = loop
         self.ticks = 0
-        self.budget = config.reap_budget
+        self.budget = budget
         self.lanes: list[Lane] = []
         self.drained = anyio.Event()
-        self._interval = config.safety_interval
-        self._patience = max(1, math.ceil(config.deadline / config.safety_interval))
-        self._deadline = config.deadline
+        self._interval = interval
+        self._patience = max(1, math.ceil(deadline / interval))
+        self._deadline = deadline
         self._timer: TimerHandle | None = None
         self._reopen: dict[Lane, Callable[[], Queue]] = {}
         self._winding_up: dict[Lane, anyio.Event] = {}
@@ -60,7 +61,7 @@ class Reaper:
         """Watch a lane. ``reopen`` opens its queue anew after a reset; it may block."""
         self.lanes.append(lane)
         self._reopen[lane] = reopen
-        self.loop.watch(lane.queue.fileno(), lane.readable)
+        self.loop.watch(lane.queue.fileno(), lane.readable, lane.look_again)
 
     # -- time -----------------------------------------------------------------------------------------------
 
@@ -133,7 +134,7 @@ class Reaper:
                 lane.stop(LaneState.LOST, f"its queue cannot be opened again: {error}")
             return
         if lane.state is LaneState.RESETTING:
-            self.loop.watch(queue.fileno(), lane.readable)
+            self.loop.watch(queue.fileno(), lane.readable, lane.look_again)
             await self.loop.checkpoint()
             lane.resume(queue)
         else:  # closed meanwhile
@@ -175,6 +176,7 @@ PROTECTED = (
     Lane.cancel,
     Lane.check_wake,
     Lane.drain,
+    Lane.look_again,
     Lane.readable,
     Lane.resume,
     Lane.retry,

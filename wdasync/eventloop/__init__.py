@@ -67,8 +67,10 @@ class EventLoop(Protocol):
     def call_later(self, seconds: float, callback: Callable[[], None]) -> TimerHandle:
         """Call once, later."""
 
-    def watch(self, fd: int, callback: Callable[[], None]) -> None:
-        """Register ``fd`` once and for good; call whenever it is readable."""
+    def watch(self, fd: int, callback: Callable[[], None], look_again: Callable[[], None]) -> None:
+        """Register ``fd``; call ``callback`` whenever it is readable, and ``look_again`` after each registration that
+        may have eaten its readiness. With one registration for good, that is never.
+        """
 
     def unwatch(self, fd: int) -> None:
         """Forget ``fd``. Must come before it is closed."""

@@ -80,7 +80,8 @@ class AsyncioLoop:
     def call_later(self, seconds: float, callback: Callable[[], None]) -> TimerHandle:
         return self._loop.call_later(seconds, callback, context=self._context)
 
-    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+    def watch(self, fd: int, callback: Callable[[], None], look_again: Callable[[], None]) -> None:
+        del look_again  # registered once and for good
         empty_context.copy().run(self._loop.add_reader, fd, callback)
         self._watched.add(fd)
 

@@ -139,16 +139,16 @@ class TrioLoop:
             self._context.run(self._nursery.start_soon, timer.run, seconds, callback)
         return timer
 
-    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+    def watch(self, fd: int, callback: Callable[[], None], look_again: Callable[[], None]) -> None:
         if self._nursery is None:
             raise RuntimeError("watch: expected a started event loop service; call start() first")
-        scope = self._watches[fd] = trio.CancelScope()
-        self._context.run(self._nursery.start_soon, self._watch, fd, callback, scope)
+        self._watches[fd] = trio.CancelScope()
+        self._context.run(self._nursery.start_soon, self._watch, fd, callback, look_again)
 
-    async def _watch(self, fd: int, callback: Callable[[], None], scope: trio.CancelScope) -> None:
-        with scope:
+    async def _watch(self, fd: int, callback: Callable[[], None], look_again: Callable[[], None]) -> None:
+        with self._watches[fd]:
             while True:
-                self._turn_end.add(callback)  # looks once more, after the registration in the next line
+                self._turn_end.add(look_again)  # will run after the registration in the next line
                 try:
                     await trio.lowlevel.wait_readable(fd)
                 except trio.ClosedResourceError:
