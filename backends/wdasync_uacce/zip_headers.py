@@ -16,7 +16,7 @@ from wdasync.buffers import Segment
 
 from .zip_descriptor import WINDOWS, Format
 
-__all__ = ["EMPTY_UNIT", "HEADERS", "HeaderError", "header_length", "peek"]
+__all__ = ["EMPTY_UNIT", "HEADERS", "HeaderError", "gzip_trailer", "header_length", "peek"]
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _GZIP_FIXED: Final = 10
@@ -68,6 +68,16 @@ def peek(segments: Sequence[Segment], offset: int, nbytes: int) -> bytes:
                 break
         offset = max(offset - len(segment), 0)
     return found
+
+
+def gzip_trailer(checksum: int, isize: int) -> bytes:
+    """The trailer of a gzip member, from the engine's fields.
+
+    :param checksum: the CRC-32 as the engine keeps it: bits reversed, then complemented
+    :param isize: bytes of output
+    """
+    crc = int(f"{checksum ^ 0xFFFFFFFF:032b}"[::-1], 2)
+    return crc.to_bytes(4, "little") + isize.to_bytes(4, "little")
 
 
 def header_length(unit: Format, segments: Sequence[Segment], offset: int) -> int:

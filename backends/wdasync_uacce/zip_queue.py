@@ -20,7 +20,7 @@ from wdasync.operations import Operation
 
 from .files import QueueFile
 from .qm import QueuePair
-from .zip_descriptor import SQE, SQE_SIZE, QueueType, ZipStatus
+from .zip_descriptor import SQE, SQE_SIZE, QueueType
 from .zip_requests import Carrier, Request, Settled, Workshop
 from .zip_units import make_request
 
@@ -192,7 +192,8 @@ class ZipQueue:
 
     def _settle(self, request: Request[Any], offset: int) -> Completion | None:
         """The completion that a finished descriptor makes; ``None``: the request needs another one."""
-        consumed, produced, status, tag0, tag3 = _ANSWER.unpack_from(self._pair.entries, offset)
+        entry = self._pair.entries[offset : offset + SQE_SIZE]
+        consumed, produced, status, tag0, tag3 = _ANSWER.unpack(entry)
         request.faults += self._file.faults(request.wire_tag & _SLOT_MASK)
         if (tag3 if request.sqe_type == 3 else tag0) != request.wire_tag:
             self._bad_tags += 1
@@ -200,15 +201,10 @@ class ZipQueue:
                 Status.DEVICE_ERROR, "the device returned another tag than the descriptor's"
             )
         else:
-            if status == ZipStatus.STREAM_END and not self._ended(offset):
-                status = ZipStatus.INTERNAL
-            completion = request.finish(status, consumed, produced)
+            completion = request.finish(status, consumed, produced, entry)
         if completion is not None:
             request.release()
         return completion
-
-    def _ended(self, offset: int) -> bool:
-        return bool(SQE.unpack(bytes(self._pair.entries[offset : offset + SQE_SIZE]))["last_block"])
 
     # -- waiting ----------------------------------------------------------------------------------------------
 

@@ -161,8 +161,12 @@ class Request(abc.ABC, Generic[OperationT]):
         """The next descriptor as an integer, without its tag."""
 
     @abc.abstractmethod
-    def finish(self, status: int, consumed: int, produced: int) -> Completion | None:
-        """A descriptor is finished, with these fields. ``None``: there is a next one."""
+    def finish(self, status: int, consumed: int, produced: int, entry: memoryview) -> Completion | None:
+        """A descriptor is finished.
+
+        :param entry: all of it; the other arguments are the fields that are always needed
+        :returns: ``None``: there is a next one
+        """
 
     def failure(self, status: Status, message: str, cause: DataCause | None = None) -> Completion:
         """The completion of an operation that has failed."""
@@ -217,7 +221,7 @@ class Carrier(Request[Operation]):
         self._shop.counters.carried += 1
         return self._shop.carrier
 
-    def finish(self, status: int, consumed: int, produced: int) -> Completion | None:
+    def finish(self, status: int, consumed: int, produced: int, entry: memoryview) -> Completion | None:
         settled = self._settled
         if settled is None:
             row = STATUSES.get(status)

@@ -22,7 +22,7 @@ from .memory import address_of
 from .outputs import Output
 from .scatter import ALIGNMENT, chain_size, write_chain
 from .zip_descriptor import SQE, STATUSES, WINDOWS, Format, QueueType, ZipStatus
-from .zip_headers import EMPTY_UNIT, HEADERS, HeaderError, header_length, peek
+from .zip_headers import EMPTY_UNIT, HEADERS, HeaderError, gzip_trailer, header_length, peek
 from .zip_requests import SLACK, Carrier, Request, Settled, Workshop, template
 
 __all__ = ["FORMATS", "MAX_COMPRESS_INPUT", "CompressRequest", "DecompressRequest", "make_request"]
@@ -52,6 +52,9 @@ _SOURCE: Final = SQE["source"].bit
 _SOURCE_OFFSET: Final = SQE["source_offset"].bit
 _DESTINATION: Final = SQE["destination"].bit
 _DESTINATION_OFFSET: Final = SQE["destination_offset"].bit
+
+# Where the engine says that it has seen the last block.
+_LAST_BYTE, _LAST_BIT = divmod(SQE["last_block"].bit, 8)
 
 
 class UnitRequest(Request[OperationT]):
@@ -86,8 +89,8 @@ class UnitRequest(Request[OperationT]):
         """
 
     @abc.abstractmethod
-    def unit_done(self, consumed: int, produced: int) -> Completion | None:
-        """One unit is whole. ``None``: there is another one."""
+    def unit_done(self, consumed: int, produced: int, entry: memoryview) -> Completion | None:
+        """The engine has done one unit. ``None``: there is another one."""
 
     # -- input ------------------------------------------------------------------------------------------------
 
@@ -222,7 +225,7 @@ class UnitRequest(Request[OperationT]):
             return number | self._target << _DESTINATION | offset << _DESTINATION_OFFSET
         return number | self._source + self._skip << _SOURCE | self._target + offset << _DESTINATION
 
-    def finish(self, status: int, consumed: int, produced: int) -> Completion | None:
+    def finish(self, status: int, consumed: int, produced: int, entry: memoryview) -> Completion | None:
         try:
             if status == ZipStatus.OUTPUT_FULL:
                 return self._full()
@@ -238,7 +241,7 @@ class UnitRequest(Request[OperationT]):
                 )
             if produced > self._room:
                 return self._full()
-            return self.unit_done(consumed, produced)
+            return self.unit_done(consumed, produced, entry)
         except Settled as settled:
             return self.failure(settled.status, str(settled), settled.cause)
         except (OSError, MemoryError) as error:
@@ -303,7 +306,7 @@ class CompressRequest(UnitRequest[Compress]):
             )
         return window
 
-    def unit_done(self, consumed: int, produced: int) -> Completion | None:
+    def unit_done(self, consumed: int, produced: int, entry: memoryview) -> Completion | None:
         if consumed != self._left:
             return self.failure(Status.DEVICE_ERROR, f"the device used {consumed} of {self._left} bytes")
         self._view[: self._at] = self._header
@@ -359,11 +362,29 @@ class DecompressRequest(UnitRequest[Decompress]):
                 return told + SLACK
         return self._left * FIRST_GUESS + SLACK
 
-    def unit_done(self, consumed: int, produced: int) -> Completion | None:
+    def _ends_at(self, position: int, entry: memoryview) -> bool:
+        """Whether a unit ends there, where the engine does not say that it has seen the last block.
+
+        Nobody knows whether silicon sets that bit in block mode. Its check value tells as well: where it stands
+        in the input too, that is the trailer.
+        """
+        fields = SQE.unpack(bytes(entry))
+        if fields["context_final"] or position < self.operation.nbytes:
+            return True
+        trailer = peek(self._segments, position - 8, 8)
+        if self._unit is Format.ZLIB:
+            return trailer[4:] == fields["checksum"].to_bytes(4, "big")
+        if self._unit is Format.GZIP:
+            return trailer == gzip_trailer(fields["checksum"], fields["isize"])
+        return False
+
+    def unit_done(self, consumed: int, produced: int, entry: memoryview) -> Completion | None:
         operation = self.operation
+        position = self._skip + consumed
+        if not entry[_LAST_BYTE] >> _LAST_BIT & 1 and not self._ends_at(position, entry):
+            return self.failure(Status.DATA_ERROR, "the input ends too early", DataCause.TRUNCATED)
         self._members += 1
         self._at += produced
-        position = self._skip + consumed
         if self._at > operation.max_length:
             message = f"more than max_length {operation.max_length} bytes"
             return self.failure(Status.OUT_OF_SPACE_TERMINATED, message)

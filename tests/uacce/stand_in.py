@@ -30,7 +30,7 @@ from wdasync_uacce.memory import address_of
 SQE_BYTES, CQE_BYTES, PAGE, MAX_BYTES = 128, 16, 4096, 8 << 20
 
 OK, EXPANDED, NO_SPACE, BAD_CHECK, STREAM_END = 0x00, 0x0D, 0x0E, 0x10, 0x13
-BAD_DESCRIPTOR, CORRUPT, TRUNCATED, NO_TRANSLATION = 0xE0, 0xE1, 0xE2, 0xE3
+CORRUPT, BAD_DESCRIPTOR, NO_TRANSLATION = 0x01, 0x02, 0x03
 
 #: format -> bytes of trailer; window code -> what zlib calls it.
 TRAILERS = {1: 0, 2: 4, 3: 8}
@@ -318,9 +318,10 @@ class StandInFile:
         if any(struct.unpack_from("<2I", self.alias, self.dus_bytes - 8)):
             raise ViolationError("a doorbell for a queue that is disabled")
         self.tail = index
+        taken = {slot for slot, _ in self.pending}
         while self.fetched != self.tail:
             entry = self.alias[self.fetched * SQE_BYTES : (self.fetched + 1) * SQE_BYTES]
-            if any(slot == self.fetched for slot, _ in self.pending):
+            if self.fetched in taken:
                 raise ViolationError(f"slot {self.fetched} was filled before it was free")
             self.pending.append((self.fetched, list(struct.unpack("<32I", entry))))
             self.fetched = (self.fetched + 1) % depth
@@ -432,16 +433,19 @@ class StandInFile:
             data = self.space.read(source, words[4])
         if len(data) < words[4]:
             return NO_TRANSLATION
-        status, used, output = (_compress if self.type == 0 else _decompress)(unit, window, data)
+        status, used, output, ended = (_compress if self.type == 0 else _decompress)(unit, window, data)
         words[0] = used
         if status not in (OK, EXPANDED):
             return status
+        plain = data if self.type == 0 else output
+        words[30] = len(plain)
+        words[31] = _running_check(unit, plain)
         if len(output) > min(words[14], MAX_BYTES):
             return NO_SPACE
         for address, piece in self._pieces(destination, offset, output, bool(scattered)):
             self.space.write(address, piece)
         words[1] = len(output)
-        return status
+        return status | (ended and self.layer.tells_end) << 8
 
     def _pieces(
         self, destination: int, offset: int, output: bytes, scattered: bool
@@ -492,26 +496,34 @@ def _trailer(unit: int, output: bytes) -> bytes:
     return struct.pack(">I", zlib.adler32(output)) if unit == 2 else b""
 
 
-def _compress(unit: int, window: int, data: bytes) -> tuple[int, int, bytes]:
+def _running_check(unit: int, plain: bytes) -> int:
+    if unit == 2:
+        return zlib.adler32(plain)
+    reversed_bits = int("".join(reversed(format(zlib.crc32(plain), "032b"))), 2)
+    return reversed_bits ^ 0xFFFFFFFF if unit == 3 else 0
+
+
+def _compress(unit: int, window: int, data: bytes) -> tuple[int, int, bytes, bool]:
     worker = zlib.compressobj(1, zlib.DEFLATED, -window)
     output = worker.compress(data) + worker.flush() + _trailer(unit, data)
-    return (EXPANDED if len(output) > len(data) else OK), len(data), output
+    return (EXPANDED if len(output) > len(data) else OK), len(data), output, False
 
 
-def _decompress(unit: int, window: int, data: bytes) -> tuple[int, int, bytes]:
+def _decompress(unit: int, window: int, data: bytes) -> tuple[int, int, bytes, bool]:
+    """Status, bytes used, output, whether the end was seen. An end that is missing is no error of the engine."""
     worker = zlib.decompressobj(-15)
     try:
         output = worker.decompress(data, MAX_BYTES + 1)
     except zlib.error:
-        return CORRUPT, 0, b""
+        return CORRUPT, 0, b"", False
     if len(output) > MAX_BYTES:
-        return NO_SPACE, 0, b""
+        return NO_SPACE, 0, b"", False
     trailer = worker.unused_data[: TRAILERS[unit]]
     if not worker.eof or len(trailer) < TRAILERS[unit]:
-        return TRUNCATED, 0, b""
+        return OK, len(data), output, False
     if trailer != _trailer(unit, output):
-        return BAD_CHECK, 0, b""
-    return OK, len(data) - len(worker.unused_data) + len(trailer), output
+        return BAD_CHECK, 0, b"", False
+    return OK, len(data) - len(worker.unused_data) + len(trailer), output, True
 
 
 class StandIn:
@@ -546,6 +558,7 @@ class StandIn:
         self.pumped = pumped and not threaded
         self.threaded = threaded
         self.restartable = False
+        self.tells_end = True
         self.stuck = False
         self.space = Space(sva, reserved)
         self.first_number = 21
