@@ -257,7 +257,7 @@ class HasAFileAsDescriptor(MockQueue):
 
 
 @breaks("sleeper_is_woken", "not readable within", steps=100)
-@breaks("sleeper_looks_once_more", "nobody woke the sleeper", latency=0.005)
+@breaks("sleeper_looks_once_more", "nobody woke the sleeper", latency=0.1)
 @breaks("arming_again_is_harmless", "armed three times, and not woken", latency=0.005)
 @breaks("readiness_waits_for_its_reader", "poll(2) saw nothing", steps=1)
 class NeverWakes(MockQueue):

@@ -1,4 +1,4 @@
-"""The register of checks: each with the sentences of the contract that it holds a backend to."""
+"""The register of checks, each with the sentences of the contract that it is about, and what comes of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from ..backend import Capability
 from ..operations import Kind
 from ._bench import Bench
 
-__all__ = ["CHECKS", "ContractCheck", "Finding", "Verdict", "check", "check_each"]
+__all__ = [
+    "CHECKS",
+    "ContractCheck",
+    "ContractViolation",
+    "Finding",
+    "Report",
+    "Verdict",
+    "check",
+    "check_each",
+]
 
 
 class Verdict(enum.Enum):
@@ -98,3 +107,43 @@ def check_each(
         return function
 
     return register
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of an examination.
+
+    :ivar backend: name of the backend
+    :ivar findings: one for each check and row, in the order in which they were made
+    """
+
+    backend: str
+    findings: tuple[Finding, ...]
+
+    def with_verdict(self, verdict: Verdict) -> tuple[Finding, ...]:
+        """The findings with this verdict."""
+        return tuple(finding for finding in self.findings if finding.verdict is verdict)
+
+    @property
+    def failed(self) -> tuple[Finding, ...]:
+        """What is against the contract."""
+        return self.with_verdict(Verdict.FAILED)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{len(self.with_verdict(verdict))} {verdict.value}" for verdict in Verdict)
+        lines = [f"{self.backend}: {counts}"]
+        for finding in self.findings:
+            if finding.verdict is not Verdict.PASSED:
+                lines.append(f"  {finding.verdict.value:>14}  {finding.name}: {finding.explanation}")
+            if finding.verdict is Verdict.FAILED:
+                lines += [f"                  contract: {sentence}" for sentence in finding.sentences]
+        return "\n".join(lines)
+
+
+class ContractViolation(AssertionError):
+    """Raised when checks failed. Its text names all of them; ``report`` has everything."""
+
+    def __init__(self, report: Report) -> None:
+        names = ", ".join(finding.name for finding in report.failed)
+        super().__init__(f"backend {report.backend!r} breaks the queue contract in {names}\n{report}")
+        self.report = report

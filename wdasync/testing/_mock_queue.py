@@ -96,10 +96,10 @@ class MockQueue:
 
     def arm(self) -> bool:
         self._enter("arm")
-        self.wake.touched(empty=not self._done)
         self._pump(0)
         if self._done:
             return False
+        self.wake.touched(empty=True)
         self.wake.arm()
         self._run_on()
         return True
@@ -196,6 +196,8 @@ class MockQueue:
             self._start()
         if self.device.lost is not None:
             self._end_all(Outcome(Status.DEVICE_ERROR, detail=Detail(self.device.lost)))
+        if self._done:
+            self.wake.ring()
 
     def _start(self) -> None:
         """Let the device see what waits, as far as it has engines."""

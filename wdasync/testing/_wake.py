@@ -98,7 +98,7 @@ class Wake:
         self._armed = True
 
     def ring(self) -> None:
-        """Make the descriptor readable if it is armed. From any thread."""
+        """Completions appeared: make the descriptor readable, if it is armed. From any thread."""
         with self._exclusive:
             if not self._armed or self._closed:
                 return

@@ -24,14 +24,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any, Final
 
 from ..backend import Backend, Capability
 from ..registry import backend_names, get_backend
 from . import checks
 from ._bench import Bench, NotApplicable, Provoker, Violation
-from ._checks import CHECKS, ContractCheck, Finding, Verdict
+from ._checks import CHECKS, ContractCheck, ContractViolation, Finding, Report, Verdict
 
 __all__ = [
     "CHECKS",
@@ -53,46 +53,6 @@ del checks  # It was imported to fill the register.
 
 #: Seconds that a check may take, as a multiple of its patience.
 LIMIT: Final = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What came of an examination.
-
-    :ivar backend: name of the backend
-    :ivar findings: one for each check and row, in the order in which they were made
-    """
-
-    backend: str
-    findings: tuple[Finding, ...]
-
-    def with_verdict(self, verdict: Verdict) -> tuple[Finding, ...]:
-        """The findings with this verdict."""
-        return tuple(finding for finding in self.findings if finding.verdict is verdict)
-
-    @property
-    def failed(self) -> tuple[Finding, ...]:
-        """What is against the contract."""
-        return self.with_verdict(Verdict.FAILED)
-
-    def __str__(self) -> str:
-        counts = ", ".join(f"{len(self.with_verdict(verdict))} {verdict.value}" for verdict in Verdict)
-        lines = [f"{self.backend}: {counts}"]
-        for finding in self.findings:
-            if finding.verdict is not Verdict.PASSED:
-                lines.append(f"  {finding.verdict.value:>14}  {finding.name}: {finding.explanation}")
-            if finding.verdict is Verdict.FAILED:
-                lines += [f"                  contract: {sentence}" for sentence in finding.sentences]
-        return "\n".join(lines)
-
-
-class ContractViolation(AssertionError):
-    """Raised when checks failed. Its text names all of them; ``report`` has everything."""
-
-    def __init__(self, report: Report) -> None:
-        names = ", ".join(finding.name for finding in report.failed)
-        super().__init__(f"backend {report.backend!r} breaks the queue contract in {names}\n{report}")
-        self.report = report
 
 
 def check_backend(
