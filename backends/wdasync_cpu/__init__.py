@@ -1,1 +1,8 @@
-"""The CPU backend of wdasync."""
+"""The CPU backend of wdasync: codecs on worker threads of this process, outside the interpreter lock."""
+
+from .backend import CpuBackend, Options
+
+__all__ = ["CpuBackend", "Options", "backend"]
+
+#: What the entry point names.
+backend = CpuBackend()

@@ -1,0 +1,86 @@
+"""The plug-in: what the framework sees of the CPU backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from wdasync.backend import Check, DeviceInfo
+from wdasync.errors import BackendUnavailable
+from wdasync.faults import FaultHandler, FaultReporter
+
+from . import codecs, diagnosis, binding, packages, threads
+from .devices import CpuDevice, usable_cores
+
+__all__ = ["CpuBackend", "Options", "available"]
+
+#: Libraries that ``native_codecs`` is about.
+NATIVE_CODECS = frozenset({"isal", "libdeflate", "brotli"})
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of the CPU backend.
+
+    The workers belong to the process: if several accelerators are open, there are as many as the one that wants most.
+    """
+
+    workers: int | None = field(
+        default=None, metadata={"help": "native worker threads; default: usable cores less one", "least": 1, "most": 256}
+    )
+    threads: int = field(
+        default=2, metadata={"help": "Python threads, for codecs without a C library", "least": 1, "most": 64}
+    )
+    native_codecs: bool = field(
+        default=True, metadata={"help": "use ISA-L, libdeflate and Brotli in the native workers where they are found"}
+    )
+
+
+def available(*, native_codecs: bool = True) -> frozenset[str]:
+    """The implementations that there are on this machine."""
+    found = set()
+    for name, implementation in codecs.IMPLEMENTATIONS.items():
+        if implementation.library:
+            if (native_codecs or name not in NATIVE_CODECS) and not binding.library_problem(implementation.library):
+                found.add(name)
+        elif not packages.problem(name):
+            found.add(name)
+    return frozenset(found)
+
+
+class CpuBackend:
+    """See :class:`wdasync.backend.Backend`."""
+
+    name: ClassVar[str] = "cpu"
+    Options: ClassVar[type[Any]] = Options
+    automatic: ClassVar[int | None] = 0
+    fallback: ClassVar[bool] = True
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        cores = usable_cores()
+        text = f"{cores} core{'s' if cores > 1 else ''}, {max(1, cores - 1)} for workers"
+        return [DeviceInfo("cpu", "cpu0", text)]
+
+    def open(
+        self,
+        info: DeviceInfo,
+        options: Any,
+        *,
+        on_fault: FaultHandler | None = None,
+        report: FaultReporter | None = None,
+    ) -> CpuDevice:
+        if info not in self.devices():
+            raise BackendUnavailable(f"cpu: expected the device cpu0, got {info.name!r}")
+        if on_fault is not None:
+            raise BackendUnavailable("cpu: on_fault: the kernel answers page faults here; leave it out")
+        count = options.workers or max(1, usable_cores() - 1)
+        try:
+            binding.start_workers(count)
+        except OSError as error:
+            raise BackendUnavailable(f"cpu: no worker thread: {error}; set workers to a smaller number") from error
+        threads.want(options.threads)
+        return CpuDevice(info, available(native_codecs=options.native_codecs), count)
+
+    def diagnose(self, options: Any) -> Iterable[Check]:
+        return diagnosis.checks(self, options)

@@ -1,0 +1,151 @@
+"""The C side, typed: rings, workers, and the codec libraries that they use.
+
+The libraries are looked for when they are first wanted: the system's, then those inside Python packages, which are
+called without Python: their functions are exported from the extension modules of ``isal``, ``deflate`` and ``Brotli``.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, Final, NamedTuple
+
+from wdasync.backend import NO_DETAIL, Completion, DataCause, Detail
+from wdasync.errors import Status
+from wdasync.operations import KINDS, Operation
+
+from . import _native
+
+__all__ = [
+    "LIBRARIES",
+    "Library",
+    "add_plan",
+    "close_session",
+    "explain",
+    "finish_task",
+    "headers",
+    "join",
+    "leave",
+    "library_problem",
+    "methods",
+    "must_stop",
+    "next_task",
+    "open_desk",
+    "open_port",
+    "open_session",
+    "reset_session",
+    "shut_down",
+    "start_workers",
+    "workers",
+]
+
+#: What finishes a task: status, output, consumed, produced, final, detail.
+Outcome = tuple[int, bytes | None, int, int, bool, Detail | None]
+
+
+class Library(NamedTuple):
+    """A codec library, and where it may be.
+
+    :ivar files: names for the dynamic linker
+    :ivar module: the extension module of a Python package that contains it; empty: none
+    :ivar advice: what to type to get it
+    """
+
+    files: tuple[str, ...]
+    module: str
+    advice: str
+
+
+#: Name -> library. The soname's number is the version of the binary interface.
+LIBRARIES: Final[dict[str, Library]] = {
+    "zlib": Library(("libz.so.1",), "zlib", "apt install zlib1g"),
+    "libdeflate": Library(("libdeflate.so.0",), "deflate._deflate", "apt install libdeflate0, or pip install deflate"),
+    "isal": Library(("libisal.so.2",), "isal.igzip_lib", "apt install libisal2, or pip install isal"),
+    "brotli": Library(
+        ("libbrotlienc.so.1", "libbrotlidec.so.1"), "_brotli", "apt install libbrotli1, or pip install Brotli"
+    ),
+}
+
+#: Crews as the C side numbers them -> what their members are called.
+CREWS: Final = ("worker {}", "thread {}", "inline")
+
+CAUSES: Final = (None, *DataCause)
+
+
+def describe(message: str, cause: int, crew: int, number: int, final: int) -> Detail:
+    """The detail of a completion."""
+    return Detail(message, cause=CAUSES[cause], where=CREWS[crew].format(number), final=bool(final))
+
+
+if not _native.lib.install(_native.__name__.encode()):
+    raise ImportError(f"{_native.__name__} cannot be set up; reinstall the package")
+_native.configure(Completion, tuple(Status), tuple(KINDS[kind] for kind in sorted(KINDS)), describe, NO_DETAIL)
+
+add_plan: Callable[[int, int, int, int, int, bool, int, int], int] = _native.add_plan
+open_desk: Callable[..., object] = _native.open_desk
+open_port: Callable[[object, int, int], tuple[object, int]] = _native.open_port
+methods: Callable[[object], list[Any]] = _native.methods
+open_session: Callable[[object, int], object] = _native.open_session
+reset_session: Callable[[object], None] = _native.reset_session
+close_session: Callable[[object], None] = _native.close_session
+join: Callable[[], tuple[object, int]] = _native.join
+leave: Callable[[object], None] = _native.leave
+next_task: Callable[[object], tuple[Operation, int] | None] = _native.next_task
+finish_task: Callable[[object, Outcome], None] = _native.finish_task
+must_stop: Callable[[object], bool] = _native.must_stop
+explain: Callable[[int, bytes | memoryview, int], tuple[int, int, str] | None] = _native.explain
+
+
+def _module_file(name: str) -> str | None:
+    """The file of an extension module, if it is installed and is one."""
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    return spec.origin if spec is not None and spec.has_location else None
+
+
+def _files_in(library: Library) -> Sequence[Sequence[str]]:
+    """The sets of files that may hold a library, best first."""
+    inside = _module_file(library.module) if library.module != zlib.__name__ else getattr(zlib, "__file__", None)
+    return [library.files, *([(inside,)] if inside else [])]
+
+
+@cache
+def library_problem(name: str) -> str:
+    """Bind a library if it is not; empty if it is there, else why it is not."""
+    problem = "not found"
+    for files in _files_in(LIBRARIES[name]):
+        texts = [_native.ffi.new("char[]", os.fsencode(file)) for file in files]
+        answer = _native.lib.library_bind(name.encode(), [*texts, _native.ffi.NULL])
+        if answer == _native.ffi.NULL:
+            return ""
+        problem = _native.ffi.string(answer).decode(errors="replace")
+    return problem
+
+
+def headers() -> str:
+    """Headers of libraries with which the C side was compared when it was built."""
+    return str(_native.ffi.string(_native.lib.library_headers()).decode()).strip()
+
+
+def start_workers(count: int) -> None:
+    """See that there are at least ``count`` native workers in this process.
+
+    :raises OSError: if a thread cannot be started
+    """
+    if error := _native.lib.start_workers(count):
+        raise OSError(error, os.strerror(error))
+
+
+def workers() -> int:
+    """Native workers of this process."""
+    return int(_native.lib.workers())
+
+
+def shut_down() -> None:
+    """No more work: the interpreter ends. Waits for what the native workers have in hand."""
+    _native.lib.crews_shut_down()

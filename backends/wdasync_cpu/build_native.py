@@ -1,0 +1,74 @@
+"""Builds ``wdasync_cpu._native``: rings, worker threads, and the codecs that run in them.
+
+Nothing is needed but a C compiler and Python's headers: the codec libraries are bound when the package is used (see
+``native/library.h``). Environment variables, all for the build:
+
+* ``WDASYNC_CPU_NATIVE_CODECS=0``: no ISA-L, libdeflate and Brotli in the native workers, only zlib;
+* ``WDASYNC_SANITIZE=address`` or ``thread``: for the tests that look for memory errors and data races.
+"""
+
+import os
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).resolve().parent / "native"
+SOURCES = ("codec", "compress", "decompress", "explain", "library", "python", "ring", "session")
+SANITIZERS = {
+    "": ["-O2"],
+    "address": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"],
+    "thread": ["-O1", "-g", "-fsanitize=thread"],
+}
+
+
+def relative(path: Path) -> str:
+    """As setuptools wants the files of a project: relative to its root, where the build runs."""
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(path)
+
+
+sanitize = SANITIZERS[os.environ.get("WDASYNC_SANITIZE", "")]
+only_zlib = os.environ.get("WDASYNC_CPU_NATIVE_CODECS", "1") == "0"
+
+ffibuilder = FFI()
+
+ffibuilder.cdef(
+    """
+    int install(const char *module_name);
+    const char *library_bind(const char *name, const char *const *files);
+    const char *library_headers(void);
+    int start_workers(unsigned size);
+    unsigned workers(void);
+    void crews_shut_down(void);
+    """
+)
+
+ffibuilder.set_source(
+    "wdasync_cpu._native",
+    """
+    #include "codec.h"
+    #include "ring.h"
+
+    int install(const char *module_name);
+
+    /* 0, or errno */
+    static int start_workers(unsigned size)
+    {
+        return crew_start(CREW_NATIVE, size, run_request, kit_new) ? 0 : errno ? errno : ENOMEM;
+    }
+
+    static unsigned workers(void)
+    {
+        return crew_size(CREW_NATIVE);
+    }
+    """,
+    sources=[relative(HERE / f"{name}.c") for name in SOURCES],
+    depends=[relative(path) for path in sorted(HERE.glob("*.h"))],
+    include_dirs=[relative(HERE)],
+    define_macros=[("WDASYNC_ONLY_ZLIB", str(int(only_zlib)))],
+    extra_compile_args=["-std=gnu11", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra", *sanitize],
+    extra_link_args=["-pthread", "-ldl", *(option for option in sanitize if option.startswith("-fsanitize"))],
+    py_limited_api=True,
+)
+
+if __name__ == "__main__":
+    ffibuilder.compile(verbose=True)

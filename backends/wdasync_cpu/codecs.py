@@ -1,0 +1,243 @@
+"""The codec table: who does which algorithm, direction and level, best first.
+
+An *implementation* is a C library in the native workers, or a Python package in Python threads. Which of them there
+are is found out when a device is opened; the table says who is preferred.
+
+*Levels.* The levels 0 to 9 of gzip, zlib and deflate are zlib's, and 10 to 12 go on as libdeflate does. ISA-L has
+levels of its own, whose level 1 lies beside zlib's 1: a little smaller and several times as fast. libdeflate's levels
+are made to lie beside zlib's, at half the time or less. So a level never costs more time than zlib's, and its output
+is about as small. Level 0 stores. Brotli's levels 0 to 11 are its own.
+
+*Windows.* libdeflate and ISA-L have a history of 32 KiB. A smaller one is zlib's to make.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Container
+from typing import Final, NamedTuple
+
+from wdasync.backend import Capabilities, Capability
+from wdasync.operations import Kind
+
+__all__ = [
+    "ALGORITHMS",
+    "IMPLEMENTATIONS",
+    "Algorithm",
+    "Cost",
+    "Engine",
+    "Format",
+    "Implementation",
+    "capabilities",
+    "candidates",
+    "choose",
+]
+
+
+class Format(enum.IntEnum):
+    """As ``enum format`` of ``native/request.h``."""
+
+    DEFLATE = 0
+    ZLIB = 1
+    GZIP = 2
+    BROTLI = 3
+
+
+class Engine(enum.IntEnum):
+    """As ``enum engine`` of ``native/request.h``."""
+
+    ZLIB = 1
+    LIBDEFLATE = 2
+    ISAL = 3
+    BROTLI = 4
+    PYTHON = 5
+
+
+class Implementation(NamedTuple):
+    """Who can do it.
+
+    :ivar engine: how the C side knows it
+    :ivar library: the C library; empty: a Python package
+    :ivar package: the module of the Python package; empty: a C library
+    """
+
+    engine: Engine
+    library: str
+    package: str
+
+
+#: Name -> implementation. Each row needs either its C library or its Python package.
+IMPLEMENTATIONS: Final[dict[str, Implementation]] = {
+    "zlib": Implementation(Engine.ZLIB, "zlib", ""),
+    "libdeflate": Implementation(Engine.LIBDEFLATE, "libdeflate", ""),
+    "isal": Implementation(Engine.ISAL, "isal", ""),
+    "brotli": Implementation(Engine.BROTLI, "brotli", ""),
+    "isal-package": Implementation(Engine.PYTHON, "", "isal"),
+    "deflate-package": Implementation(Engine.PYTHON, "", "deflate"),
+    "zlib-module": Implementation(Engine.PYTHON, "", "zlib"),
+    "brotli-package": Implementation(Engine.PYTHON, "", "brotli"),
+}
+
+
+class Algorithm(NamedTuple):
+    """One algorithm.
+
+    :ivar format: as the C side knows it
+    :ivar scale: lowest and highest level
+    :ivar fast: the level of that name
+    :ivar balanced: the level of that name
+    :ivar best: the level of that name
+    :ivar windows: smallest and largest base-2 logarithm of the history
+    :ivar window: the one that is used if none is asked for
+    """
+
+    format: Format
+    scale: tuple[int, int]
+    fast: int
+    balanced: int
+    best: int
+    windows: tuple[int, int]
+    window: int
+
+
+ALGORITHMS: Final[dict[str, Algorithm]] = {
+    "gzip": Algorithm(Format.GZIP, (0, 12), 1, 6, 12, (9, 15), 15),
+    "zlib": Algorithm(Format.ZLIB, (0, 12), 1, 6, 12, (9, 15), 15),
+    "deflate": Algorithm(Format.DEFLATE, (0, 12), 1, 6, 12, (9, 15), 15),
+    "br": Algorithm(Format.BROTLI, (0, 11), 4, 6, 11, (10, 24), 22),
+}
+
+#: The highest level of zlib, and of all streams: libdeflate has none.
+ZLIB_BEST: Final = 9
+
+Choice = tuple[str, int]  #: implementation, and the level by its own count
+
+_BY_LIBDEFLATE: Final = ("libdeflate", "deflate-package", "zlib", "zlib-module")
+
+
+def _deflate_level(level: int) -> tuple[Choice, ...]:
+    """Who compresses whole units of the deflate family at this level."""
+    rest = tuple((name, min(level, 12 if "deflate" in name else ZLIB_BEST)) for name in _BY_LIBDEFLATE)
+    if level == 0:
+        return tuple((name, 0) for name in ("libdeflate", "zlib", "zlib-module"))
+    if level == 1:
+        return (("isal", 1), ("libdeflate", 1), ("isal-package", 1), *rest)
+    return rest
+
+
+def _deflate_stream_level(level: int) -> tuple[Choice, ...]:
+    """Who compresses streams of the deflate family at this level."""
+    rest = tuple((name, min(level, ZLIB_BEST)) for name in ("zlib", "zlib-module"))
+    return (("isal", 1), ("isal-package", 1), *rest) if level == 1 else rest
+
+
+def _brotli_level(level: int) -> tuple[Choice, ...]:
+    return (("brotli", level), ("brotli-package", level))
+
+
+#: Kind and whether it is Brotli -> level -> who, best first. Decompression has level 0 only.
+TABLE: Final[dict[tuple[Kind, bool], dict[int, tuple[Choice, ...]]]] = {
+    (Kind.COMPRESS, False): {level: _deflate_level(level) for level in range(13)},
+    (Kind.COMPRESS, True): {level: _brotli_level(level) for level in range(12)},
+    (Kind.COMPRESS_CHUNK, False): {level: _deflate_stream_level(level) for level in range(13)},
+    (Kind.COMPRESS_CHUNK, True): {level: _brotli_level(level) for level in range(12)},
+    (Kind.DECOMPRESS, False): {0: tuple((name, 0) for name in ("libdeflate", "zlib", "isal-package", "zlib-module"))},
+    (Kind.DECOMPRESS, True): {0: _brotli_level(0)},
+    (Kind.DECOMPRESS_CHUNK, False): {0: tuple((name, 0) for name in ("zlib", "isal-package", "zlib-module"))},
+    (Kind.DECOMPRESS_CHUNK, True): {0: _brotli_level(0)},
+}
+
+#: Who can compress with a history of less than 32 KiB.
+_SMALL_WINDOWS: Final = ("zlib", "zlib-module")
+
+
+def candidates(kind: Kind, algorithm: str, level: int, window: int) -> tuple[Choice, ...]:
+    """Who could do it, best first, whether they are there or not."""
+    row = ALGORITHMS[algorithm]
+    compress = kind in (Kind.COMPRESS, Kind.COMPRESS_CHUNK)
+    if compress and row.format is not Format.BROTLI and window < row.window:
+        return tuple((name, min(level, ZLIB_BEST)) for name in _SMALL_WINDOWS)
+    return TABLE[kind, row.format is Format.BROTLI][level if compress else 0]
+
+
+def choose(
+    kind: Kind, algorithm: str, level: int, window: int, available: Container[str]
+) -> Choice | None:
+    """Who does it; ``None`` if nobody can."""
+    found = candidates(kind, algorithm, level, window)
+    return next((choice for choice in found if choice[0] in available), None)
+
+
+def _highest(kind: Kind, name: str, available: Container[str]) -> int:
+    """The highest level that is not just another name for a lower one."""
+    row = ALGORITHMS[name]
+    if row.format is Format.BROTLI or kind in (Kind.DECOMPRESS, Kind.DECOMPRESS_CHUNK):
+        return row.scale[1]
+    best = choose(kind, name, row.scale[1], row.window, available)
+    return best[1] if best else ZLIB_BEST
+
+
+def capabilities(available: Container[str]) -> Capabilities:
+    """The capability table, given which implementations are there."""
+    rows = []
+    for kind in (Kind.COMPRESS, Kind.DECOMPRESS, Kind.COMPRESS_CHUNK, Kind.DECOMPRESS_CHUNK):
+        for name, row in ALGORITHMS.items():
+            if choose(kind, name, row.fast, row.window, available) is None:
+                continue
+            highest = _highest(kind, name, available)
+            best = min(row.best, highest)
+            levels = (row.scale[0], highest)
+            names = {"default": row.fast, "balanced": row.balanced, "best": best}
+            rows.append(Capability(kind, name, levels, row.scale, **names, window=row.windows[1]))
+    return Capabilities(rows)
+
+
+class Cost(NamedTuple):
+    """What an operation takes: nanoseconds whatever its size, and for each KiB of input."""
+
+    fixed: int
+    per_kib: int
+
+
+#: Implementation -> level -> cost of compressing; a level that is not named costs what the next lower one does. For a
+#: core on which ISA-L's level 1 takes 18 µs for 1 KiB of JSON; scaled to the machine by a measurement.
+COMPRESS_COSTS: Final[dict[str, dict[int, Cost]]] = {
+    "isal": {0: Cost(2_000, 5_600), 1: Cost(12_000, 5_900), 2: Cost(14_000, 11_000)},
+    "libdeflate": {
+        0: Cost(1_000, 100),
+        1: Cost(13_000, 14_000),
+        3: Cost(14_000, 17_000),
+        5: Cost(16_000, 22_000),
+        7: Cost(20_000, 35_000),
+        9: Cost(30_000, 90_000),
+        10: Cost(100_000, 300_000),
+    },
+    "zlib": {0: Cost(3_000, 700), 1: Cost(33_000, 24_000), 4: Cost(35_000, 35_000), 6: Cost(40_000, 49_000)},
+    "brotli": {0: Cost(30_000, 12_000), 2: Cost(50_000, 30_000), 4: Cost(60_000, 60_000), 5: Cost(90_000, 95_000)},
+}
+
+#: Implementation -> cost of decompressing, by the KiB of compressed input.
+DECOMPRESS_COSTS: Final[dict[str, Cost]] = {
+    "libdeflate": Cost(3_000, 7_000),
+    "isal": Cost(5_000, 10_000),
+    "zlib": Cost(4_000, 16_000),
+    "brotli": Cost(10_000, 30_000),
+}
+
+#: What the names of packages cost as: their C code is the libraries'.
+_COSTS_AS: Final = {
+    "isal-package": "isal",
+    "deflate-package": "libdeflate",
+    "zlib-module": "zlib",
+    "brotli-package": "brotli",
+}
+
+
+def cost(kind: Kind, choice: Choice) -> Cost:
+    """The cost of an operation on the core that the tables above were measured on."""
+    name, level = choice
+    name = _COSTS_AS.get(name, name)
+    if kind is Kind.DECOMPRESS:
+        return DECOMPRESS_COSTS[name]
+    levels = COMPRESS_COSTS[name]
+    return levels[max(known for known in levels if known <= level)]

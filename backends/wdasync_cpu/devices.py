@@ -1,0 +1,140 @@
+"""The device: this machine's cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
+from wdasync.backend import Capability, Completion, Detail, DeviceInfo, Inline, PageFaults, StreamSpec
+from wdasync.errors import BackendUnavailable, UnsupportedOperation
+from wdasync.operations import Compress, Decompress, Kind, Operation, Priority
+
+from . import codecs, binding, threads
+from .plans import Plan, number_of, plan_of
+from .queues import CpuQueue
+from .sessions import CpuSession
+from .tasks import run
+
+__all__ = ["CpuDevice", "CpuInline"]
+
+#: Slots that the C side's numbers reach.
+MAX_DEPTH = 1 << 16
+
+
+class CpuInline:
+    """Small work in the caller's thread, with the same C code that the workers run."""
+
+    def __init__(self, desk: object) -> None:
+        self._cost, self._run = binding.methods(desk)
+
+    def cost(self, operation: Operation) -> int:
+        return self._cost(operation)  # type: ignore[no-any-return]  # a builtin function of the C side
+
+    def run(self, operation: Operation) -> Completion:
+        return self._run(operation)  # type: ignore[no-any-return]  # a builtin function of the C side
+
+
+class CpuDevice:
+    """See :class:`wdasync.backend.Device`. Any number of them share the workers of the process.
+
+    :param available: the implementations that there are and that may be used
+    :param workers: native workers wished for
+    """
+
+    def __init__(self, info: DeviceInfo, available: Collection[str], workers: int) -> None:
+        self.info = info
+        self.capabilities = codecs.capabilities(available)
+        self.sva = True
+        self.page_faults = PageFaults.KERNEL
+        self.serve: Callable[[], Awaitable[None]] | None = None
+        self._available = available
+        self._workers = workers
+        self._compress: dict[Any, int] = {}
+        self._decompress: dict[Any, int] = {}
+        self._desk = binding.open_desk(self._compress, self._decompress, self._resolve, threads.ensure, run)
+        self.inline: Inline | None = CpuInline(self._desk)
+
+    def __repr__(self) -> str:
+        return f"<CpuDevice {', '.join(sorted(self._available))}>"
+
+    @property
+    def lost(self) -> str | None:
+        return None
+
+    def open_queue(
+        self, depth: int, priority: Priority = Priority.NORMAL, queue_class: str = ""
+    ) -> CpuQueue:
+        if queue_class:
+            raise BackendUnavailable(f"queue_class: expected '', got {queue_class!r}; the cpu has one class of queues")
+        try:
+            binding.start_workers(self._workers)  # Again here: a forked child has none.
+            return CpuQueue(self._desk, min(max(depth, 1), MAX_DEPTH), priority)
+        except OSError as error:
+            raise BackendUnavailable(f"cpu: no queue to be had: {error}; close others, or raise the limit") from error
+
+    def open_session(self, spec: StreamSpec) -> CpuSession:
+        number = self._plan(spec.kind, spec.algorithm, spec.level, spec.window)
+        if isinstance(number, str):
+            raise UnsupportedOperation(f"{spec.direction.value} {spec.algorithm} on cpu: {number}")
+        return CpuSession(spec, binding.open_session(self._desk, number), plan_of(number))
+
+    def allocate(self, nbytes: int) -> memoryview | None:
+        return None
+
+    def reset(self) -> None:
+        """Nothing can break here that a new queue does not mend."""
+
+    def close(self) -> None:
+        """The workers belong to the process."""
+
+    # -- plans ---------------------------------------------------------------------------------------------------
+
+    def _resolve(self, operation: Operation) -> int | Detail:
+        """The plan of an operation that is asked for the first time; remembered by the C side's tables."""
+        if isinstance(operation, Compress):
+            key = (operation.algorithm, operation.level, operation.window)
+            number = self._plan(Kind.COMPRESS, *key)
+            if isinstance(number, int):
+                self._compress[key] = number
+        elif isinstance(operation, Decompress):
+            number = self._plan(Kind.DECOMPRESS, operation.algorithm, "fast", None)
+            if isinstance(number, int):
+                self._decompress[operation.algorithm] = number
+        else:
+            number = f"no operation {type(operation).__name__}"
+        return Detail(number) if isinstance(number, str) else number
+
+    def _plan(self, kind: Kind, algorithm: str, level: str | int, window: int | None) -> int | str:
+        """The number of a plan, or what is wrong."""
+        row = self.capabilities.find(kind, algorithm)
+        if row is None:
+            known = ", ".join(row.algorithm for row in self.capabilities if row.kind is kind)
+            return f"algorithm: expected one of {known}, got {algorithm!r}"
+        if isinstance(level, bool) or not isinstance(level, int | str):
+            return f"level: expected a name or an int, got {level!r}"
+        if isinstance(level, int) and not row.scale[0] <= level <= row.scale[1]:
+            return f"level: expected {row.scale[0]}..{row.scale[1]}, got {level}"
+        try:
+            found = row.level(level)
+        except ValueError as error:
+            return str(error)
+        low, high = codecs.ALGORITHMS[algorithm].windows
+        bits = codecs.ALGORITHMS[algorithm].window if window is None else window
+        if isinstance(bits, bool) or not isinstance(bits, int) or not low <= bits <= high:
+            return f"window: expected {low}..{high}, got {window!r}"
+        return self._choose(row, kind, algorithm, found, bits, mapped=isinstance(level, int) and found != level)
+
+    def _choose(
+        self, row: Capability, kind: Kind, algorithm: str, level: int, window: int, *, mapped: bool
+    ) -> int | str:
+        choice = codecs.choose(kind, algorithm, level, window, self._available)
+        if choice is None:
+            return f"window: nothing that is installed here makes one of 2**{window} bytes"
+        implementation, own_level = choice
+        return number_of(Plan(kind, algorithm, implementation, own_level, window, mapped))
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))

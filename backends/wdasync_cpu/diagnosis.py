@@ -1,0 +1,62 @@
+"""Health checks of the CPU backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from wdasync.backend import Check
+from wdasync.errors import BackendUnavailable, Status
+from wdasync.operations import Compress, Decompress, Kind
+
+from . import binding
+
+if TYPE_CHECKING:
+    from .backend import CpuBackend
+    from .devices import CpuDevice
+
+__all__ = ["checks"]
+
+SAMPLE = b"What is written twice is written shorter the second time. " * 200
+
+
+def checks(backend: CpuBackend, options: Any) -> Iterator[Check]:
+    """In the order in which they make sense."""
+    for name in binding.LIBRARIES:
+        yield _library(name)
+    try:
+        device = backend.open(backend.devices()[0], options)
+    except BackendUnavailable as error:
+        yield Check("workers", False, str(error), "raise the limit on threads (ulimit -u), or set workers=1")
+        return
+    yield Check("workers", True, f"{binding.workers()} native worker threads")
+    for row in device.capabilities:
+        if row.kind is Kind.COMPRESS:
+            yield _round_trip(device, row.algorithm)
+
+
+def _library(name: str) -> Check:
+    problem, library = binding.library_problem(name), binding.LIBRARIES[name]
+    if not problem:
+        return Check(f"library {name}", True, "found")
+    package = library.module.split(".")[0]
+    return Check(f"library {name}", None, f"{problem}; package {package}: {_version(package)}", library.advice)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package.lstrip("_"))
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _round_trip(device: CpuDevice, algorithm: str) -> Check:
+    inline, name = device.inline, f"round trip {algorithm}"
+    assert inline is not None
+    packed = inline.run(Compress(SAMPLE, algorithm))
+    back = inline.run(Decompress(packed.output or b"", algorithm))
+    if packed.status is Status.SUCCESS and back.output == SAMPLE:
+        return Check(name, True, f"{len(SAMPLE)} bytes, {packed.produced} compressed")
+    found = packed.detail.message or back.detail.message or "other data came back"
+    return Check(name, False, found, "reinstall wdasync, and the library named above")

@@ -1,0 +1,186 @@
+#include "codec.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ring.h"
+
+enum { KEPT_JOINED = 1 << 20 };
+
+void *kit_new(void)
+{
+    return calloc(1, sizeof(struct kit));
+}
+
+void kit_free(struct kit *kit)
+{
+    if (!kit)
+        return;
+    for (int i = 0; i < DEFLATE_STATES; i++)
+        if (kit->deflate[i].ready)
+            zlib->deflate_end(&kit->deflate[i].z);
+    if (kit->inflate_ready)
+        zlib->inflate_end(&kit->inflate);
+    for (int i = 0; i < LIBDEFLATE_LEVELS; i++)
+        if (kit->compressors[i])
+            libdeflate->free_compressor(kit->compressors[i]);
+    if (kit->decompressor)
+        libdeflate->free_decompressor(kit->decompressor);
+    free(kit->isal);
+    free(kit->isal_buffer);
+    free(kit->joined);
+    free(kit);
+}
+
+/* ---- how a request ends -------------------------------------------------------------------------------------- */
+
+void fail(struct request *request, enum status status, enum cause cause, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(request->message, sizeof request->message, format, arguments);
+    va_end(arguments);
+    request->status = status;
+    request->cause = cause;
+}
+
+void fail_memory(struct request *request, size_t size)
+{
+    fail(request, STATUS_DEVICE_ERROR, CAUSE_NONE, "out of memory: %zu bytes could not be had", size);
+}
+
+void fail_stopped(struct request *request)
+{
+    fail(request, STATUS_ABORTED, CAUSE_NONE, "the queue was stopped");
+}
+
+bool must_stop(const struct request *request)
+{
+    return atomic_load_explicit(crews_stopping(), memory_order_relaxed)
+           || (request->stop && atomic_load_explicit(request->stop, memory_order_relaxed));
+}
+
+/* ---- output -------------------------------------------------------------------------------------------------- */
+
+void sink_begin(struct sink *sink, struct request *request, size_t room, uint64_t limit)
+{
+    memset(sink, 0, sizeof *sink);
+    sink->limit = limit < SIZE_MAX / 2 ? (size_t)limit : SIZE_MAX / 2;
+    sink->fixed = request->into;
+    if (request->into) {
+        sink->data = request->out;
+        sink->room = request->room < sink->limit ? request->room : sink->limit;
+        sink->limit = sink->room;
+    } else if (room) {
+        sink_grow(sink, room);
+    }
+}
+
+bool sink_grow(struct sink *sink, size_t at_least)
+{
+    size_t room = sink->room < 512 ? 1024 : sink->room * 2;
+    if (sink->fixed || sink->room >= sink->limit)
+        return false;
+    if (room < at_least)
+        room = at_least;
+    if (room > sink->limit)
+        room = sink->limit;
+    uint8_t *data = realloc(sink->data, room ? room : 1);
+    if (!data)
+        return false;
+    sink->data = data;
+    sink->room = room;
+    return true;
+}
+
+uint8_t *sink_at(struct sink *sink, size_t position)
+{
+    static uint8_t nowhere[1]; /* no room was ever had: nothing is written */
+    return sink->data ? sink->data + position : nowhere;
+}
+
+void sink_end(struct sink *sink, struct request *request)
+{
+    bool good = request->status == STATUS_SUCCESS || request->status == STATUS_OUT_OF_SPACE_RECOVERABLE;
+    request->produced = good ? sink->size : 0;
+    if (sink->fixed)
+        return;
+    if (!good || !sink->size) {
+        free(sink->data);
+        sink->data = NULL;
+    }
+    request->out = sink->data;
+    request->room = sink->room;
+}
+
+/* ---- input --------------------------------------------------------------------------------------------------- */
+
+const uint8_t *joined_input(struct kit *kit, struct request *request, size_t *size)
+{
+    static const uint8_t nothing[1];
+    size_t total = 0, position = 0;
+    if (request->count <= 1) {
+        *size = request->count ? request->segments[0].size : 0;
+        return *size ? request->segments[0].data : nothing;
+    }
+    for (uint32_t i = 0; i < request->count; i++)
+        total += request->segments[i].size;
+    *size = total;
+    if (total > kit->joined_room || kit->joined_room > KEPT_JOINED) {
+        free(kit->joined);
+        kit->joined_room = total > 4096 ? total : 4096;
+        if (!(kit->joined = malloc(kit->joined_room))) {
+            kit->joined_room = 0;
+            return NULL;
+        }
+    }
+    for (uint32_t i = 0; i < request->count; i++) {
+        memcpy(kit->joined + position, request->segments[i].data, request->segments[i].size);
+        position += request->segments[i].size;
+    }
+    return kit->joined;
+}
+
+/* ---- dispatch ------------------------------------------------------------------------------------------------ */
+
+static void run_copy(struct request *request)
+{
+    memcpy(request->copy_to, request->out, request->produced);
+    free(request->out); /* giving back much memory takes its time, too */
+    request->out = NULL;
+}
+
+void run_request(void *argument, struct request *request)
+{
+    struct kit *kit = argument;
+    if (request->kind == KIND_COPY) {
+        run_copy(request);
+        return;
+    }
+    request->status = STATUS_SUCCESS;
+    request->cause = CAUSE_NONE;
+    request->final = false;
+    request->produced = request->consumed = 0;
+    request->message[0] = 0;
+    if (!request->into)
+        request->out = NULL;
+    switch (request->kind) {
+    case KIND_COMPRESS:
+        run_compress(kit, request);
+        break;
+    case KIND_DECOMPRESS:
+        if (request->plan->format == FORMAT_BROTLI)
+            run_brotli_decompress(request);
+        else
+            run_decompress(kit, request);
+        break;
+    case KIND_COMPRESS_CHUNK:
+    case KIND_DECOMPRESS_CHUNK:
+        run_session(request);
+        break;
+    default:
+        break;
+    }
+}

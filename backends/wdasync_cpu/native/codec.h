@@ -1,0 +1,98 @@
+/* What workers run. A *kit* is the codec state that a worker keeps from one operation to the next. */
+#ifndef WDASYNC_CODEC_H
+#define WDASYNC_CODEC_H
+
+#include "library.h"
+#include "request.h"
+
+enum { DEFLATE_STATES = 6, LIBDEFLATE_LEVELS = 13, ISAL_LEVELS = 4 };
+
+struct deflate_state {
+    struct z_state z;
+    int level, window_bits;
+    bool ready;
+    struct z_gzip_header header;
+};
+
+struct kit {
+    struct deflate_state deflate[DEFLATE_STATES];
+    unsigned next_deflate;
+    struct z_state inflate; /* raw */
+    bool inflate_ready;
+    void *compressors[LIBDEFLATE_LEVELS];
+    void *decompressor;
+    struct isal_stream *isal;
+    uint8_t *isal_buffer;
+    uint8_t *joined;
+    size_t joined_room;
+};
+
+void *kit_new(void);
+void kit_free(struct kit *kit);
+
+/* Run a request to its end: everything from `status` on is filled. */
+void run_request(void *kit, struct request *request);
+
+/* Output that grows, or that has a fixed place. */
+struct sink {
+    uint8_t *data;
+    size_t size;
+    size_t room;
+    size_t limit; /* it never gets more room than this */
+    bool fixed;
+};
+
+void sink_begin(struct sink *sink, struct request *request, size_t room, uint64_t limit);
+bool sink_grow(struct sink *sink, size_t at_least); /* false: limit reached (room == limit), or no memory */
+uint8_t *sink_at(struct sink *sink, size_t position);
+void sink_end(struct sink *sink, struct request *request);
+
+/* Ends the request with a message; what it made is no use. */
+void fail(struct request *request, enum status status, enum cause cause, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void fail_memory(struct request *request, size_t size);
+void fail_stopped(struct request *request);
+bool must_stop(const struct request *request);
+
+/* The whole input in one piece: its only segment, or a copy that the kit keeps. NULL: no memory. */
+const uint8_t *joined_input(struct kit *kit, struct request *request, size_t *size);
+
+void run_compress(struct kit *kit, struct request *request);
+void run_decompress(struct kit *kit, struct request *request);
+void run_brotli_decompress(struct request *request);
+
+/* A compressing stream of any engine. */
+struct encoder {
+    enum engine engine;
+    struct z_state *z;
+    struct isal_stream *isal;
+    void *brotli;
+};
+
+/* Feeds all segments of the request; `flush` after the last. False: the request has failed. */
+bool encode(struct encoder *encoder, struct request *request, struct sink *sink, enum flush flush);
+
+/* Sets up `z` for a plan, whose window may be of any size. */
+bool deflate_begin(struct deflate_state *state, int level, enum format format, int window);
+void isal_begin(struct isal_stream *stream, uint8_t *buffer, int level, enum format format);
+void *brotli_begin(const struct plan *plan, uint64_t size_hint);
+
+/* What is wrong with deflate data that a codec refused? Walks it without making output, bit by bit, and says what and
+   where in `request`. `base` is where `data` lies in the whole input. False: it found nothing wrong. */
+bool explain_deflate(struct request *request, const uint8_t *data, size_t size, size_t base);
+
+/* Parses the wrapper of a unit. The header's length, or 0: the request has failed. */
+size_t read_header(struct request *request, enum format format, const uint8_t *data, size_t size, size_t base);
+
+/* Sessions: see session.c. */
+struct session *session_new(const struct plan *plan, const void *owner);
+void session_reset(struct session *session);
+void session_close(struct session *session);
+void session_free(struct session *session);
+const struct plan *session_plan(const struct session *session);
+const void *session_owner(const struct session *session);
+bool session_closed(const struct session *session);
+bool *session_busy(struct session *session); /* the owner's mark that an operation is in flight */
+void run_session(struct request *request);
+
+#endif

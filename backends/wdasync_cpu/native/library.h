@@ -1,0 +1,158 @@
+/* The codec libraries, bound when they are first needed: a wheel that was built here works where they are missing, and
+ * a machine that gets one later uses it without a rebuild.
+ *
+ * The declarations are of the stable interfaces: opaque pointers for libdeflate and Brotli, zlib's `z_stream` (the same
+ * since 1995), and of ISA-L 2.30 and later that part of `isal_zstream` which its callers set. Where a library's header
+ * is there at build time, library.c makes the compiler compare the layouts.
+ */
+#ifndef WDASYNC_LIBRARY_H
+#define WDASYNC_LIBRARY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- zlib ---------------------------------------------------------------------------------------------------- */
+
+struct z_state {
+    const uint8_t *next_in;
+    unsigned avail_in;
+    unsigned long total_in;
+    uint8_t *next_out;
+    unsigned avail_out;
+    unsigned long total_out;
+    const char *message;
+    void *internal;
+    void *(*allocate)(void *, unsigned, unsigned);
+    void (*release)(void *, void *);
+    void *opaque;
+    int data_type;
+    unsigned long check;
+    unsigned long reserved;
+};
+
+struct z_gzip_header {
+    int text;
+    unsigned long time;
+    int flags;
+    int os;
+    uint8_t *extra;
+    unsigned extra_len, extra_max;
+    uint8_t *name;
+    unsigned name_max;
+    uint8_t *comment;
+    unsigned comment_max;
+    int header_crc;
+    int done;
+};
+
+enum { Z_NO_FLUSH_, Z_PARTIAL_FLUSH_, Z_SYNC_FLUSH_, Z_FULL_FLUSH_, Z_FINISH_ };
+enum { Z_OK_ = 0, Z_STREAM_END_ = 1, Z_NEED_DICT_ = 2, Z_STREAM_ERROR_ = -2, Z_DATA_ERROR_ = -3, Z_MEM_ERROR_ = -4, Z_BUF_ERROR_ = -5 };
+
+struct zlib {
+    int (*deflate_init)(struct z_state *, int level, int method, int window_bits, int mem_level, int strategy,
+                        const char *version, int size);
+    int (*deflate)(struct z_state *, int flush);
+    int (*deflate_reset)(struct z_state *);
+    int (*deflate_end)(struct z_state *);
+    int (*deflate_set_header)(struct z_state *, struct z_gzip_header *);
+    int (*inflate_init)(struct z_state *, int window_bits, const char *version, int size);
+    int (*inflate)(struct z_state *, int flush);
+    int (*inflate_reset)(struct z_state *);
+    int (*inflate_end)(struct z_state *);
+    unsigned long (*crc32)(unsigned long, const uint8_t *, unsigned);
+    unsigned long (*adler32)(unsigned long, const uint8_t *, unsigned);
+    const char *(*version)(void);
+};
+
+/* ---- libdeflate ---------------------------------------------------------------------------------------------- */
+
+typedef size_t deflate_compress(void *compressor, const void *in, size_t in_size, void *out, size_t room);
+typedef size_t deflate_bound(void *compressor, size_t in_size);
+enum { DEFLATE_SUCCESS_, DEFLATE_BAD_DATA_, DEFLATE_SHORT_OUTPUT_, DEFLATE_INSUFFICIENT_SPACE_ };
+
+struct libdeflate {
+    void *(*alloc_compressor)(int level);
+    void (*free_compressor)(void *);
+    deflate_compress *compress_deflate, *compress_zlib, *compress_gzip;
+    deflate_bound *bound_deflate, *bound_zlib, *bound_gzip;
+    void *(*alloc_decompressor)(void);
+    void (*free_decompressor)(void *);
+    int (*decompress)(void *, const void *in, size_t in_size, void *out, size_t room, size_t *consumed,
+                      size_t *produced);
+    uint32_t (*crc32)(uint32_t, const void *, size_t);
+    uint32_t (*adler32)(uint32_t, const void *, size_t);
+};
+
+/* ---- ISA-L --------------------------------------------------------------------------------------------------- */
+
+struct isal_stream {
+    const uint8_t *next_in;
+    uint32_t avail_in;
+    uint32_t total_in;
+    uint8_t *next_out;
+    uint32_t avail_out;
+    uint32_t total_out;
+    void *tables;
+    uint32_t level;
+    uint32_t level_buffer_size;
+    uint8_t *level_buffer;
+    uint16_t end_of_stream;
+    uint16_t flush;
+    uint16_t wrapper;
+    uint16_t history_bits;
+    uint64_t internal[128 * 1024 / 8]; /* 84 KiB are used with a history of 32 KiB, the largest there is */
+};
+
+enum { ISAL_RAW = 0, ISAL_GZIP_ = 1, ISAL_ZLIB_ = 3 };
+enum { ISAL_NO_FLUSH, ISAL_SYNC_FLUSH, ISAL_FULL_FLUSH };
+enum { ISAL_LEVEL_BUFFER = (4 + 64 + 64 + 256) * 1024 }; /* enough for each of its levels */
+
+struct isal {
+    void (*init)(struct isal_stream *);
+    void (*reset)(struct isal_stream *);
+    int (*deflate)(struct isal_stream *);
+};
+
+/* ---- Brotli -------------------------------------------------------------------------------------------------- */
+
+enum { BROTLI_PROCESS, BROTLI_FLUSH, BROTLI_FINISH };
+enum { BROTLI_MODE_, BROTLI_QUALITY_, BROTLI_LGWIN_, BROTLI_LGBLOCK_, BROTLI_NO_CONTEXT_, BROTLI_SIZE_HINT_ };
+enum { BROTLI_DECODE_ERROR, BROTLI_DECODE_SUCCESS, BROTLI_NEEDS_INPUT, BROTLI_NEEDS_OUTPUT };
+
+struct brotli {
+    void *(*encoder_new)(void *, void *, void *);
+    void (*encoder_free)(void *);
+    int (*encoder_set)(void *, int parameter, uint32_t value);
+    int (*encode)(void *, int operation, size_t *avail_in, const uint8_t **next_in, size_t *avail_out,
+                  uint8_t **next_out, size_t *total);
+    int (*encoder_finished)(void *);
+    int (*encoder_has_more)(void *);
+    void *(*decoder_new)(void *, void *, void *);
+    void (*decoder_free)(void *);
+    int (*decode)(void *, size_t *avail_in, const uint8_t **next_in, size_t *avail_out, uint8_t **next_out,
+                  size_t *total);
+    int (*decoder_error)(void *);
+    const char *(*error_string)(int);
+    uint32_t (*version)(void);
+};
+
+/* NULL where the library was not bound. Written before any worker runs a plan that needs them. */
+extern const struct zlib *zlib;
+extern const struct libdeflate *libdeflate;
+extern const struct isal *isal;
+extern const struct brotli *brotli;
+
+/* Bind a library ("zlib", "libdeflate", "isal", "brotli") from files, which may be names that the dynamic linker
+   searches. Each symbol is taken from the first file that has it. NULL if all symbols were found, else why not. Binding
+   one that is bound does nothing. */
+const char *library_bind(const char *name, const char *const *files);
+
+/* Headers that were compared at build time, for people. */
+const char *library_headers(void);
+
+/* Running check values, by the fastest implementation at hand. */
+uint32_t check_crc32(uint32_t value, const uint8_t *data, size_t size);
+uint32_t check_adler32(uint32_t value, const uint8_t *data, size_t size);
+
+#endif

@@ -1,0 +1,1127 @@
+/* The rings as Python sees them: operations are read, and completions made, by a few builtin functions, one call a
+ * burst. Only the stable ABI of Python 3.11 is used, so that one build serves all later versions.
+ *
+ * A *desk* belongs to a device: it knows which plan an operation has. A *port* belongs to a queue: it pins what the
+ * operations in flight refer to, one pin a slot. A *hand* belongs to a Python thread that works for the rings.
+ */
+#include <pyconfig.h>
+#if !defined(Py_GIL_DISABLED) && !defined(Py_LIMITED_API) && !defined(Py_DEBUG)
+#define Py_LIMITED_API 0x030b0000
+#endif
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codec.h"
+#include "ring.h"
+
+/* More than this is not copied on the owner's thread: a worker does it. */
+enum { COPY_LIMIT = 256 * 1024 };
+
+/* Without the GIL from this input size on; below, giving it up costs more than it gives. */
+enum { INLINE_WITH_GIL = 4096 };
+
+enum { MAX_PLANS = 1 << 14, KINDS = 5, STATUSES = 10 };
+
+static const char DESK[] = "wdasync_cpu.desk", PORT[] = "wdasync_cpu.port", HAND[] = "wdasync_cpu.hand",
+                  SESSION[] = "wdasync_cpu.session";
+
+struct desk {
+    PyObject *compress;   /* (algorithm, level, window) -> number of a plan */
+    PyObject *decompress; /* algorithm -> number of a plan */
+    PyObject *resolve;    /* operation -> number of a plan, or a Detail that says why there is none */
+    PyObject *helpers;    /* called when Python threads are needed and there are none */
+    PyObject *run;        /* operation, number of a plan, hand or None -> what finish_task() takes */
+};
+
+struct pin {
+    PyObject *tag;
+    PyObject *operation;
+    PyObject *output;
+    PyObject *detail;
+    uint32_t number; /* the tag */
+    uint32_t view_count;
+    Py_buffer *views;
+    Py_buffer few_views[2];
+    struct segment *segments;
+    struct segment one_segment;
+    bool *busy; /* its session's mark */
+    bool final;
+};
+
+struct port {
+    struct queue *queue;
+    struct pin *pins;
+    PyObject *desk;
+};
+
+struct hand {
+    struct worker *worker;
+    struct queue *queue;
+    struct slot *slot;
+    bool left;
+};
+
+static struct plan *plans[MAX_PLANS];
+static Py_ssize_t plan_count;
+
+static PyObject *completion_type, *statuses[STATUSES], *kinds[KINDS], *describe, *no_detail;
+static PyObject *details[CREWS + 1][MAX_WORKERS][2]; /* of success; the last crew is "inline" */
+static newfunc new_tuple;
+static PyObject *name_source, *name_destination, *name_algorithm, *name_level, *name_window, *name_session,
+    *name_flush, *name_max_length, *name_max_members, *name_nbytes, *name_state;
+
+/* ---- plans --------------------------------------------------------------------------------------------------- */
+
+static PyObject *add_plan(PyObject *self, PyObject *args)
+{
+    int kind, format, engine, level, window, mapped;
+    unsigned long long fixed_ns, ns_per_kib;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "iiiiipKK", &kind, &format, &engine, &level, &window, &mapped, &fixed_ns, &ns_per_kib))
+        return NULL;
+    struct plan *plan = plan_count < MAX_PLANS ? malloc(sizeof *plan) : NULL;
+    if (!plan)
+        return PyErr_NoMemory();
+    *plan = (struct plan){(uint8_t)kind, (uint8_t)format, (uint8_t)engine, (int8_t)level, (uint8_t)window,
+                          mapped != 0, fixed_ns, ns_per_kib};
+    plans[plan_count] = plan;
+    return PyLong_FromSsize_t(plan_count++);
+}
+
+static struct plan nop_plan = {.kind = KIND_NOP};
+
+/* ---- reading an operation ------------------------------------------------------------------------------------ */
+
+static void unpin(struct pin *pin)
+{
+    for (uint32_t i = 0; i < pin->view_count; i++)
+        PyBuffer_Release(&pin->views[i]);
+    if (pin->views != pin->few_views)
+        free(pin->views);
+    if (pin->segments != &pin->one_segment)
+        free(pin->segments);
+    if (pin->busy)
+        *pin->busy = false;
+    pin->views = NULL;
+    pin->view_count = 0;
+    pin->segments = NULL;
+    pin->busy = NULL;
+    pin->final = false;
+    Py_CLEAR(pin->tag);
+    Py_CLEAR(pin->operation);
+    Py_CLEAR(pin->output);
+    Py_CLEAR(pin->detail);
+}
+
+/* READ_DONE: `status` and perhaps a Detail say why it ends here. READ_RAISED: so does an exception. */
+enum read_result { READ_SUBMIT, READ_DONE, READ_RAISED };
+
+static bool take_view(struct pin *pin, PyObject *from, int flags, struct segment *segment)
+{
+    Py_buffer *view = &pin->views[pin->view_count];
+    if (PyObject_GetBuffer(from, view, flags) < 0)
+        return false;
+    pin->view_count++;
+    segment->data = view->buf;
+    segment->size = (size_t)view->len;
+    return true;
+}
+
+static bool take_segment(struct pin *pin, PyObject *item, struct segment *segment)
+{
+    if (!PyBytes_CheckExact(item))
+        return take_view(pin, item, PyBUF_SIMPLE, segment);
+    segment->data = (const uint8_t *)PyBytes_AsString(item);
+    segment->size = (size_t)PyBytes_Size(item);
+    return true;
+}
+
+static bool read_segments(struct pin *pin, struct request *request, PyObject *source, bool into)
+{
+    Py_ssize_t count = PyTuple_Size(source);
+    if (count > 1) {
+        pin->segments = calloc((size_t)count, sizeof *pin->segments);
+        pin->views = calloc((size_t)count + into, sizeof *pin->views);
+        if (!pin->segments || !pin->views) {
+            PyErr_NoMemory();
+            return false;
+        }
+    }
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (!take_segment(pin, PyTuple_GetItem(source, i), &pin->segments[i]))
+            return false;
+    request->count = (uint32_t)count;
+    return true;
+}
+
+/* The operation holds its buffers, and the pin holds the operation; a view is taken so that whoever else has the
+   buffer cannot resize it. */
+static bool read_buffers(struct pin *pin, struct request *request, PyObject *operation)
+{
+    static uint8_t nowhere[1];
+    bool good;
+    PyObject *destination = PyObject_GetAttr(operation, name_destination);
+    PyObject *source = destination ? PyObject_GetAttr(operation, name_source) : NULL;
+    if (!source) {
+        Py_XDECREF(destination);
+        return false;
+    }
+    request->into = destination != Py_None;
+    pin->views = pin->few_views;
+    pin->segments = &pin->one_segment;
+    if (PyTuple_CheckExact(source)) {
+        good = read_segments(pin, request, source, request->into);
+    } else {
+        good = take_segment(pin, source, pin->segments);
+        request->count = 1;
+    }
+    request->segments = pin->segments;
+    request->out = NULL;
+    if (good && request->into) {
+        struct segment output = {NULL, 0};
+        good = take_view(pin, destination, PyBUF_WRITABLE, &output);
+        request->out = output.size ? (uint8_t *)(uintptr_t)output.data : nowhere;
+        request->room = output.size;
+    }
+    Py_DECREF(destination);
+    Py_DECREF(source);
+    return good;
+}
+
+/* An attribute that is a whole number; what is larger than 64 bits counts as the largest of them. */
+static bool read_number(PyObject *operation, PyObject *name, uint64_t *value)
+{
+    PyObject *object = PyObject_GetAttr(operation, name);
+    if (!object)
+        return false;
+    *value = PyLong_AsUnsignedLongLong(object);
+    Py_DECREF(object);
+    if (*value == UINT64_MAX && PyErr_Occurred()) {
+        if (!PyErr_ExceptionMatches(PyExc_OverflowError))
+            return false;
+        PyErr_Clear();
+    }
+    return true;
+}
+
+/* The plan of a stateless operation: from the table, or by asking. */
+static enum read_result find_plan(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation,
+                                  PyObject *table, PyObject *key)
+{
+    PyObject *number = key ? PyDict_GetItemWithError(table, key) : NULL;
+    Py_XINCREF(number);
+    Py_XDECREF(key);
+    if (!number) {
+        PyErr_Clear(); /* an unhashable key: the answer will say what is wrong with it */
+        number = PyObject_CallFunctionObjArgs(desk->resolve, operation, NULL);
+        if (!number)
+            return READ_RAISED;
+    }
+    if (!PyLong_Check(number)) {
+        pin->detail = number;
+        request->status = STATUS_INVALID_ARGS;
+        return READ_DONE;
+    }
+    request->plan = plans[PyLong_AsSsize_t(number)];
+    Py_DECREF(number);
+    return READ_SUBMIT;
+}
+
+static enum read_result read_compress(struct desk *desk, struct pin *pin, struct request *request,
+                                      PyObject *operation)
+{
+    PyObject *algorithm = PyObject_GetAttr(operation, name_algorithm);
+    PyObject *level = algorithm ? PyObject_GetAttr(operation, name_level) : NULL;
+    PyObject *window = level ? PyObject_GetAttr(operation, name_window) : NULL;
+    PyObject *key = window ? PyTuple_Pack(3, algorithm, level, window) : NULL;
+    Py_XDECREF(algorithm);
+    Py_XDECREF(level);
+    Py_XDECREF(window);
+    return key ? find_plan(desk, pin, request, operation, desk->compress, key) : READ_RAISED;
+}
+
+static enum read_result read_decompress(struct desk *desk, struct pin *pin, struct request *request,
+                                        PyObject *operation)
+{
+    uint64_t members;
+    PyObject *algorithm;
+    if (!read_number(operation, name_max_length, &request->max_length)
+        || !read_number(operation, name_max_members, &members)
+        || !(algorithm = PyObject_GetAttr(operation, name_algorithm)))
+        return READ_RAISED;
+    request->max_members = members < UINT32_MAX ? (uint32_t)members : UINT32_MAX;
+    return find_plan(desk, pin, request, operation, desk->decompress, algorithm);
+}
+
+static enum read_result read_chunk(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation, int kind)
+{
+    uint64_t flush = 0;
+    PyObject *session = PyObject_GetAttr(operation, name_session);
+    PyObject *state = session ? PyObject_GetAttr(session, name_state) : NULL;
+    Py_XDECREF(session);
+    if (!state)
+        return READ_RAISED;
+    request->session = PyCapsule_GetPointer(state, SESSION);
+    Py_DECREF(state); /* the operation holds its session */
+    if (!request->session)
+        return READ_RAISED;
+    request->plan = session_plan(request->session);
+    if (session_owner(request->session) != desk)
+        fail(request, STATUS_INVALID_ARGS, CAUSE_NONE, "the stream was opened on another device");
+    else if (request->plan->kind != kind)
+        fail(request, STATUS_INVALID_ARGS, CAUSE_NONE, "the stream goes the other way");
+    else if (session_closed(request->session))
+        fail(request, STATUS_INVALID_STATE, CAUSE_NONE, "the stream is closed");
+    else if (*session_busy(request->session))
+        fail(request, STATUS_INVALID_STATE, CAUSE_NONE, "another step of this stream is under way");
+    if (request->status != STATUS_SUCCESS)
+        return READ_DONE;
+    if (kind == KIND_COMPRESS_CHUNK ? !read_number(operation, name_flush, &flush)
+                                    : !read_number(operation, name_max_length, &request->max_length))
+        return READ_RAISED;
+    request->flush = flush <= FLUSH_FINISH ? (uint8_t)flush : FLUSH_NONE;
+    pin->busy = session_busy(request->session);
+    *pin->busy = true;
+    return READ_SUBMIT;
+}
+
+static int kind_of(PyObject *operation)
+{
+    for (int kind = 0; kind < KINDS; kind++)
+        if ((PyObject *)Py_TYPE(operation) == kinds[kind])
+            return kind;
+    for (int kind = 0; kind < KINDS; kind++)
+        if (PyObject_IsInstance(operation, kinds[kind]) > 0)
+            return kind;
+    PyErr_Clear();
+    return KINDS;
+}
+
+static enum read_result read_operation(struct desk *desk, struct pin *pin, struct request *request,
+                                       PyObject *operation)
+{
+    enum read_result result;
+    int kind = kind_of(operation);
+    request->kind = (uint8_t)kind;
+    request->count = 0;
+    request->into = false;
+    request->session = NULL;
+    request->status = STATUS_SUCCESS;
+    request->cause = CAUSE_NONE;
+    request->produced = request->consumed = 0;
+    request->final = false;
+    request->out = NULL;
+    request->message[0] = 0;
+    switch (kind) {
+    case KIND_NOP:
+        request->plan = &nop_plan;
+        return READ_SUBMIT;
+    case KIND_COMPRESS:
+        result = read_compress(desk, pin, request, operation);
+        break;
+    case KIND_DECOMPRESS:
+        result = read_decompress(desk, pin, request, operation);
+        break;
+    case KIND_COMPRESS_CHUNK:
+    case KIND_DECOMPRESS_CHUNK:
+        result = read_chunk(desk, pin, request, operation, kind);
+        break;
+    default:
+        fail(request, STATUS_INVALID_ARGS, CAUSE_NONE, "not an operation that this backend knows");
+        return READ_DONE;
+    }
+    if (result == READ_SUBMIT && !read_buffers(pin, request, operation))
+        result = READ_RAISED;
+    return result;
+}
+
+/* The operation cannot be read: that is its caller's mistake, and its completion says so. */
+static void put_exception(struct request *request)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    PyObject *text = value ? PyObject_Str(value) : NULL;
+    PyObject *encoded = text ? PyUnicode_AsUTF8String(text) : NULL;
+    const char *words = encoded ? PyBytes_AsString(encoded) : "the operation cannot be read";
+    bool memory = type && PyErr_GivenExceptionMatches(type, PyExc_MemoryError);
+    fail(request, memory ? STATUS_DEVICE_ERROR : STATUS_INVALID_ARGS, CAUSE_NONE, "%s",
+         memory && !*words ? "out of memory" : words);
+    Py_XDECREF(encoded);
+    Py_XDECREF(text);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+    PyErr_Clear();
+}
+
+/* ---- making a completion ------------------------------------------------------------------------------------- */
+
+static PyObject *detail_of(const struct request *request, const struct pin *pin, int crew)
+{
+    bool final = request->final || pin->final;
+    if (pin->detail) {
+        Py_INCREF(pin->detail);
+        return pin->detail;
+    }
+    PyObject **kept = &details[crew][request->worker % MAX_WORKERS][final];
+    if (request->status != STATUS_SUCCESS) /* message, cause, crew, worker, final */
+        return PyObject_CallFunction(describe, "siiii", request->message, request->cause, crew, request->worker, final);
+    if (!*kept && !(*kept = PyObject_CallFunction(describe, "siiii", "", 0, crew, request->worker, final)))
+        return NULL;
+    Py_INCREF(*kept);
+    return *kept;
+}
+
+static PyObject *output_of(struct request *request, struct pin *pin)
+{
+    PyObject *output = pin->output;
+    if (request->status != STATUS_SUCCESS || request->into || request->plan->kind == KIND_NOP) {
+        Py_INCREF(Py_None);
+        return Py_None;
+    }
+    if (output)
+        pin->output = NULL;
+    else
+        output = PyBytes_FromStringAndSize((const char *)request->out, (Py_ssize_t)request->produced);
+    return output;
+}
+
+/* Completion(tag, status, output, consumed, produced, detail), without its Python-level constructor. */
+static PyObject *make_completion(PyObject *tag, struct request *request, struct pin *pin, int crew)
+{
+    PyObject *output = output_of(request, pin);
+    if (!output) {
+        PyErr_Clear();
+        fail_memory(request, request->produced);
+        Py_INCREF(Py_None);
+        output = Py_None;
+    }
+    PyObject *detail = detail_of(request, pin, crew);
+    PyObject *consumed = PyLong_FromSize_t(request->consumed), *produced = PyLong_FromSize_t(request->produced);
+    PyObject *result = NULL;
+    if (detail && consumed && produced) {
+        PyObject *fields = PyTuple_Pack(6, tag, statuses[request->status], output, consumed, produced, detail);
+        PyObject *args = fields ? PyTuple_Pack(1, fields) : NULL;
+        result = args ? new_tuple((PyTypeObject *)completion_type, args, NULL) : NULL;
+        Py_XDECREF(args);
+        Py_XDECREF(fields);
+    }
+    Py_XDECREF(output);
+    Py_XDECREF(detail);
+    Py_XDECREF(consumed);
+    Py_XDECREF(produced);
+    return result;
+}
+
+/* ---- desks and work in the caller's thread ------------------------------------------------------------------- */
+
+static void desk_gone(PyObject *capsule)
+{
+    struct desk *desk = PyCapsule_GetPointer(capsule, DESK);
+    Py_XDECREF(desk->compress);
+    Py_XDECREF(desk->decompress);
+    Py_XDECREF(desk->resolve);
+    Py_XDECREF(desk->helpers);
+    Py_XDECREF(desk->run);
+    free(desk);
+}
+
+static PyObject *open_desk(PyObject *self, PyObject *args)
+{
+    struct desk *desk = calloc(1, sizeof *desk);
+    (void)self;
+    if (!desk)
+        return PyErr_NoMemory();
+    if (!PyArg_ParseTuple(args, "OOOOO", &desk->compress, &desk->decompress, &desk->resolve, &desk->helpers, &desk->run)) {
+        free(desk);
+        return NULL;
+    }
+    Py_INCREF(desk->compress);
+    Py_INCREF(desk->decompress);
+    Py_INCREF(desk->resolve);
+    Py_INCREF(desk->helpers);
+    Py_INCREF(desk->run);
+    return PyCapsule_New(desk, DESK, desk_gone);
+}
+
+/* cost(operation) -> nanoseconds. Nothing that is measured, and no stream, runs inline. */
+static PyObject *inline_cost(PyObject *self, PyObject *operation)
+{
+    struct desk *desk = PyCapsule_GetPointer(self, DESK);
+    struct request request = {.worker = 0};
+    struct pin pin = {.view_count = 0};
+    uint64_t size = 0, cost = UINT32_MAX;
+    enum read_result result = READ_DONE;
+    if ((PyObject *)Py_TYPE(operation) == kinds[KIND_COMPRESS])
+        result = read_compress(desk, &pin, &request, operation);
+    else if ((PyObject *)Py_TYPE(operation) == kinds[KIND_DECOMPRESS])
+        result = read_decompress(desk, &pin, &request, operation);
+    Py_CLEAR(pin.detail);
+    if (result == READ_SUBMIT && read_number(operation, name_nbytes, &size) && size < UINT32_MAX)
+        cost = request.plan->fixed_ns + size * request.plan->ns_per_kib / 1024;
+    PyErr_Clear();
+    return PyLong_FromUnsignedLongLong(cost);
+}
+
+/* The codec state of a thread that runs operations itself, until that thread ends. */
+static _Thread_local struct kit *inline_kit;
+static pthread_key_t inline_kits;
+
+static void inline_kit_gone(void *kit)
+{
+    kit_free(kit);
+}
+
+static bool finish_by_python(struct request *request, struct pin *pin, PyObject *outcome);
+
+static void run_inline_plan(struct desk *desk, struct request *request, struct pin *pin, PyObject *operation)
+{
+    if (request->plan->engine == ENGINE_PYTHON) {
+        Py_ssize_t number = 0;
+        while (plans[number] != request->plan)
+            number++;
+        PyObject *outcome = PyObject_CallFunction(desk->run, "OnO", operation, number, Py_None);
+        if (!outcome || !finish_by_python(request, pin, outcome))
+            put_exception(request);
+        Py_XDECREF(outcome);
+        return;
+    }
+    if (!inline_kit && !(inline_kit = kit_new())) {
+        fail_memory(request, sizeof *inline_kit);
+        return;
+    }
+    pthread_setspecific(inline_kits, inline_kit);
+    size_t size = 0;
+    for (uint32_t i = 0; i < request->count; i++)
+        size += request->segments[i].size;
+    if (size < INLINE_WITH_GIL) {
+        run_request(inline_kit, request);
+    } else {
+        struct kit *kit = inline_kit;
+        PyThreadState *state = PyEval_SaveThread();
+        run_request(kit, request);
+        PyEval_RestoreThread(state);
+    }
+}
+
+/* run(operation) -> Completion */
+static PyObject *inline_run(PyObject *self, PyObject *operation)
+{
+    struct desk *desk = PyCapsule_GetPointer(self, DESK);
+    struct request request = {.worker = 0};
+    struct pin pin = {.view_count = 0};
+    enum read_result result = read_operation(desk, &pin, &request, operation);
+    if (result == READ_RAISED)
+        put_exception(&request);
+    else if (result == READ_SUBMIT)
+        run_inline_plan(desk, &request, &pin, operation);
+    PyObject *tag = PyLong_FromLong(0);
+    PyObject *completion = tag ? make_completion(tag, &request, &pin, CREWS) : NULL;
+    Py_XDECREF(tag);
+    if (!request.into)
+        free(request.out);
+    unpin(&pin);
+    return completion;
+}
+
+/* ---- ports --------------------------------------------------------------------------------------------------- */
+
+static struct pin *pin_of(struct port *port, const struct slot *slot)
+{
+    return &port->pins[slot - port->queue->slots];
+}
+
+static void port_gone(PyObject *capsule)
+{
+    struct port *port = PyCapsule_GetPointer(capsule, PORT);
+    if (!port->queue->closed) {
+        PyThreadState *state = PyEval_SaveThread();
+        queue_close(port->queue);
+        PyEval_RestoreThread(state);
+    }
+    bool ours = queue_is_ours(port->queue);
+    for (uint32_t i = 0; i < port->queue->depth; i++) {
+        struct slot *slot = &port->queue->slots[i];
+        if (ours && slot->state != SLOT_FREE && !slot->request.into)
+            free(slot->request.out);
+        unpin(&port->pins[i]);
+    }
+    queue_free(port->queue);
+    free(port->pins);
+    Py_XDECREF(port->desk);
+    free(port);
+}
+
+/* open_port(desk, depth, priority) -> port, descriptor */
+static PyObject *open_port(PyObject *self, PyObject *args)
+{
+    PyObject *desk;
+    unsigned depth;
+    int priority;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OIi", &desk, &depth, &priority))
+        return NULL;
+    struct port *port = calloc(1, sizeof *port);
+    struct pin *pins = calloc(depth, sizeof *pins);
+    struct queue *queue = port && pins ? queue_open(depth, priority) : NULL;
+    if (!queue) {
+        free(port);
+        free(pins);
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    *port = (struct port){queue, pins, desk};
+    queue->owner = port;
+    Py_INCREF(desk);
+    PyObject *capsule = PyCapsule_New(port, PORT, port_gone);
+    return capsule ? Py_BuildValue("Ni", capsule, queue->event) : NULL;
+}
+
+static bool read_entry(struct port *port, struct slot *slot, PyObject *entry, enum read_result *result)
+{
+    struct pin *pin = pin_of(port, slot);
+    if (!PyTuple_Check(entry) || PyTuple_Size(entry) != 2) {
+        PyErr_SetString(PyExc_TypeError, "entries: expected (tag, operation) tuples");
+        return false;
+    }
+    PyObject *tag = PyTuple_GetItem(entry, 0), *operation = PyTuple_GetItem(entry, 1);
+    unsigned long number = PyLong_AsUnsignedLong(tag);
+    if (number > UINT32_MAX) {
+        if (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_OverflowError))
+            PyErr_Format(PyExc_ValueError, "tag: expected an int from 0 to 2**32-1, got %R", tag);
+        return false;
+    }
+    Py_INCREF(tag);
+    Py_INCREF(operation);
+    pin->tag = tag;
+    pin->number = (uint32_t)number;
+    pin->operation = operation;
+    *result = read_operation(PyCapsule_GetPointer(port->desk, DESK), pin, &slot->request, operation);
+    if (*result == READ_RAISED)
+        put_exception(&slot->request);
+    return true;
+}
+
+/* One entry. 1: accepted; 0: no room; -1: an exception. */
+static int enqueue_one(struct port *port, PyObject *entry, bool *python)
+{
+    struct queue *queue = port->queue;
+    enum read_result result;
+    struct slot *slot = queue_acquire(queue);
+    if (!slot)
+        return 0;
+    if (!read_entry(port, slot, entry, &result)) {
+        unpin(pin_of(port, slot));
+        queue_release(queue, slot);
+        return -1;
+    }
+    slot->request.stop = &queue->stopping;
+    slot->request.worker = 0;
+    if (result == READ_SUBMIT) {
+        bool by_python = slot->request.plan->engine == ENGINE_PYTHON;
+        if (!queue_submit(queue, slot, by_python ? LANE_PYTHON : LANE_NATIVE)) {
+            unpin(pin_of(port, slot));
+            queue_release(queue, slot);
+            return 0;
+        }
+        *python |= by_python;
+        queue->counters.python += by_python;
+        queue->counters.levels_mapped += slot->request.plan->mapped;
+    } else {
+        slot->request.plan = &nop_plan;
+        slot->lane = LANE_NATIVE;
+        slot->state = SLOT_DONE;
+        queue_finish(queue, slot);
+    }
+    return 1;
+}
+
+/* enqueue_burst(entries) -> how many */
+static PyObject *port_enqueue(PyObject *self, PyObject *entries)
+{
+    struct port *port = PyCapsule_GetPointer(self, PORT);
+    struct queue *queue = port->queue;
+    bool python = false, list = PyList_CheckExact(entries);
+    Py_ssize_t accepted = 0;
+    int outcome = 1;
+    PyObject *sequence = list || PyTuple_CheckExact(entries) ? entries : PySequence_Tuple(entries);
+    if (!sequence)
+        return NULL;
+    Py_ssize_t count = list ? PyList_Size(sequence) : PyTuple_Size(sequence);
+    if (queue_is_ours(queue) && !atomic_load_explicit(&queue->stopping, memory_order_relaxed)
+        && !atomic_load_explicit(crews_stopping(), memory_order_relaxed)) {
+        while (accepted < count) {
+            PyObject *entry = list ? PyList_GetItem(sequence, accepted) : PyTuple_GetItem(sequence, accepted);
+            outcome = entry ? enqueue_one(port, entry, &python) : -1;
+            if (outcome <= 0)
+                break;
+            accepted++;
+        }
+        if (python && !crew_size(CREW_PYTHON)) {
+            struct desk *desk = PyCapsule_GetPointer(port->desk, DESK);
+            PyObject *nothing = PyObject_CallFunctionObjArgs(desk->helpers, NULL);
+            if (!nothing)
+                PyErr_WriteUnraisable(desk->helpers);
+            Py_XDECREF(nothing);
+        }
+        if (accepted)
+            queue_kick(queue);
+    }
+    queue->counters.enqueued += (uint64_t)accepted;
+    if (outcome < 0 && accepted)
+        PyErr_Clear(); /* it is raised again when this entry comes first */
+    else if (outcome < 0)
+        accepted = -1;
+    else
+        queue->counters.rejected += (uint64_t)(count - accepted);
+    if (sequence != entries)
+        Py_DECREF(sequence);
+    return accepted < 0 ? NULL : PyLong_FromSsize_t(accepted);
+}
+
+/* A large output is on its way into a bytes object, in a worker's hands. False: it is done as it is. */
+static bool begin_copy(struct port *port, struct slot *slot)
+{
+    struct request *request = &slot->request;
+    struct pin *pin = pin_of(port, slot);
+    if (request->kind == KIND_COPY) {
+        if (request->status == STATUS_ABORTED) {
+            free(request->out);
+            request->out = NULL;
+        }
+        return false;
+    }
+    if (request->produced <= COPY_LIMIT || request->into || pin->output || request->status != STATUS_SUCCESS)
+        return false;
+    if (port->queue->closed) {
+        request->status = STATUS_ABORTED; /* nobody is left to copy it */
+        return false;
+    }
+    if (!(pin->output = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)request->produced))) {
+        PyErr_Clear();
+        fail_memory(request, request->produced);
+        return false;
+    }
+    request->copy_to = (uint8_t *)PyBytes_AsString(pin->output);
+    request->kind = KIND_COPY;
+    if (queue_submit(port->queue, slot, LANE_COPY)) {
+        port->queue->counters.copies++;
+        return true;
+    }
+    request->kind = request->plan->kind;
+    Py_CLEAR(pin->output);
+    queue_put_back(port->queue, slot);
+    return true;
+}
+
+static PyObject *hand_out(struct port *port, struct slot *slot)
+{
+    struct pin *pin = pin_of(port, slot);
+    struct request *request = &slot->request;
+    PyObject *completion = make_completion(pin->tag, request, pin, slot->lane == LANE_PYTHON ? CREW_PYTHON : CREW_NATIVE);
+    if (!completion)
+        return NULL;
+    if (!request->into)
+        free(request->out);
+    request->out = NULL;
+    unpin(pin);
+    queue_release(port->queue, slot);
+    port->queue->counters.dequeued++;
+    return completion;
+}
+
+/* dequeue_burst(limit) -> [Completion, ...] */
+static PyObject *port_dequeue(PyObject *self, PyObject *limit)
+{
+    struct port *port = PyCapsule_GetPointer(self, PORT);
+    Py_ssize_t most = PyLong_AsSsize_t(limit);
+    bool copying = false;
+    struct slot *slot;
+    if (most == -1 && PyErr_Occurred())
+        return NULL;
+    PyObject *completions = PyList_New(0);
+    for (Py_ssize_t count = 0; completions && count < most && (slot = queue_take(port->queue));) {
+        if (begin_copy(port, slot)) {
+            if (slot->state != SLOT_SUBMITTED || slot->request.kind != KIND_COPY)
+                break; /* no room in the lane just now */
+            copying = true;
+            continue;
+        }
+        PyObject *completion = hand_out(port, slot);
+        if (!completion || PyList_Append(completions, completion) < 0) {
+            if (!completion)
+                queue_put_back(port->queue, slot);
+            Py_XDECREF(completion);
+            Py_CLEAR(completions);
+            break;
+        }
+        Py_DECREF(completion);
+        count++;
+    }
+    if (copying)
+        queue_kick(port->queue);
+    return completions;
+}
+
+static PyObject *port_arm(PyObject *self, PyObject *nothing)
+{
+    struct port *port = PyCapsule_GetPointer(self, PORT);
+    (void)nothing;
+    return PyBool_FromLong(queue_arm(port->queue));
+}
+
+static PyObject *port_withdraw(PyObject *self, PyObject *tag)
+{
+    struct port *port = PyCapsule_GetPointer(self, PORT);
+    struct queue *queue = port->queue;
+    unsigned long number = PyLong_AsUnsignedLong(tag);
+    if (PyErr_Occurred())
+        return NULL;
+    for (uint32_t i = 0; i < queue->depth && queue_is_ours(queue); i++) {
+        struct slot *slot = &queue->slots[i];
+        if (!port->pins[i].tag || port->pins[i].number != number || slot->request.kind == KIND_COPY)
+            continue;
+        if (!queue_withdraw(queue, slot))
+            break;
+        unpin(&port->pins[i]);
+        queue_release(queue, slot);
+        queue->counters.withdrawn++;
+        Py_RETURN_TRUE;
+    }
+    Py_RETURN_FALSE;
+}
+
+static PyObject *port_stop(PyObject *self, PyObject *nothing)
+{
+    struct port *port = PyCapsule_GetPointer(self, PORT);
+    (void)nothing;
+    queue_stop(port->queue);
+    Py_RETURN_NONE;
+}
+
+static PyObject *port_close(PyObject *self, PyObject *nothing)
+{
+    struct port *port = PyCapsule_GetPointer(self, PORT);
+    (void)nothing;
+    PyThreadState *state = PyEval_SaveThread();
+    queue_close(port->queue);
+    PyEval_RestoreThread(state);
+    Py_RETURN_NONE;
+}
+
+static PyObject *port_counters(PyObject *self, PyObject *nothing)
+{
+    struct port *port = PyCapsule_GetPointer(self, PORT);
+    const struct queue *queue = port->queue;
+    const struct queue_counters *counters = &queue->counters;
+    (void)nothing;
+    return Py_BuildValue("{s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "depth", queue->depth, "in_flight",
+                         queue->depth - queue->free_count, "enqueued", (unsigned long long)counters->enqueued,
+                         "dequeued", (unsigned long long)counters->dequeued, "withdrawn",
+                         (unsigned long long)counters->withdrawn, "rejected", (unsigned long long)counters->rejected,
+                         "wakes", (unsigned long long)counters->wakes, "levels_mapped",
+                         (unsigned long long)counters->levels_mapped, "copies", (unsigned long long)counters->copies,
+                         "python", (unsigned long long)counters->python);
+}
+
+/* ---- Python threads ------------------------------------------------------------------------------------------ */
+
+static void hand_gone(PyObject *capsule)
+{
+    struct hand *hand = PyCapsule_GetPointer(capsule, HAND);
+    if (!hand->left)
+        crew_leave(hand->worker);
+    free(hand);
+}
+
+/* join() -> hand, number: the calling thread works for the rings */
+static PyObject *join(PyObject *self, PyObject *nothing)
+{
+    (void)self, (void)nothing;
+    struct hand *hand = calloc(1, sizeof *hand);
+    if (!hand || !(hand->worker = crew_join(CREW_PYTHON))) {
+        free(hand);
+        return PyErr_NoMemory();
+    }
+    PyObject *capsule = PyCapsule_New(hand, HAND, hand_gone);
+    return capsule ? Py_BuildValue("NI", capsule, worker_number(hand->worker)) : NULL;
+}
+
+static PyObject *leave(PyObject *self, PyObject *capsule)
+{
+    struct hand *hand = PyCapsule_GetPointer(capsule, HAND);
+    (void)self;
+    if (!hand)
+        return NULL;
+    if (!hand->left)
+        crew_leave(hand->worker);
+    hand->left = true;
+    Py_RETURN_NONE;
+}
+
+/* next_task(hand) -> (operation, number of its plan), or None: no more */
+static PyObject *next_task(PyObject *self, PyObject *capsule)
+{
+    struct hand *hand = PyCapsule_GetPointer(capsule, HAND);
+    Py_ssize_t number = 0;
+    (void)self;
+    if (!hand)
+        return NULL;
+    PyThreadState *state = PyEval_SaveThread();
+    hand->slot = worker_next(hand->worker, &hand->queue);
+    PyEval_RestoreThread(state);
+    if (!hand->slot)
+        Py_RETURN_NONE;
+    hand->slot->request.worker = (uint16_t)worker_number(hand->worker);
+    while (plans[number] != hand->slot->request.plan)
+        number++;
+    struct pin *pin = pin_of(hand->queue->owner, hand->slot);
+    return Py_BuildValue("On", pin->operation, number);
+}
+
+/* outcome: (status, output or None, consumed, produced, final, detail or None) */
+static bool finish_by_python(struct request *request, struct pin *pin, PyObject *outcome)
+{
+    int status, final;
+    PyObject *output, *detail;
+    Py_ssize_t consumed, produced;
+    if (!PyArg_ParseTuple(outcome, "iOnnpO", &status, &output, &consumed, &produced, &final, &detail))
+        return false;
+    if (status < 0 || status >= STATUSES || (output != Py_None && !PyBytes_CheckExact(output))) {
+        PyErr_SetString(PyExc_TypeError, "outcome: expected a status and bytes");
+        return false;
+    }
+    request->status = (uint8_t)status;
+    request->consumed = (size_t)consumed;
+    request->produced = (size_t)produced;
+    pin->final = final;
+    if (output != Py_None) {
+        Py_INCREF(output);
+        pin->output = output;
+    }
+    if (detail != Py_None) {
+        Py_INCREF(detail);
+        pin->detail = detail;
+    }
+    return true;
+}
+
+/* finish_task(hand, outcome) */
+static PyObject *finish_task(PyObject *self, PyObject *args)
+{
+    PyObject *capsule, *outcome;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OO", &capsule, &outcome))
+        return NULL;
+    struct hand *hand = PyCapsule_GetPointer(capsule, HAND);
+    if (!hand || !hand->slot) {
+        if (hand)
+            PyErr_SetString(PyExc_RuntimeError, "finish_task: there is no task");
+        return NULL;
+    }
+    if (!finish_by_python(&hand->slot->request, pin_of(hand->queue->owner, hand->slot), outcome))
+        return NULL;
+    queue_finish(hand->queue, hand->slot);
+    worker_done(hand->worker);
+    hand->slot = NULL;
+    Py_RETURN_NONE;
+}
+
+/* must_stop(hand or None) -> whether to give up the task: its queue is being stopped, or the process ends */
+static PyObject *task_must_stop(PyObject *self, PyObject *capsule)
+{
+    (void)self;
+    if (capsule == Py_None)
+        Py_RETURN_FALSE;
+    struct hand *hand = PyCapsule_GetPointer(capsule, HAND);
+    if (!hand)
+        return NULL;
+    return PyBool_FromLong(!hand->slot || must_stop(&hand->slot->request));
+}
+
+/* explain(format, data, base) -> (status, cause, message): what is wrong with a unit, which lies at `base` in its input
+   and was refused by a Python codec; None: nothing was found */
+static PyObject *explain(PyObject *self, PyObject *args)
+{
+    int format;
+    Py_ssize_t base;
+    Py_buffer data;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "iy*n", &format, &data, &base))
+        return NULL;
+    struct request request = {.message = ""};
+    PyThreadState *state = PyEval_SaveThread();
+    size_t header = read_header(&request, (enum format)format, data.buf, (size_t)data.len, (size_t)base);
+    if (request.status == STATUS_SUCCESS)
+        explain_deflate(&request, (const uint8_t *)data.buf + header, (size_t)data.len - header, (size_t)base + header);
+    PyEval_RestoreThread(state);
+    PyBuffer_Release(&data);
+    if (request.status == STATUS_SUCCESS)
+        Py_RETURN_NONE;
+    return Py_BuildValue("iis", request.status, request.cause, request.message);
+}
+
+/* ---- sessions ------------------------------------------------------------------------------------------------ */
+
+static void session_gone(PyObject *capsule)
+{
+    session_free(PyCapsule_GetPointer(capsule, SESSION));
+}
+
+/* open_session(desk, number of a plan) -> session */
+static PyObject *open_session(PyObject *self, PyObject *args)
+{
+    PyObject *capsule;
+    Py_ssize_t index;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "On", &capsule, &index))
+        return NULL;
+    struct desk *desk = PyCapsule_GetPointer(capsule, DESK);
+    if (!desk)
+        return NULL;
+    if (index < 0 || index >= plan_count) {
+        PyErr_SetString(PyExc_ValueError, "open_session: expected the number of a plan");
+        return NULL;
+    }
+    struct session *session = session_new(plans[index], desk);
+    return session ? PyCapsule_New(session, SESSION, session_gone) : PyErr_NoMemory();
+}
+
+static PyObject *reset_session(PyObject *self, PyObject *capsule)
+{
+    struct session *session = PyCapsule_GetPointer(capsule, SESSION);
+    (void)self;
+    if (!session)
+        return NULL;
+    session_reset(session);
+    Py_RETURN_NONE;
+}
+
+static PyObject *close_session(PyObject *self, PyObject *capsule)
+{
+    struct session *session = PyCapsule_GetPointer(capsule, SESSION);
+    (void)self;
+    if (!session)
+        return NULL;
+    if (!*session_busy(session)) /* else with the operation that has it */
+        session_close(session);
+    Py_RETURN_NONE;
+}
+
+/* ---- the module ---------------------------------------------------------------------------------------------- */
+
+static PyMethodDef PORT_METHODS[] = {
+    {"enqueue_burst", port_enqueue, METH_O, NULL}, {"dequeue_burst", port_dequeue, METH_O, NULL},
+    {"arm", port_arm, METH_NOARGS, NULL},          {"withdraw", port_withdraw, METH_O, NULL},
+    {"stop", port_stop, METH_NOARGS, NULL},        {"close", port_close, METH_NOARGS, NULL},
+    {"counters", port_counters, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL},
+};
+
+static PyMethodDef DESK_METHODS[] = {
+    {"cost", inline_cost, METH_O, NULL},
+    {"run", inline_run, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+/* methods(desk or port) -> its builtin functions, bound to it, in the order of the table above */
+static PyObject *methods(PyObject *self, PyObject *capsule)
+{
+    PyMethodDef *method = PyCapsule_IsValid(capsule, PORT) ? PORT_METHODS
+                          : PyCapsule_IsValid(capsule, DESK) ? DESK_METHODS : NULL;
+    (void)self;
+    if (!method) {
+        PyErr_SetString(PyExc_TypeError, "methods: expected a desk or a port");
+        return NULL;
+    }
+    PyObject *found = PyList_New(0);
+    for (; found && method->ml_name; method++) {
+        PyObject *function = PyCFunction_NewEx(method, capsule, NULL);
+        if (!function || PyList_Append(found, function) < 0)
+            Py_CLEAR(found);
+        Py_XDECREF(function);
+    }
+    return found;
+}
+
+/* configure(Completion, (Status, ...), (Nop, Compress, ...), describe, NO_DETAIL) */
+static PyObject *configure(PyObject *self, PyObject *args)
+{
+    PyObject *status_tuple, *kind_tuple;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OO!O!OO", &completion_type, &PyTuple_Type, &status_tuple, &PyTuple_Type, &kind_tuple,
+                          &describe, &no_detail))
+        return NULL;
+    if (PyTuple_Size(status_tuple) != STATUSES || PyTuple_Size(kind_tuple) != KINDS) {
+        PyErr_SetString(PyExc_ValueError, "configure: the tables in C are of another version");
+        return NULL;
+    }
+    Py_INCREF(completion_type);
+    Py_INCREF(describe);
+    Py_INCREF(no_detail);
+    for (int i = 0; i < STATUSES; i++) {
+        statuses[i] = PyTuple_GetItem(status_tuple, i);
+        Py_INCREF(statuses[i]);
+    }
+    for (int i = 0; i < KINDS; i++) {
+        kinds[i] = PyTuple_GetItem(kind_tuple, i);
+        Py_INCREF(kinds[i]);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef FUNCTIONS[] = {
+    {"configure", configure, METH_VARARGS, NULL},
+    {"methods", methods, METH_O, NULL},
+    {"add_plan", add_plan, METH_VARARGS, NULL},
+    {"open_desk", open_desk, METH_VARARGS, NULL},
+    {"open_port", open_port, METH_VARARGS, NULL},
+    {"open_session", open_session, METH_VARARGS, NULL},
+    {"reset_session", reset_session, METH_O, NULL},
+    {"close_session", close_session, METH_O, NULL},
+    {"join", join, METH_NOARGS, NULL},
+    {"leave", leave, METH_O, NULL},
+    {"next_task", next_task, METH_O, NULL},
+    {"finish_task", finish_task, METH_VARARGS, NULL},
+    {"must_stop", task_must_stop, METH_O, NULL},
+    {"explain", explain, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static bool intern_names(void)
+{
+    static const struct {
+        PyObject **place;
+        const char *name;
+    } NAMES[] = {
+        {&name_source, "source"},         {&name_destination, "destination"}, {&name_algorithm, "algorithm"},
+        {&name_level, "level"},           {&name_window, "window"},           {&name_session, "session"},
+        {&name_flush, "flush"},           {&name_max_length, "max_length"},   {&name_max_members, "max_members"},
+        {&name_nbytes, "nbytes"},         {&name_state, "state"},
+    };
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
+        if (!(*NAMES[i].place = PyUnicode_InternFromString(NAMES[i].name)))
+            return false;
+    return true;
+}
+
+/* cffi knows no Python objects. So this puts the functions above into the module that cffi made, by name. */
+int install(const char *module_name)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *module = PyImport_ImportModule(module_name);
+    bool good = module && intern_names() && !pthread_key_create(&inline_kits, inline_kit_gone);
+    new_tuple = (newfunc)PyType_GetSlot(&PyTuple_Type, Py_tp_new);
+    for (PyMethodDef *method = FUNCTIONS; good && method->ml_name; method++) {
+        PyObject *function = PyCFunction_NewEx(method, NULL, NULL);
+        good = function && !PyObject_SetAttrString(module, method->ml_name, function);
+        Py_XDECREF(function);
+    }
+    Py_XDECREF(module);
+    PyErr_Clear();
+    PyGILState_Release(state);
+    return good;
+}

@@ -1,0 +1,82 @@
+/* What a worker is asked to do, and what came of it. Plain data, and no Python. */
+#ifndef WDASYNC_REQUEST_H
+#define WDASYNC_REQUEST_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Values of wdasync.Kind; COPY is ours: the second trip of a large output. */
+enum kind { KIND_NOP, KIND_COMPRESS, KIND_DECOMPRESS, KIND_COMPRESS_CHUNK, KIND_DECOMPRESS_CHUNK, KIND_COPY };
+
+/* Values of wdasync.Status. */
+enum status {
+    STATUS_SUCCESS,
+    STATUS_INVALID_ARGS,
+    STATUS_INVALID_STATE,
+    STATUS_OUT_OF_SPACE_TERMINATED,
+    STATUS_OUT_OF_SPACE_RECOVERABLE,
+    STATUS_CHECKSUM_FAILED,
+    STATUS_DATA_ERROR,
+    STATUS_PAGE_FAULT,
+    STATUS_DEVICE_ERROR,
+    STATUS_ABORTED
+};
+
+/* Positions of wdasync.DataCause in the order of its definition, from 1; 0 is "none". */
+enum cause { CAUSE_NONE, CAUSE_CORRUPT, CAUSE_TRUNCATED, CAUSE_TRAILING_DATA, CAUSE_WRONG_FORMAT, CAUSE_CHECKSUM };
+
+enum format { FORMAT_DEFLATE, FORMAT_ZLIB, FORMAT_GZIP, FORMAT_BROTLI };
+
+enum engine { ENGINE_NONE, ENGINE_ZLIB, ENGINE_LIBDEFLATE, ENGINE_ISAL, ENGINE_BROTLI, ENGINE_PYTHON };
+
+/* Values of wdasync.Flush. */
+enum flush { FLUSH_NONE, FLUSH_SYNC, FLUSH_FULL, FLUSH_FINISH };
+
+/* Which implementation does a (kind, algorithm, level, window). Made once, never changed, never freed. */
+struct plan {
+    uint8_t kind;
+    uint8_t format;
+    uint8_t engine;
+    int8_t level;
+    uint8_t window; /* base-2 logarithm */
+    bool mapped;    /* the level is not the one that was asked for */
+    uint64_t fixed_ns;
+    uint64_t ns_per_kib;
+};
+
+struct segment {
+    const uint8_t *data;
+    size_t size;
+};
+
+struct session;
+
+enum { MESSAGE_SIZE = 160 };
+
+struct request {
+    const struct plan *plan;
+    uint8_t kind; /* of the plan, or COPY */
+    uint8_t flush;
+    bool into;    /* the output goes to memory of the caller's: `out`, `room` bytes */
+    const struct segment *segments;
+    uint32_t count;
+    uint32_t max_members;
+    uint64_t max_length;
+    struct session *session;
+    const atomic_bool *stop; /* somebody wants the queue to end: give up at the next piece */
+
+    uint8_t status;
+    uint8_t cause;
+    bool final;
+    uint16_t worker;
+    uint8_t *out; /* from malloc, unless `into` */
+    size_t room;
+    size_t produced;
+    size_t consumed;
+    uint8_t *copy_to;   /* COPY: where `out` goes; afterwards `out` is freed */
+    char message[MESSAGE_SIZE];
+};
+
+#endif

@@ -1,0 +1,339 @@
+"""Codecs of Python packages, for where the C libraries are absent: objects with the steps of a stream.
+
+Whole units are streams of one member. Input is fed in pieces, between which a thread notices that its queue is being
+stopped. Errors are explained by the C side, which walks the data, so they read as those of the native codecs.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib import import_module
+from typing import Any, Final, Protocol
+
+from wdasync.backend import Detail
+from wdasync.buffers import Segment, join
+from wdasync.errors import DataCause, Status
+from wdasync.operations import Compress, Decompress, Flush
+
+from . import codecs, binding
+from .codecs import Format
+from .binding import Outcome
+from .plans import Plan
+
+__all__ = ["Decoder", "Encoder", "Stopped", "compress", "decoder", "decompress", "encoder", "failed", "problem"]
+
+#: Bytes of input between two looks at whether to stop.
+PIECE: Final = 1 << 18
+
+#: Bytes of output of one step.
+STEP: Final = 1 << 20
+
+#: Says whether to give up.
+Stop = Callable[[], bool]
+
+
+class Stopped(Exception):
+    """Raised inside a codec when its queue is being stopped."""
+
+
+class Encoder(Protocol):
+    """A compressing stream."""
+
+    def step(self, data: Segment, flush: Flush) -> bytes: ...
+
+
+class Decoder(Protocol):
+    """A decompressing stream of one member.
+
+    :ivar ended: the member's end was seen
+    """
+
+    @property
+    def ended(self) -> bool: ...
+
+    def step(self, data: Segment, limit: int) -> tuple[bytes, int]:
+        """Decode: at most ``limit`` bytes of output, and how much of ``data`` was used.
+
+        :raises Exception: the package's own, if the data is not valid
+        """
+
+
+# -- the deflate family ----------------------------------------------------------------------------------------------
+
+
+class _DeflateEncoder:
+    def __init__(self, module: Any, plan: Plan) -> None:
+        self._state = module.compressobj(plan.level, zlib.DEFLATED, _window_bits(plan))
+        self._os = 9 if codecs.ALGORITHMS[plan.algorithm].format is Format.GZIP else -1
+
+    def step(self, data: Segment, flush: Flush) -> bytes:
+        output = self._state.compress(data)
+        if flush is not Flush.NONE:
+            output += self._state.flush(_FLUSHES[flush])
+        return self._without_os(output) if self._os >= 0 else bytes(output)
+
+    def _without_os(self, output: bytes) -> bytes:
+        """The tenth byte of a gzip header names an operating system; 255 is "unknown", as the native codecs say."""
+        if len(output) > self._os:
+            output = output[: self._os] + b"\xff" + output[self._os + 1 :]
+            self._os = -1
+        else:
+            self._os -= len(output)
+        return output
+
+
+class _DeflateDecoder:
+    def __init__(self, module: Any, plan: Plan) -> None:
+        self._state = module.decompressobj(_window_bits(plan))
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._state.eof)
+
+    def step(self, data: Segment, limit: int) -> tuple[bytes, int]:
+        output = self._state.decompress(data, limit)
+        left = len(self._state.unconsumed_tail) + len(self._state.unused_data)
+        return output, len(data) - left
+
+
+_FLUSHES: Final = {Flush.SYNC: zlib.Z_SYNC_FLUSH, Flush.FULL: zlib.Z_FULL_FLUSH, Flush.FINISH: zlib.Z_FINISH}
+
+
+def _window_bits(plan: Plan) -> int:
+    """The window as zlib wants it: its sign and what is added say which wrapper."""
+    match codecs.ALGORITHMS[plan.algorithm].format:
+        case Format.GZIP:
+            return plan.window + 16
+        case Format.ZLIB:
+            return plan.window
+        case _:
+            return -plan.window
+
+
+# -- Brotli ----------------------------------------------------------------------------------------------------------
+
+
+class _BrotliEncoder:
+    def __init__(self, module: Any, plan: Plan) -> None:
+        self._state = module.Compressor(quality=plan.level, lgwin=plan.window)
+
+    def step(self, data: Segment, flush: Flush) -> bytes:
+        output = self._state.process(data) if len(data) else b""
+        if flush is Flush.FINISH:
+            return bytes(output + self._state.finish())
+        return bytes(output + self._state.flush()) if flush is not Flush.NONE else bytes(output)
+
+
+class _BrotliDecoder:
+    """The package does not say how much of its input it used: it keeps what it did not."""
+
+    def __init__(self, module: Any, plan: Plan) -> None:
+        self._state = module.Decompressor()
+        self._kept = b""
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._state.is_finished()) and not self._kept
+
+    def step(self, data: Segment, limit: int) -> tuple[bytes, int]:
+        used = 0
+        if len(self._kept) < limit and self._state.can_accept_more_data() and not self._state.is_finished():
+            self._kept += self._state.process(data, output_buffer_limit=limit)
+            used = len(data)
+        while len(self._kept) < limit and not self._state.can_accept_more_data():
+            self._kept += self._state.process(b"", output_buffer_limit=limit)
+        output, self._kept = self._kept[:limit], self._kept[limit:]
+        return output, used
+
+
+# -- which package ---------------------------------------------------------------------------------------------------
+
+_MODULES: Final = {
+    "isal-package": "isal.isal_zlib",
+    "deflate-package": "deflate",
+    "zlib-module": "zlib",
+    "brotli-package": "brotli",
+}
+
+
+@cache
+def problem(implementation: str) -> str:
+    """Why the package cannot be used; empty if it can."""
+    try:
+        module = import_module(_MODULES[implementation])
+        if implementation == "brotli-package":
+            module.Decompressor().process(b"", output_buffer_limit=1)
+    except ImportError as error:
+        return str(error)
+    except TypeError:
+        return "it cannot bound its output; Brotli 1.2 can"
+    return ""
+
+
+def encoder(plan: Plan) -> Encoder:
+    """A compressing stream."""
+    module = import_module(_MODULES[plan.implementation])
+    return (_BrotliEncoder if plan.implementation == "brotli-package" else _DeflateEncoder)(module, plan)
+
+
+def decoder(plan: Plan) -> Decoder:
+    """A decompressing stream."""
+    module = import_module(_MODULES[plan.implementation])
+    return (_BrotliDecoder if plan.implementation == "brotli-package" else _DeflateDecoder)(module, plan)
+
+
+# -- whole units -----------------------------------------------------------------------------------------------------
+
+
+def failed(status: Status, message: str, cause: DataCause | None = None) -> Outcome:
+    """What came of an operation that failed."""
+    return status, None, 0, 0, False, Detail(message, cause=cause)
+
+
+def _pieces(operation: Compress) -> Iterator[memoryview]:
+    source = operation.source
+    for segment in source if type(source) is tuple else (source,):
+        view = memoryview(segment)  # type: ignore[arg-type]  # not a tuple, so a Segment
+        for start in range(0, len(view), PIECE):
+            yield view[start : start + PIECE]
+
+
+_AT_ONCE: Final = {Format.GZIP: "gzip_compress", Format.ZLIB: "zlib_compress", Format.DEFLATE: "deflate_compress"}
+
+
+def compress(operation: Compress, plan: Plan, stop: Stop) -> Outcome:
+    """One whole unit."""
+    if plan.implementation == "deflate-package":
+        function = getattr(import_module("deflate"), _AT_ONCE[codecs.ALGORITHMS[plan.algorithm].format])
+        output = bytes(function(join(operation.source), plan.level))
+    else:
+        stream, parts = encoder(plan), []
+        for piece in _pieces(operation):
+            if stop():
+                raise Stopped
+            parts.append(stream.step(piece, Flush.NONE))
+        parts.append(stream.step(b"", Flush.FINISH))
+        output = b"".join(parts)
+    return _deliver(output, operation.nbytes, operation.destination)
+
+
+def _deliver(output: bytes, consumed: int, destination: memoryview | None) -> Outcome:
+    size = len(output)
+    if destination is None:
+        return Status.SUCCESS, output, consumed, size, False, None
+    if size > len(destination):
+        return failed(Status.OUT_OF_SPACE_TERMINATED, f"the output does not fit into {len(destination)} bytes")
+    destination[:size] = output
+    return Status.SUCCESS, None, consumed, size, False, None
+
+
+class _Unpacking:
+    """A decompression of a whole unit: where it is, and what came out."""
+
+    def __init__(self, operation: Decompress, plan: Plan, stop: Stop) -> None:
+        self.operation = operation
+        self.plan = plan
+        self.stop = stop
+        self.data = memoryview(join(operation.source))
+        self.format = codecs.ALGORITHMS[plan.algorithm].format
+        room = operation.max_length if operation.destination is None else len(operation.destination)
+        self.limit = min(operation.max_length, room)
+        self.parts: list[bytes] = []
+        self.produced = 0
+
+    def run(self) -> Outcome:
+        position = members = 0
+        while True:
+            end = self.member(position)
+            if not isinstance(end, int):
+                return end
+            members += 1
+            position = self.skip_zeros(end) if self.format is Format.GZIP else end
+            if position == len(self.data):
+                return _deliver(b"".join(self.parts), position, self.operation.destination)
+            if self.format is not Format.GZIP or not b"\x1f\x8b".startswith(self.data[position : position + 2]):
+                return self.trailing(position)
+            if members >= self.operation.max_members:
+                return failed(
+                    Status.OUT_OF_SPACE_TERMINATED,
+                    f"there are more than max_members of {self.operation.max_members} members",
+                )
+
+    def trailing(self, position: int) -> Outcome:
+        text = f"{len(self.data) - position} bytes follow the end, which is at byte {position}"
+        return failed(Status.DATA_ERROR, text, DataCause.TRAILING_DATA)
+
+    def skip_zeros(self, position: int) -> int:
+        while position < len(self.data) and not self.data[position]:
+            position += 1
+        return position
+
+    def member(self, begin: int) -> int | Outcome:
+        """One member; where it ends."""
+        stream, position, before = decoder(self.plan), begin, len(self.parts)
+        produced = self.produced
+        while not stream.ended:
+            if self.stop():
+                raise Stopped
+            piece = self.data[position : position + PIECE]
+            try:
+                output, used = stream.step(piece, min(self.limit - self.produced + 1, STEP))
+            except Exception as error:
+                return self.explain(begin, position, error)
+            position += used
+            self.parts.append(output)
+            self.produced += len(output)
+            if self.produced > self.limit:
+                del self.parts[before:]
+                self.produced = produced
+                return self.full(begin)
+            if not used and not output and not stream.ended:
+                return self.explain(begin, position, None)
+        return position
+
+    def full(self, begin: int) -> Outcome:
+        operation = self.operation
+        if operation.destination is None or operation.max_length < len(operation.destination):
+            text = f"the output passes max_length of {operation.max_length} bytes"
+            return failed(Status.OUT_OF_SPACE_TERMINATED, text)
+        text = f"the output does not fit into {self.limit} bytes; {self.produced} bytes of it do, from the first {begin} bytes of input"
+        if not begin:
+            return failed(Status.OUT_OF_SPACE_TERMINATED, text)
+        operation.destination[: self.produced] = b"".join(self.parts)
+        return Status.OUT_OF_SPACE_RECOVERABLE, None, begin, self.produced, False, Detail(text)
+
+    def explain(self, begin: int, position: int, error: Exception | None) -> Outcome:
+        """What is wrong with the member that begins there."""
+        if self.format is Format.BROTLI:
+            return self.explain_brotli(begin, position, error)
+        found = binding.explain(self.format, self.data[begin:], begin)
+        if found is not None:
+            status, cause, message = found
+            return failed(Status(status), message, binding.CAUSES[cause])
+        if error is None:
+            return failed(Status.DATA_ERROR, "the input ends inside the check value", DataCause.TRUNCATED)
+        return failed(Status.CHECKSUM_FAILED, f"the check value is another: {error}", DataCause.CHECKSUM)
+
+    def explain_brotli(self, begin: int, position: int, error: Exception | None) -> Outcome:
+        """The package fails the same for bad data and for data after the end: take the last piece byte by byte."""
+        if error is None:
+            text = "the input ends before the Brotli stream does"
+            return failed(Status.DATA_ERROR, text, DataCause.TRUNCATED)
+        stream, made = decoder(self.plan), 1
+        for start in range(begin, position, PIECE):
+            stream.step(self.data[start : min(start + PIECE, position)], self.limit + 1)
+        try:
+            while not stream.ended and made <= self.limit + 1:
+                output, used = stream.step(self.data[position : position + 1], self.limit + 1)
+                made += len(output)
+                position += used
+        except Exception:
+            return failed(Status.DATA_ERROR, f"the Brotli data is not valid: {error}", DataCause.CORRUPT)
+        return self.trailing(position)
+
+
+def decompress(operation: Decompress, plan: Plan, stop: Stop) -> Outcome:
+    """One whole unit, concatenated members included."""
+    return _Unpacking(operation, plan, stop).run()

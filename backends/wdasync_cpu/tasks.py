@@ -1,0 +1,37 @@
+"""One operation of a Python codec, from its plan to its outcome."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from wdasync.errors import Status
+from wdasync.operations import Compress, Decompress, Kind, Operation
+
+from . import binding, packages
+from .binding import Outcome
+from .plans import plan_of
+from .sessions import CpuSession
+
+__all__ = ["run"]
+
+
+def run(operation: Operation, number: int, hand: object) -> Outcome:
+    """Do it, in this thread.
+
+    :param number: of its plan
+    :param hand: the thread's, to be asked whether to stop; ``None``: nobody will stop it
+    :raises Exception: what the codec raises
+    """
+    plan = plan_of(number)
+
+    def stop() -> bool:
+        return binding.must_stop(hand)
+
+    match plan.kind:
+        case Kind.COMPRESS:
+            return packages.compress(cast("Compress", operation), plan, stop)
+        case Kind.DECOMPRESS:
+            return packages.decompress(cast("Decompress", operation), plan, stop)
+        case _ if isinstance(operation.session, CpuSession):
+            return operation.session.step(operation, stop)
+    return packages.failed(Status.INVALID_ARGS, "not a stream of this backend")
