@@ -21,7 +21,7 @@ from . import forks
 from .backend import Capabilities, Direction, StreamSpec
 from .config import Effective
 from .dispatch import Lane, LaneState, Reaper
-from .errors import InvalidArgument, Status, UnsupportedOperation, WdasyncError
+from .errors import InvalidArgument, UnsupportedOperation, WdasyncError
 from .execution import Execution, Trip, in_thread
 from .faults import FaultStream, PageFault
 from .operations import Compress, Decompress, Level, Nop, Operation, Priority
@@ -400,7 +400,7 @@ class Accelerator:
 class _Probe(Operation):
     """Stands for the steps of a stream when the schedule is asked where to open it."""
 
-    __slots__ = ("kind", "window")  # the kind differs from probe to probe
+    __slots__ = ("kind",)  # the kind differs from probe to probe
 
     def __init__(self, spec: StreamSpec) -> None:
         self.kind = spec.kind  # type: ignore[misc]  # see above
@@ -419,7 +419,7 @@ def _lane_statistics(lane: Lane) -> LaneStatistics:
         parked=len(lane.parked),
         submitted=lane.submitted,
         completed=lane.completed,
-        statuses={status: lane.statuses[status] for status in Status if lane.statuses[status]},
+        statuses=lane.statuses,
         bytes_in=lane.bytes_in,
         bytes_out=lane.bytes_out,
         bursts=lane.bursts,

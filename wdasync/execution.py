@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.to_thread
@@ -17,7 +17,7 @@ import anyio.to_thread
 from . import forks
 from .backend import Capability, Completion, Queue, Status
 from .config import Config
-from .dispatch import Flight, Group, Lane, Reaper
+from .dispatch import Flight, Group, Lane, LaneState, Reaper
 from .errors import (
     ERRORS,
     ClosedResourceError,
@@ -34,7 +34,7 @@ from .eventloop import EventLoop
 from .faults import serving_fault
 from .operations import Decompress, Kind, Operation, Priority
 from .results import Observation, Observer
-from .scheduling import Chosen, LaneKey, Place, Reason, Schedule
+from .scheduling import Chosen, LaneKey, Place, Reason, Route, Schedule
 
 __all__ = ["Execution", "Trip", "in_thread", "open_lane"]
 
@@ -108,29 +108,38 @@ class Execution:
                 return await self.run_traced(operation, timeout, priority, Trip())
             if not self.open or not self.loop.is_current() or self._generation != forks.generation:
                 self.check()
-            place, row, reason = self.schedule.choose(operation, priority)
-            if place.device.inline is not None:
-                completion = self._try_inline(operation, place, row)
+            route = self.schedule.route(operation, priority)
+            lane = route.lane
+            if lane is None or lane.state is not LaneState.OPEN or serving_fault.get():
+                return await self._run_unsettled(operation, priority, route)
+            if lane.inline is not None:
+                completion = self._try_inline(operation, lane)
                 if completion is not None:
                     await self.loop.checkpoint_if_cancelled()
-                    return (
-                        await self._recover(operation, completion, priority, place)
-                        if completion[1]
-                        else completion
-                    )
-            self.reasons[reason] += 1
-            key = (row.queue_class, priority, serving_fault.get())
-            flight = Flight(operation, place.lanes.get(key) or await self._open_lane(place, key))
-            flight.lane.submit(flight)
+                    if completion[1]:
+                        return await self._recover(
+                            operation, completion, priority, cast("Place", route.place)
+                        )
+                    return completion
+            self.reasons[route.reason] += 1
+            flight = Flight(operation, lane)
+            lane.submit(flight)
             completion = flight.completion
             if completion is None:
                 completion = await self.loop.park(flight)
             if completion[1]:
-                return await self._recover(operation, completion, priority, place)
+                return await self._recover(operation, completion, priority, cast("Place", route.place))
             return completion
         except BaseException:
             operation.release()
             raise
+
+    async def _run_unsettled(self, operation: Operation, priority: Priority, route: Route) -> Completion:
+        """Where there is something to choose, or a lane to open; the lane of a settled route is remembered."""
+        completion = await self._attempt(operation, None, priority, Trip())
+        if route.place is not None and not serving_fault.get():
+            route.lane = route.place.lanes.get((route.choices[0].row.queue_class, priority, False))
+        return completion
 
     async def run_traced(
         self, operation: Operation, timeout: float | None, priority: Priority, trip: Trip
@@ -164,7 +173,7 @@ class Execution:
         self, operation: Operation, timeout: float | None, priority: Priority, trip: Trip
     ) -> Completion:
         chosen = place, row, _ = self.schedule.choose(operation, priority, timeout)
-        completion = self._try_inline(operation, place, row)
+        completion = self._try_inline(operation, place.lanes[row.queue_class, Priority.NORMAL, False])
         if completion is None:
             completion = await self._fly(operation, chosen, priority, trip)
         else:
@@ -288,14 +297,15 @@ class Execution:
 
     # -- inline -----------------------------------------------------------------------------------------------
 
-    def _try_inline(self, operation: Operation, place: Place, row: Capability) -> Completion | None:
-        """Run it here and now if that is shorter than a hop, and little of it has run in this loop turn."""
-        inline = place.device.inline
-        config = self._config
-        if inline is None or not config.inline or self._inline_left <= 0 or operation.kind is Kind.NOP:
+    def _try_inline(self, operation: Operation, lane: Lane) -> Completion | None:
+        """Run it here and now if that is shorter than a hop, and little of it has run in this loop turn.
+
+        :param lane: where it would go; while much is in flight there, workers are awake and a hop is cheap
+        """
+        inline, config = lane.inline, self._config
+        if inline is None or self._inline_left <= 0 or lane.load > config.inline_in_flight:
             return None
-        lane = place.lanes.get((row.queue_class, Priority.NORMAL, False))
-        if lane is not None and lane.load > config.inline_in_flight:
+        if operation.kind is Kind.NOP or not config.inline:
             return None
         cost = inline.cost(operation)
         if cost > config.inline_cost or cost > self._inline_left:
@@ -378,7 +388,7 @@ async def open_lane(loop: EventLoop, reaper: Reaper, depth: int, place: Place, k
     def open_queue() -> Queue:
         return place.device.open_queue(depth, priority, queue_class)
 
-    lane = Lane(name, await in_thread(open_queue), reaper, lambda: place.device.lost)
+    lane = Lane(name, await in_thread(open_queue), reaper, lambda: place.device.lost, place.device.inline)
     reaper.add(lane, open_queue)
     await loop.checkpoint()  # uvloop registers at the next poll: nothing may be armed before it
     place.lanes[key] = lane

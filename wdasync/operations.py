@@ -77,9 +77,12 @@ class Operation:
     :ivar immutable: nobody can change the input while the device reads it
     :ivar destination: where the caller wants the output; ``None``: the framework owns the output
     :ivar session: the stream this operation belongs to; ``None``: stateless
+    :ivar algorithm: as the capability table names it
+    :ivar level: how hard to try
+    :ivar window: base-2 logarithm of the history in bytes; ``None``: the device's largest
     """
 
-    __slots__ = ("algorithm", "destination", "immutable", "level", "nbytes", "session", "source")
+    __slots__ = ("algorithm", "destination", "immutable", "level", "nbytes", "session", "source", "window")
 
     kind: ClassVar[Kind]
 
@@ -90,6 +93,7 @@ class Operation:
     session: Session | None
     algorithm: str
     level: Level
+    window: int | None
 
     @property
     def stateless(self) -> bool:
@@ -128,6 +132,7 @@ class Nop(Operation):
         self.session = None
         self.algorithm = "nop"
         self.level = "fast"
+        self.window = None
 
 
 class Compress(Operation):
@@ -141,10 +146,8 @@ class Compress(Operation):
     :raises InvalidArgument: if one of them is not of its type
     """
 
-    __slots__ = ("window",)
+    __slots__ = ()
     kind = Kind.COMPRESS
-
-    window: int | None
 
     def __init__(
         self,
@@ -204,6 +207,7 @@ class Decompress(Operation):
         self.session = None
         self.algorithm = algorithm
         self.level = "fast"
+        self.window = None
         self.max_length = check_bound(max_length, "max_length", 0)
         self.max_members = check_bound(max_members, "max_members", 1)
 
@@ -227,6 +231,7 @@ class CompressChunk(Operation):
         self.session = session
         self.algorithm = session.spec.algorithm
         self.level = session.spec.level
+        self.window = session.spec.window
         self.flush = flush
 
 
@@ -252,6 +257,7 @@ class DecompressChunk(Operation):
         self.session = session
         self.algorithm = session.spec.algorithm
         self.level = session.spec.level
+        self.window = session.spec.window
         self.max_length = check_bound(max_length, "max_length", 1)
 
 
@@ -269,6 +275,18 @@ def check_bound(value: int, name: str, least: int) -> int:
     if type(value) is not int or value < least:
         raise InvalidArgument(f"{name}: expected an int of at least {least}, got {value!r}")
     return value
+
+
+def check_window(window: int | None) -> int | None:
+    """``window`` if it can be a window at all; whether a device has it is in its capability table.
+
+    :raises InvalidArgument: otherwise
+    """
+    if window is None or (type(window) is int and 1 <= window <= 64):
+        return window
+    raise InvalidArgument(
+        f"window: expected the base-2 logarithm of a size in bytes, such as 15, got {window!r}"
+    )
 
 
 def check_level(level: Level) -> Level:

@@ -15,13 +15,13 @@ from __future__ import annotations
 import enum
 import sys
 from collections.abc import Container, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from .backend import Capability, Device
 from .config import Config, Rule
 from .dispatch import Lane, LaneState
 from .errors import DeviceError, InvalidArgument, UnsupportedOperation, WdasyncError
-from .operations import Kind, Level, Operation, Priority, check_level
+from .operations import Kind, Level, Operation, Priority, check_level, check_window
 from .registry import nearest
 
 __all__ = ["Choice", "Chosen", "LaneKey", "Place", "Reason", "Route", "Schedule"]
@@ -101,15 +101,16 @@ class Choice:
 
     :ivar places: the devices; the least loaded takes the operation
     :ivar row: the capability row that applies
+    :ivar conditional: whether there are such conditions
     :ivar refused: why the choices before it were not taken, as far as that is fixed; ``None``: it is the first
     """
 
     __slots__ = (
-        "_conditional",
         "_max_load",
         "_max_size",
         "_min_deadline",
         "_min_size",
+        "conditional",
         "places",
         "refused",
         "row",
@@ -126,7 +127,7 @@ class Choice:
         self._max_size = min(limits, default=_NO_LIMIT)
         self._max_load = rule.max_load if rule else None
         self._min_deadline = rule.min_deadline if rule else None
-        self._conditional = bool(limits or (rule and (rule.min_size or rule.max_load is not None))) or (
+        self.conditional = bool(limits or (rule and (rule.min_size or rule.max_load is not None))) or (
             self._min_deadline is not None
         )
 
@@ -143,7 +144,7 @@ class Choice:
 
     def refuses(self, nbytes: int, timeout: float | None, place: Place) -> Reason | None:
         """Why this choice does not take an operation of this size now; ``None`` if it does."""
-        if not self._conditional:
+        if not self.conditional:
             return None
         if not self._min_size <= nbytes <= self._max_size:
             return Reason.SIZE
@@ -154,10 +155,27 @@ class Choice:
         return None
 
 
-class Route(NamedTuple):
-    """The ordered choices for one (kind, algorithm, level, window, priority)."""
+class Route:
+    """The ordered choices for one (kind, algorithm, level, window, priority).
 
-    choices: tuple[Choice, ...]
+    Mostly there is nothing to choose: the first choice is one device and has no condition that changes. Then the route
+    is *settled*, and remembers the lane, so that the next operation goes there without asking.
+
+    :ivar choices: in order
+    :ivar place: the device of a settled route
+    :ivar reason: why there
+    :ivar lane: the lane of a settled route, once it is open
+    """
+
+    __slots__ = ("choices", "lane", "place", "reason")
+
+    def __init__(self, choices: Sequence[Choice]) -> None:
+        first = choices[0]
+        settled = len(first.places) == 1 and not first.conditional
+        self.choices = tuple(choices)
+        self.place = first.places[0] if settled else None
+        self.reason = first.refused or Reason.PREFERRED
+        self.lane: Lane | None = None
 
 
 #: Where an operation goes: the device, its capability row, and why.
@@ -177,6 +195,17 @@ class Schedule:
         self._rules = config.policy
         self._routes: dict[tuple[Kind, str, Level, int | None, Priority], Route] = {}
 
+    def route(self, operation: Operation, priority: Priority) -> Route:
+        """The choices for an operation, as far as they do not depend on the moment. Raises as :meth:`choose` does."""
+        key = (operation.kind, operation.algorithm, operation.level, operation.window, priority)
+        try:
+            return self._routes[key]
+        except KeyError:
+            route = self._routes[key] = self._plan(*key)
+            return route
+        except TypeError:  # unhashable: one of them is a list or the like
+            raise _wrong_types(operation.algorithm, priority) from None
+
     def choose(
         self,
         operation: Operation,
@@ -191,19 +220,7 @@ class Schedule:
         :raises DeviceError: if those that can are lost
         :raises InvalidArgument: if the level is none
         """
-        key = (
-            operation.kind,
-            operation.algorithm,
-            operation.level,
-            getattr(operation, "window", None),
-            priority,
-        )
-        try:
-            route = self._routes[key]
-        except KeyError:
-            route = self._routes[key] = self._plan(*key)
-        except TypeError:  # unhashable: one of them is a list or the like
-            raise _wrong_types(operation.algorithm, priority) from None
+        route = self.route(operation, priority)
         reason: Reason | None = None
         for choice in route.choices:
             place = choice.place(avoid)
@@ -220,6 +237,7 @@ class Schedule:
         self, kind: Kind, algorithm: str, level: Level, window: int | None, priority: Priority
     ) -> Route:
         check_level(level)
+        check_window(window)
         if type(algorithm) is not str or not isinstance(priority, Priority):
             raise _wrong_types(algorithm, priority)
         choices: list[Choice] = []
@@ -237,7 +255,7 @@ class Schedule:
                 continue
             choices.append(Choice(able, row, rule, refused))
         self._check_known(choices, kind, algorithm, level, window)
-        return Route(tuple(choices))
+        return Route(choices)
 
     def _candidates(self, kind: Kind) -> Iterable[tuple[str, Rule | None]]:
         for rule in self._rules:

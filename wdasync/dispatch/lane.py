@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..backend import Completion, Detail, Queue
+from ..backend import Completion, Detail, Inline, Queue
 from ..errors import Status
 from ..operations import Operation
 from .flight import NO_TAG, Flight
@@ -76,6 +76,7 @@ class Lane:
     """One queue and its slots.
 
     :ivar name: for people, such as ``cpu0 NORMAL``
+    :ivar inline: how to do small work in this thread instead; ``None``: not at all
     :ivar state: a :class:`LaneState`
     :ivar reason: why it is not open
     :ivar parked: flights that wait for a slot, oldest first; cancelled ones are skipped when they come up
@@ -86,15 +87,23 @@ class Lane:
     :ivar rescues: times that only the safety timer found completions; must stay 0
     """
 
-    def __init__(self, name: str, queue: Queue, reaper: Reaper, is_lost: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        queue: Queue,
+        reaper: Reaper,
+        is_lost: Callable[[], str | None],
+        inline: Inline | None = None,
+    ) -> None:
         self.name = name
         self.reaper = reaper
+        self.inline = inline
         self.state = LaneState.OPEN
         self.reason = ""
         self.parked: deque[Flight] = deque()
-        self.submitted = self.completed = self.bytes_in = self.bytes_out = self.bursts = self.wakes = 0
+        self.submitted = self.succeeded = self.bytes_in = self.bytes_out = self.bursts = self.wakes = 0
         self.withdrawn = self.detached = self.outstayed = self.spurious = self.rescues = self.resets = 0
-        self.statuses = [0] * len(Status)
+        self.failures = [0] * len(Status)
         self._is_lost = is_lost
         self._wake = reaper.loop.wake
         self.adopt(queue)
@@ -129,6 +138,17 @@ class Lane:
     def load(self) -> int:
         """Slots taken, and those who wait for one."""
         return self.depth - len(self._free) + len(self.parked)
+
+    @property
+    def completed(self) -> int:
+        """Flights that have ended, in whatever way."""
+        return self.succeeded + sum(self.failures)
+
+    @property
+    def statuses(self) -> dict[Status, int]:
+        """How they ended: status -> how many; without those that are 0."""
+        counts = [self.succeeded, *self.failures[1:]]
+        return {status: count for status, count in zip(Status, counts, strict=True) if count}
 
     def _become(self, state: LaneState, reason: str = "") -> None:
         if state not in TRANSITIONS[self.state]:
@@ -243,8 +263,22 @@ class Lane:
         except Exception as error:  # noqa: BLE001  whatever it is, none was allowed
             self._broken("dequeue_burst", error)
             return 0
+        # The plain case of _finish(), without calls: this loop runs once for each operation.
+        table, index, stride, free, wake = self._table, self._index, self._stride, self._free, self._wake
         for completion in batch:
-            self._finish(completion)
+            tag = completion[0]
+            flight = table[tag & index]
+            if flight is None or flight.tag != tag or completion[1] or flight.on_done is not None:
+                self._finish(completion)
+                continue
+            table[tag & index] = None
+            free.append((tag + stride) & _TAG_MASK)
+            flight.tag = NO_TAG
+            flight.completion = completion
+            self.bytes_out += completion[4]
+            self.succeeded += 1
+            if flight.waiter is not None and not flight.detached:
+                wake(flight, completion)
         if self.parked:
             self._start_parked()
         return len(batch)
@@ -297,8 +331,10 @@ class Lane:
 
     def _deliver(self, flight: Flight, completion: Completion) -> None:
         flight.completion = completion
-        self.completed += 1
-        self.statuses[completion[1]] += 1
+        if completion[1]:
+            self.failures[completion[1]] += 1
+        else:
+            self.succeeded += 1
         if flight.waiter is not None and not flight.detached:
             self._wake(flight, completion)
         if flight.on_done is not None:

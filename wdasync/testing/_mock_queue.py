@@ -19,21 +19,33 @@ from .program import Effect, Order, Rule
 if TYPE_CHECKING:
     from .mock import MockDevice
 
-__all__ = ["MockQueue"]
+__all__ = ["Flight", "MockQueue"]
 
 _ABORTED: Final = Outcome(Status.ABORTED, detail=Detail("the queue was stopped"))
 
 
-class _Flight:
+class Flight:
     """An accepted operation until its completion is posted.
 
     :ivar outcome: known before it completes: the work was done early, or refused
     :ivar holds_session: its stream has this operation in flight, and no other
+    :ivar parked: it waits for the answer to a page fault
+    :ivar faults: page faults that were answered
     :ivar step: the queue's step from which it may complete; meaningless before the device has seen it
     :ivar time: and the time, of :func:`time.monotonic`
     """
 
-    __slots__ = ("effects", "holds_session", "operation", "outcome", "step", "tag", "time")
+    __slots__ = (
+        "effects",
+        "faults",
+        "holds_session",
+        "operation",
+        "outcome",
+        "parked",
+        "step",
+        "tag",
+        "time",
+    )
 
     def __init__(self, tag: int, operation: Operation, effects: dict[Effect, Rule]) -> None:
         self.tag = tag
@@ -41,8 +53,15 @@ class _Flight:
         self.effects = effects
         self.outcome: Outcome | None = None
         self.holds_session = False
+        self.parked = False
+        self.faults = 0
         self.step = 0
         self.time = 0.0
+
+    @property
+    def able(self) -> bool:
+        """Whether it can complete by itself."""
+        return not self.parked and Effect.STICK not in self.effects
 
 
 class MockQueue:
@@ -58,9 +77,9 @@ class MockQueue:
         self.wake = Wake(device.program.options.readiness)
         self._queue_class = queue_class
         self._program = device.program
-        self._waiting: deque[_Flight] = deque()
-        self._working: list[_Flight] = []
-        self._vanished: list[_Flight] = []
+        self._waiting: deque[Flight] = deque()
+        self._working: list[Flight] = []
+        self._vanished: list[Flight] = []
         self._lingering: list[Operation] = []
         self._done: deque[Completion] = deque()
         self._tags: dict[int, Operation] = {}
@@ -176,7 +195,7 @@ class MockQueue:
         self._enqueued += 1
         self._tags[tag] = operation
         self._mapped += maps_level(operation, self.device.capabilities)
-        flight = _Flight(tag, operation, self._program.effects(operation))
+        flight = Flight(tag, operation, self._program.effects(operation))
         session = operation.session
         if isinstance(session, MockSession) and not session.busy:
             session.busy = flight.holds_session = True
@@ -207,19 +226,21 @@ class MockQueue:
             flight.step = self._step + options.steps
             delay = options.latency + (chance.uniform(0, options.jitter) if options.jitter else 0)
             flight.time = time.monotonic() + delay if delay else 0.0
+            if (rule := flight.effects.get(Effect.FAULT)) is not None:
+                self.device.faults.take(flight, rule, self.wake.ring)
             if not options.late and flight.outcome is None:
                 flight.outcome = self._do(flight.operation)
                 self._deliver(flight.operation, flight.outcome)
             self._working.append(flight)
 
-    def _ripe(self) -> list[_Flight]:
+    def _ripe(self) -> list[Flight]:
         """Those that complete now, in the order in which they do."""
         now = time.monotonic() if self._program.options.latency or self._program.options.jitter else 0.0
         order = self._program.options.order
-        ripe: list[_Flight] = []
+        ripe: list[Flight] = []
         for flight in self._working:
-            ready = flight.step <= self._step and flight.time <= now and Effect.STICK not in flight.effects
-            if ready and self._program.may_complete():
+            due = flight.step <= self._step and flight.time <= now
+            if due and flight.able and self._program.may_complete():
                 ripe.append(flight)
             elif order is Order.STRICT:
                 break
@@ -232,7 +253,7 @@ class MockQueue:
     def _run_on(self) -> None:
         """The device goes on while its owner sleeps: see to it that somebody wakes him."""
         candidates = self._working[:1] if self._program.options.order is Order.STRICT else self._working
-        able = [flight for flight in candidates if Effect.STICK not in flight.effects]
+        able = [flight for flight in candidates if flight.able]
         if not able or self._program.allowance == 0:
             return
         first = min(able, key=lambda flight: (flight.time, flight.step))
@@ -242,7 +263,7 @@ class MockQueue:
         else:
             self.wake.ring()
 
-    def _complete(self, flight: _Flight) -> None:
+    def _complete(self, flight: Flight) -> None:
         rule = flight.effects.get(Effect.FAIL)
         if rule is not None:
             outcome = Outcome(rule.status, detail=Detail(rule.message, cause=rule.cause))
@@ -252,6 +273,11 @@ class MockQueue:
             outcome = self._do(flight.operation)
         if Effect.CORRUPT in flight.effects and outcome.output:
             outcome = outcome._replace(output=bytes([outcome.output[0] ^ 0xFF]) + outcome.output[1:])
+        if flight.faults:
+            told = outcome.detail
+            outcome = outcome._replace(
+                detail=Detail(told.message, cause=told.cause, faults=flight.faults, final=told.final)
+            )
         if Effect.LOSE in flight.effects:
             self._vanished.append(flight)
             return
@@ -260,7 +286,7 @@ class MockQueue:
             self._done.append(self._done[-1])
         self.device.completed()
 
-    def _post(self, flight: _Flight, outcome: Outcome) -> None:
+    def _post(self, flight: Flight, outcome: Outcome) -> None:
         operation = flight.operation
         produced = self._deliver(operation, outcome)
         succeeded = outcome.status is Status.SUCCESS
@@ -295,7 +321,7 @@ class MockQueue:
         for flight in ending:
             self._post(flight, outcome)
 
-    def _forget(self, flight: _Flight) -> None:
+    def _forget(self, flight: Flight) -> None:
         """The session, if it has one, has nothing in flight any more."""
         if isinstance(flight.operation.session, MockSession) and flight.holds_session:
             flight.operation.session.busy = False

@@ -14,7 +14,7 @@ A test holds a :class:`Program`::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
@@ -26,6 +26,7 @@ from ..backend import (
     Device,
     DeviceInfo,
     Inline,
+    PageFaults,
     Queue,
     Session,
     StreamSpec,
@@ -34,6 +35,7 @@ from ..errors import BackendUnavailable, InvalidState, Status, UnsupportedOperat
 from ..faults import FaultHandler, FaultReporter
 from ..operations import Kind, Operation, Priority
 from ._codecs import CODECS
+from ._mock_faults import Faults
 from ._mock_queue import MockQueue
 from ._wake import Readiness
 from ._work import MockSession, work
@@ -100,6 +102,7 @@ class MockDevice:
     :cvar session_type: class of its streams
     :ivar program: what it does
     :ivar queues: opened and not closed
+    :ivar faults: its page faults
     """
 
     queue_type: ClassVar[type[MockQueue]] = MockQueue
@@ -115,13 +118,14 @@ class MockDevice:
         options = program.options
         self.info = info
         self.program = program
-        self.on_fault = on_fault
-        self.report = report
         self.capabilities = program.capabilities or _table(options.split)
         self.sva = True
         self.page_faults = options.page_faults
         self.inline: Inline | None = _Inline(self) if options.inline_cost else None
-        self.serve = None
+        self.faults = Faults(info.name, options.page_faults, options.fault_deadline, on_fault, report)
+        self.serve: Callable[[], Awaitable[None]] | None = (
+            self.faults.serve if options.page_faults is PageFaults.HANDLER else None
+        )
         self.queues: list[MockQueue] = []
         self._lost: str | None = None
         self._losing: tuple[str, int] | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backend import Capabilities, PageFaults
 from ..errors import DataCause, Status
+from ..faults import Access
 from ..operations import Kind, Operation
 from ._wake import Alarm, Readiness
 
@@ -70,6 +71,7 @@ class Options:
         0, "ns that an operation costs inline; 0: the device has no inline way", least=0
     )
     page_faults: PageFaults = field(default=PageFaults.NONE, metadata={"help": "who supplies absent pages"})
+    fault_deadline: float = _option(1.0, "s that a fault handler may take", least=0.0)
 
 
 class Effect(enum.Enum):
@@ -85,6 +87,8 @@ class Effect(enum.Enum):
     LOSE = "lose"
     #: Its completion comes twice.
     DUPLICATE = "duplicate"
+    #: It touches a page that is absent.
+    FAULT = "fault"
 
 
 @dataclass(slots=True)
@@ -98,6 +102,9 @@ class Rule:
     :ivar status: of the completion, for :attr:`Effect.FAIL`
     :ivar message: the device's words
     :ivar cause: what is wrong with the data
+    :ivar address: of the page, for :attr:`Effect.FAULT`
+    :ivar access: to the page
+    :ivar seen: operations that were of this kind
     """
 
     effect: Effect
@@ -107,6 +114,8 @@ class Rule:
     status: Status = Status.DEVICE_ERROR
     message: str = "injected by the test"
     cause: DataCause | None = None
+    address: int = 0x1000
+    access: Access = Access.READ
     seen: int = 0
 
     def strikes(self, operation: Operation) -> bool:
@@ -194,6 +203,16 @@ class Program:
     def corrupt(self, **how: Any) -> Rule:
         """A byte of the output is wrong."""
         return self.inject(Effect.CORRUPT, **how)
+
+    def page_fault(self, **how: Any) -> Rule:
+        """Operations touch a page that is absent: answered as :attr:`Options.page_faults` says."""
+        return self.inject(Effect.FAULT, **how)
+
+    def crash(self, error: BaseException) -> None:
+        """The coroutine of each device that has one raises, as a bug in a device's model would."""
+        for device in self.devices:
+            device.faults.crash = error
+            device.faults.ring()
 
     def spurious(self, tag: int) -> None:
         """A completion of something that was never asked for appears in every queue."""
