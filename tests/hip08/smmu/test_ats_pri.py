@@ -199,6 +199,20 @@ def order_of_invalidation() -> None:
     assert atc == {}
 
 
+def test_invalidating_the_endpoint_before_the_tlb_is_found_out() -> None:
+    """Requests are answered from the TLB: whoever asks between ATC_INV and TLBI is given the old frame, and keeps it."""
+    rig, space = endpoint()
+    space.map(VA, FRAME)
+    assert ask(rig).read
+    space.unmap(VA)
+    rig.sync(cmd.atc_inv(0x10, 5, VA, 0))
+    completion = ask(rig)
+    assert completion.read
+    assert completion.address & ~0xFFF == FRAME
+    rig.sync(cmd.nh_va(VA, 7))
+    assert nothing_granted(ask(rig))
+
+
 def unanswered_invalidation() -> None:
     """Golden AT15."""
     rig, _ = endpoint(options={"on_atc_invalidate": lambda _: False})

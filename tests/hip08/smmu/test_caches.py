@@ -6,6 +6,7 @@ ask that what was cached is really used, and that it is gone after the command a
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -22,6 +23,7 @@ from .support import (
     STREAM_TABLE,
     USER,
     AddressSpace,
+    Faulted,
     Rig,
     Translated,
     cmd,
@@ -665,6 +667,59 @@ def test_no_access_uses_a_translation_that_was_invalidated_before_the_last_sync(
                 world.sync()
             case kind:
                 world.invalidate(kind, space, page)
+
+
+@pytest.mark.parametrize("room", [64, 3])
+def test_sixty_four_spaces_at_equal_addresses_through_bindings_and_rebindings(room: int) -> None:
+    """Frames bear their owner: no access ever arrives in a frame of another space, or of an earlier life of its own.
+
+    PASIDs and ASIDs are given out again as soon as the rules for ending a binding have been kept.
+    """
+    rig = Rig(options={"caches": True, "tlb_entries": room})
+    table = rig.cd_table(64)
+    rig.set_ste(0x10, make_ste(cd=table, cdmax=6))
+    chance = random.Random(room)
+    lives = [0] * 64
+    spaces: list[AddressSpace | None] = [None] * 64
+    pages = 4
+
+    def frame(ssid: int, page: int) -> int:
+        return 0x10_0000_0000 | lives[ssid] << 28 | ssid << 20 | page << 12
+
+    def bind(ssid: int) -> None:
+        space = rig.space(asid=ssid + 1)
+        for page in range(pages):
+            space.map(VA + page * 0x1000, frame(ssid, page))
+        spaces[ssid] = space
+        rig.set_cd(table, ssid, space.cd())
+        rig.sync(cmd.cfgi_cd(0x10, ssid))
+
+    def unbind(ssid: int) -> None:
+        rig.set_cd(table, ssid, [0] * 8)
+        rig.sync(cmd.cfgi_cd(0x10, ssid))
+        rig.sync(cmd.nh_asid(ssid + 1))
+        spaces[ssid] = None
+        lives[ssid] += 1
+
+    for ssid in range(64):
+        bind(ssid)
+    hits = accesses = 0
+    for _ in range(6000):
+        ssid, page = chance.randrange(64), chance.randrange(pages)
+        if chance.random() < 0.02:
+            unbind(ssid) if spaces[ssid] else bind(ssid)
+        for _ in range(4):  # a burst
+            outcome = rig.access(VA + page * 0x1000 + 0x40, ssid=ssid)
+            if spaces[ssid] is None:
+                assert isinstance(outcome, Faulted)
+                assert outcome.event == 0x0A
+                continue
+            assert isinstance(outcome, Translated)
+            assert outcome.pa == frame(ssid, page) + 0x40
+            accesses += 1
+            hits += outcome.tlb_hit
+    assert hits / accesses > 0.7
+    assert max(lives) > 1
 
 
 def test_every_cd_field_that_matters_is_part_of_what_is_cached() -> None:

@@ -152,6 +152,7 @@ def test_random_hardware(idr0: int, idr1: int, idr5: int, access: Access) -> Non
         Access(sid=-1, ssid=None, va=0, op="R"),
         Access(sid=0x10, ssid=1 << 20, va=0, op="R"),
         Access(sid=0x10, ssid=-1, va=0, op="R"),
+        Access(sid=0x10, ssid=None, va=0, op="Q"),  # type: ignore[arg-type]  # the point of it
     ],
 )
 def test_what_cannot_be_on_a_bus_is_a_value_error(access: Access) -> None:
