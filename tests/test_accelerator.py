@@ -325,8 +325,7 @@ async def test_faults_reach_their_observers_and_are_lost_by_slow_ones(program: P
     fault = wdasync.PageFault("mock-0", 0x1000, wdasync.Access.READ, 1, 7)
     async with opened() as acc:
         async with acc.faults() as faults, acc.faults() as others:
-            report = program.devices[0].report
-            assert report is not None
+            report = acc._report_fault
             for _ in range(1500):
                 report(fault)
             assert await anext(faults) == fault
