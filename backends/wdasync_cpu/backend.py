@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ from wdasync.backend import Check, DeviceInfo
 from wdasync.errors import BackendUnavailable
 from wdasync.faults import FaultHandler, FaultReporter
 
-from . import codecs, diagnosis, binding, packages, threads
+from . import binding, codecs, diagnosis, threads, trials
 from .devices import CpuDevice, usable_cores
 
 __all__ = ["CpuBackend", "Options", "available"]
@@ -27,35 +27,37 @@ class Options:
     """
 
     workers: int | None = field(
-        default=None, metadata={"help": "native worker threads; default: usable cores less one", "least": 1, "most": 256}
+        default=None,
+        metadata={"help": "native worker threads; default: usable cores less one", "least": 1, "most": 256},
     )
     threads: int = field(
         default=2, metadata={"help": "Python threads, for codecs without a C library", "least": 1, "most": 64}
     )
     native_codecs: bool = field(
-        default=True, metadata={"help": "use ISA-L, libdeflate and Brotli in the native workers where they are found"}
+        default=True,
+        metadata={"help": "use ISA-L, libdeflate and Brotli in the native workers where they are found"},
     )
 
 
 def available(*, native_codecs: bool = True) -> frozenset[str]:
-    """The implementations that there are on this machine."""
-    found = set()
-    for name, implementation in codecs.IMPLEMENTATIONS.items():
-        if implementation.library:
-            if (native_codecs or name not in NATIVE_CODECS) and not binding.library_problem(implementation.library):
-                found.add(name)
-        elif not packages.problem(name):
-            found.add(name)
-    return frozenset(found)
+    """The implementations that there are on this machine, and that work."""
+    allowed = (name for name in codecs.IMPLEMENTATIONS if native_codecs or name not in NATIVE_CODECS)
+    return frozenset(name for name in allowed if not trials.problem(name))
 
 
 class CpuBackend:
-    """See :class:`wdasync.backend.Backend`."""
+    """See :class:`wdasync.backend.Backend`.
+
+    :param only: the implementations that may be used, keys of ``IMPLEMENTATIONS``; ``None``: all
+    """
 
     name: ClassVar[str] = "cpu"
     Options: ClassVar[type[Any]] = Options
     automatic: ClassVar[int | None] = 0
     fallback: ClassVar[bool] = True
+
+    def __init__(self, only: Collection[str] | None = None) -> None:
+        self._only = only
 
     def devices(self) -> Sequence[DeviceInfo]:
         cores = usable_cores()
@@ -78,9 +80,12 @@ class CpuBackend:
         try:
             binding.start_workers(count)
         except OSError as error:
-            raise BackendUnavailable(f"cpu: no worker thread: {error}; set workers to a smaller number") from error
+            raise BackendUnavailable(
+                f"cpu: no worker thread: {error}; set workers to a smaller number"
+            ) from error
         threads.want(options.threads)
-        return CpuDevice(info, available(native_codecs=options.native_codecs), count)
+        found = available(native_codecs=options.native_codecs)
+        return CpuDevice(info, found if self._only is None else found.intersection(self._only), count)
 
     def diagnose(self, options: Any) -> Iterable[Check]:
         return diagnosis.checks(self, options)

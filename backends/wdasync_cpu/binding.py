@@ -62,7 +62,9 @@ class Library(NamedTuple):
 #: Name -> library. The soname's number is the version of the binary interface.
 LIBRARIES: Final[dict[str, Library]] = {
     "zlib": Library(("libz.so.1",), "zlib", "apt install zlib1g"),
-    "libdeflate": Library(("libdeflate.so.0",), "deflate._deflate", "apt install libdeflate0, or pip install deflate"),
+    "libdeflate": Library(
+        ("libdeflate.so.0",), "deflate._deflate", "apt install libdeflate0, or pip install deflate"
+    ),
     "isal": Library(("libisal.so.2",), "isal.igzip_lib", "apt install libisal2, or pip install isal"),
     "brotli": Library(
         ("libbrotlienc.so.1", "libbrotlidec.so.1"), "_brotli", "apt install libbrotli1, or pip install Brotli"
@@ -82,7 +84,9 @@ def describe(message: str, cause: int, crew: int, number: int, final: int) -> De
 
 if not _native.lib.install(_native.__name__.encode()):
     raise ImportError(f"{_native.__name__} cannot be set up; reinstall the package")
-_native.configure(Completion, tuple(Status), tuple(KINDS[kind] for kind in sorted(KINDS)), describe, NO_DETAIL)
+_native.configure(
+    Completion, tuple(Status), tuple(KINDS[kind] for kind in sorted(KINDS)), describe, NO_DETAIL
+)
 
 add_plan: Callable[[int, int, int, int, int, bool, int, int], int] = _native.add_plan
 open_desk: Callable[..., object] = _native.open_desk
@@ -110,7 +114,9 @@ def _module_file(name: str) -> str | None:
 
 def _files_in(library: Library) -> Sequence[Sequence[str]]:
     """The sets of files that may hold a library, best first."""
-    inside = _module_file(library.module) if library.module != zlib.__name__ else getattr(zlib, "__file__", None)
+    inside = (
+        _module_file(library.module) if library.module != zlib.__name__ else getattr(zlib, "__file__", None)
+    )
     return [library.files, *([(inside,)] if inside else [])]
 
 

@@ -191,10 +191,17 @@ def capabilities(available: Container[str]) -> Capabilities:
             if choose(kind, name, row.fast, row.window, available) is None:
                 continue
             highest = _highest(kind, name, available)
-            best = min(row.best, highest)
-            levels = (row.scale[0], highest)
-            names = {"default": row.fast, "balanced": row.balanced, "best": best}
-            rows.append(Capability(kind, name, levels, row.scale, **names, window=row.windows[1]))
+            capability = Capability(
+                kind,
+                name,
+                levels=(row.scale[0], highest),
+                scale=row.scale,
+                default=row.fast,
+                balanced=row.balanced,
+                best=min(row.best, highest),
+                window=row.windows[1],
+            )
+            rows.append(capability)
     return Capabilities(rows)
 
 

@@ -10,7 +10,7 @@ from wdasync.backend import Capability, Completion, Detail, DeviceInfo, Inline, 
 from wdasync.errors import BackendUnavailable, UnsupportedOperation
 from wdasync.operations import Compress, Decompress, Kind, Operation, Priority
 
-from . import codecs, binding, threads
+from . import binding, codecs, threads
 from .plans import Plan, number_of, plan_of
 from .queues import CpuQueue
 from .sessions import CpuSession
@@ -62,16 +62,18 @@ class CpuDevice:
     def lost(self) -> str | None:
         return None
 
-    def open_queue(
-        self, depth: int, priority: Priority = Priority.NORMAL, queue_class: str = ""
-    ) -> CpuQueue:
+    def open_queue(self, depth: int, priority: Priority = Priority.NORMAL, queue_class: str = "") -> CpuQueue:
         if queue_class:
-            raise BackendUnavailable(f"queue_class: expected '', got {queue_class!r}; the cpu has one class of queues")
+            raise BackendUnavailable(
+                f"queue_class: expected '', got {queue_class!r}; the cpu has one class of queues"
+            )
         try:
             binding.start_workers(self._workers)  # Again here: a forked child has none.
             return CpuQueue(self._desk, min(max(depth, 1), MAX_DEPTH), priority)
         except OSError as error:
-            raise BackendUnavailable(f"cpu: no queue to be had: {error}; close others, or raise the limit") from error
+            raise BackendUnavailable(
+                f"cpu: no queue to be had: {error}; close others, or raise the limit"
+            ) from error
 
     def open_session(self, spec: StreamSpec) -> CpuSession:
         number = self._plan(spec.kind, spec.algorithm, spec.level, spec.window)
@@ -105,7 +107,7 @@ class CpuDevice:
             number = f"no operation {type(operation).__name__}"
         return Detail(number) if isinstance(number, str) else number
 
-    def _plan(self, kind: Kind, algorithm: str, level: str | int, window: int | None) -> int | str:
+    def _plan(self, kind: Kind, algorithm: str, level: object, window: object) -> int | str:
         """The number of a plan, or what is wrong."""
         row = self.capabilities.find(kind, algorithm)
         if row is None:
@@ -123,7 +125,9 @@ class CpuDevice:
         bits = codecs.ALGORITHMS[algorithm].window if window is None else window
         if isinstance(bits, bool) or not isinstance(bits, int) or not low <= bits <= high:
             return f"window: expected {low}..{high}, got {window!r}"
-        return self._choose(row, kind, algorithm, found, bits, mapped=isinstance(level, int) and found != level)
+        return self._choose(
+            row, kind, algorithm, found, bits, mapped=isinstance(level, int) and found != level
+        )
 
     def _choose(
         self, row: Capability, kind: Kind, algorithm: str, level: int, window: int, *, mapped: bool

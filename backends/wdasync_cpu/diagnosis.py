@@ -10,15 +10,13 @@ from wdasync.backend import Check
 from wdasync.errors import BackendUnavailable, Status
 from wdasync.operations import Compress, Decompress, Kind
 
-from . import binding
+from . import binding, trials
 
 if TYPE_CHECKING:
     from .backend import CpuBackend
     from .devices import CpuDevice
 
 __all__ = ["checks"]
-
-SAMPLE = b"What is written twice is written shorter the second time. " * 200
 
 
 def checks(backend: CpuBackend, options: Any) -> Iterator[Check]:
@@ -37,11 +35,13 @@ def checks(backend: CpuBackend, options: Any) -> Iterator[Check]:
 
 
 def _library(name: str) -> Check:
-    problem, library = binding.library_problem(name), binding.LIBRARIES[name]
+    problem, library = trials.problem(name), binding.LIBRARIES[name]
     if not problem:
         return Check(f"library {name}", True, "found")
     package = library.module.split(".")[0]
-    return Check(f"library {name}", None, f"{problem}; package {package}: {_version(package)}", library.advice)
+    return Check(
+        f"library {name}", None, f"{problem}; package {package}: {_version(package)}", library.advice
+    )
 
 
 def _version(package: str) -> str:
@@ -54,9 +54,9 @@ def _version(package: str) -> str:
 def _round_trip(device: CpuDevice, algorithm: str) -> Check:
     inline, name = device.inline, f"round trip {algorithm}"
     assert inline is not None
-    packed = inline.run(Compress(SAMPLE, algorithm))
+    packed = inline.run(Compress(trials.SAMPLE, algorithm))
     back = inline.run(Decompress(packed.output or b"", algorithm))
-    if packed.status is Status.SUCCESS and back.output == SAMPLE:
-        return Check(name, True, f"{len(SAMPLE)} bytes, {packed.produced} compressed")
+    if packed.status is Status.SUCCESS and back.output == trials.SAMPLE:
+        return Check(name, True, f"{len(trials.SAMPLE)} bytes, {packed.produced} compressed")
     found = packed.detail.message or back.detail.message or "other data came back"
     return Check(name, False, found, "reinstall wdasync, and the library named above")

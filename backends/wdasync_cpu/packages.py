@@ -17,12 +17,23 @@ from wdasync.buffers import Segment, join
 from wdasync.errors import DataCause, Status
 from wdasync.operations import Compress, Decompress, Flush
 
-from . import codecs, binding
-from .codecs import Format
+from . import binding, codecs
 from .binding import Outcome
+from .codecs import Format
 from .plans import Plan
 
-__all__ = ["Decoder", "Encoder", "Stopped", "compress", "decoder", "decompress", "encoder", "failed", "problem"]
+__all__ = [
+    "Decoder",
+    "Encoder",
+    "Stopped",
+    "complaint",
+    "compress",
+    "decoder",
+    "decompress",
+    "encoder",
+    "failed",
+    "problem",
+]
 
 #: Bytes of input between two looks at whether to stop.
 PIECE: Final = 1 << 18
@@ -184,6 +195,12 @@ def decoder(plan: Plan) -> Decoder:
     return (_BrotliDecoder if plan.implementation == "brotli-package" else _DeflateDecoder)(module, plan)
 
 
+def complaint(plan: Plan) -> type[Exception]:
+    """What the package raises about data that is not valid."""
+    error: type[Exception] = import_module(_MODULES[plan.implementation]).error
+    return error
+
+
 # -- whole units -----------------------------------------------------------------------------------------------------
 
 
@@ -200,7 +217,11 @@ def _pieces(operation: Compress) -> Iterator[memoryview]:
             yield view[start : start + PIECE]
 
 
-_AT_ONCE: Final = {Format.GZIP: "gzip_compress", Format.ZLIB: "zlib_compress", Format.DEFLATE: "deflate_compress"}
+_AT_ONCE: Final = {
+    Format.GZIP: "gzip_compress",
+    Format.ZLIB: "zlib_compress",
+    Format.DEFLATE: "deflate_compress",
+}
 
 
 def compress(operation: Compress, plan: Plan, stop: Stop) -> Outcome:
@@ -224,7 +245,9 @@ def _deliver(output: bytes, consumed: int, destination: memoryview | None) -> Ou
     if destination is None:
         return Status.SUCCESS, output, consumed, size, False, None
     if size > len(destination):
-        return failed(Status.OUT_OF_SPACE_TERMINATED, f"the output does not fit into {len(destination)} bytes")
+        return failed(
+            Status.OUT_OF_SPACE_TERMINATED, f"the output does not fit into {len(destination)} bytes"
+        )
     destination[:size] = output
     return Status.SUCCESS, None, consumed, size, False, None
 
@@ -236,6 +259,7 @@ class _Unpacking:
         self.operation = operation
         self.plan = plan
         self.stop = stop
+        self.complaint = complaint(plan)
         self.data = memoryview(join(operation.source))
         self.format = codecs.ALGORITHMS[plan.algorithm].format
         room = operation.max_length if operation.destination is None else len(operation.destination)
@@ -253,7 +277,9 @@ class _Unpacking:
             position = self.skip_zeros(end) if self.format is Format.GZIP else end
             if position == len(self.data):
                 return _deliver(b"".join(self.parts), position, self.operation.destination)
-            if self.format is not Format.GZIP or not b"\x1f\x8b".startswith(self.data[position : position + 2]):
+            if self.format is not Format.GZIP or not b"\x1f\x8b".startswith(
+                self.data[position : position + 2]
+            ):
                 return self.trailing(position)
             if members >= self.operation.max_members:
                 return failed(
@@ -280,7 +306,7 @@ class _Unpacking:
             piece = self.data[position : position + PIECE]
             try:
                 output, used = stream.step(piece, min(self.limit - self.produced + 1, STEP))
-            except Exception as error:
+            except self.complaint as error:
                 return self.explain(begin, position, error)
             position += used
             self.parts.append(output)
@@ -329,7 +355,7 @@ class _Unpacking:
                 output, used = stream.step(self.data[position : position + 1], self.limit + 1)
                 made += len(output)
                 position += used
-        except Exception:
+        except self.complaint:
             return failed(Status.DATA_ERROR, f"the Brotli data is not valid: {error}", DataCause.CORRUPT)
         return self.trailing(position)
 

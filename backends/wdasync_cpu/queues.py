@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 
@@ -24,6 +25,7 @@ class CpuQueue:
         port, self._descriptor = binding.open_port(desk, depth, priority)
         self.depth = depth
         self._closed = False
+        self._process = os.getpid()
         self._enqueue, self._dequeue, self._arm, self._withdraw, self._stop, self._close, self._counters = (
             binding.methods(port)
         )
@@ -32,7 +34,7 @@ class CpuQueue:
         return f"<CpuQueue {self._counters()['in_flight']}/{self.depth} in flight>"
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
+        if not getattr(self, "_closed", True) and self._process == os.getpid():
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def enqueue_burst(self, entries: Sequence[tuple[int, Operation]]) -> int:

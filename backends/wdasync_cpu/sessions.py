@@ -7,9 +7,9 @@ from wdasync.buffers import join
 from wdasync.errors import DataCause, Status
 from wdasync.operations import CompressChunk, DecompressChunk, Flush, Operation
 
-from . import codecs, binding, packages
-from .codecs import Format
+from . import binding, codecs, packages
 from .binding import Outcome
+from .codecs import Format
 from .packages import Decoder, Encoder, Stop, Stopped
 from .plans import Plan
 
@@ -30,7 +30,9 @@ class CpuSession:
         self._forget()
 
     def __repr__(self) -> str:
-        return f"<CpuSession {self.spec.direction.value} {self.spec.algorithm} by {self._plan.implementation}>"
+        return (
+            f"<CpuSession {self.spec.direction.value} {self.spec.algorithm} by {self._plan.implementation}>"
+        )
 
     def _forget(self) -> None:
         self._encoder: Encoder | None = None
@@ -83,7 +85,7 @@ class CpuSession:
             self._decoder = packages.decoder(self._plan)
         try:
             output, used = self._decoder.step(data, operation.max_length)
-        except Exception as error:
+        except packages.complaint(self._plan) as error:
             return _explain(error, later=later)
         self._over = ""
         return Status.SUCCESS, output, used, len(output), self._decoder.ended, None

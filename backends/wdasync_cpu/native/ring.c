@@ -391,7 +391,8 @@ bool crew_start(enum crew_name name, unsigned size, void (*run)(void *, struct r
     pthread_mutex_lock(&opening);
     bool good = this_process() != NULL;
     if (good) {
-        process->crews[name].run = run;
+        if (!process->crews[name].run)
+            process->crews[name].run = run;
         for (unsigned have = members(&process->crews[name]); good && have < size; have++)
             good = start_native(make_kit);
     }

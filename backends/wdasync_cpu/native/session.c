@@ -240,7 +240,8 @@ static enum step brotli_step(struct session *session, struct request *request, c
              brotli->error_string(brotli->decoder_error(session->decoder)));
         return STEP_BROKEN;
     }
-    return result == BROTLI_NEEDS_INPUT ? STEP_WANTS_INPUT : STEP_GO_ON;
+    /* With no room left it may want input and hold back output at the same time. */
+    return result == BROTLI_NEEDS_INPUT && *room ? STEP_WANTS_INPUT : STEP_GO_ON;
 }
 
 /* One segment. False: stop, for whatever reason. */

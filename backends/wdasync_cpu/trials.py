@@ -1,0 +1,57 @@
+"""Does an implementation work? A library that is found by its name may still be another one than the name promises, so
+each has to show, once a process, that the standard library understands what it makes, or it what that makes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import cache
+from typing import Final
+
+from wdasync.backend import Detail
+from wdasync.errors import Status
+from wdasync.operations import Compress, Decompress, Operation
+
+from . import binding, codecs, packages
+from .codecs import Engine
+from .plans import Plan, number_of
+from .tasks import run
+
+__all__ = ["SAMPLE", "problem"]
+
+SAMPLE: Final = b"What is written twice is written shorter the second time. " * 40
+
+
+@cache
+def problem(implementation: str) -> str:
+    """Why it cannot be used; empty if it can."""
+    library, engine = (
+        codecs.IMPLEMENTATIONS[implementation].library,
+        codecs.IMPLEMENTATIONS[implementation].engine,
+    )
+    missing = binding.library_problem(library) if library else packages.problem(implementation)
+    if missing:
+        return missing
+    if engine is Engine.BROTLI or implementation == "brotli-package":
+        packed = _run(Compress(SAMPLE, "br"), implementation)
+        return "" if _run(Decompress(packed, "br"), implementation) == SAMPLE else "its output is not Brotli"
+    if zlib.decompress(_run(Compress(SAMPLE, "zlib"), implementation) or zlib.compress(b"")) != SAMPLE:
+        return "its output is not zlib's"
+    if engine in (Engine.LIBDEFLATE, Engine.ZLIB):
+        back = _run(Decompress(zlib.compress(SAMPLE), "zlib"), implementation)
+        return "" if back == SAMPLE else "it cannot read what zlib wrote"
+    return ""
+
+
+def _run(operation: Operation, implementation: str) -> bytes:
+    """The output, or nothing if it failed."""
+    window = codecs.ALGORITHMS[operation.algorithm].window
+    number = number_of(Plan(operation.kind, operation.algorithm, implementation, 1, window))
+
+    def resolve(_: Operation) -> int | Detail:
+        return number
+
+    _, inline = binding.methods(binding.open_desk({}, {}, resolve, lambda: None, run))
+    completion = inline(operation)
+    output: bytes | None = completion.output
+    return output or b"" if completion.status is Status.SUCCESS else b""
