@@ -1,5 +1,3 @@
-"""What ``build_native`` builds, for type checkers."""
-
 from typing import Any
 
 class _Library:

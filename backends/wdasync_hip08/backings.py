@@ -73,6 +73,21 @@ class OwnProcess:
     def populate(self, page: int, count: int, writable: bool) -> bool:
         return lib.wda_populate(page << PAGE_SHIFT, count << PAGE_SHIFT, writable) == 0
 
+    def reaches(self, probe: bytearray) -> bool:
+        """Whether the kernel lets us copy from ourselves at all."""
+        address = int(ffi.cast("uintptr_t", ffi.from_buffer(probe)))
+        return self.read([(address, len(probe))]) == probe
+
+    def sees(self, probe: bytearray) -> bool:
+        """Whether the kernel tells us which of our pages are present."""
+        address = int(ffi.cast("uintptr_t", ffi.from_buffer(probe)))
+        try:
+            return all(self.present(address >> PAGE_SHIFT, 1))
+        except OSError:
+            return False
+        finally:
+            self.close()
+
     def close(self) -> None:
         """Close what was opened to look at the page tables."""
         if self._pagemap is not None:

@@ -27,7 +27,7 @@ from wdasync_hip08.chip import QM_BASE, SMMU_BASE, ZIP_STREAM, Chip
 from wdasync_hip08.clocks import RealClock, Timers, VirtualClock
 from wdasync_hip08.engines.zip import ENTRY_BYTES
 from wdasync_hip08.kernel.dma import DmaDomain
-from wdasync_hip08.kernel.hisi_qm import HisiQm, KernelQueue
+from wdasync_hip08.kernel.hisi_qm import HisiQm, KernelQueue, share_bytes
 from wdasync_hip08.kernel.iommu import Iommu
 from wdasync_hip08.kernel.iopf import FaultHandling
 from wdasync_hip08.kernel.pasids import PasidAllocator
@@ -41,7 +41,7 @@ from wdasync_hip08.trace import Recorder, Trace
 from wdasync_hip08.workers import Workers
 from wdasync_uacce.files import NodeFlag, NodeInfo
 
-__all__ = ["NODE", "Machine"]
+__all__ = ["NODE", "Machine", "node_info"]
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,15 @@ class Machine:
         self._closed = False
         self._attention = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._workers = Workers(options.engines, self._finished)
-        self.chip = Chip(
+        self._open: list[OpenQueue] = []
+        self._process: Space | None = None
+        self._own = OwnProcess()
+        self._handler, self._reporter = handler, reporter
+        self._switch_on()
+
+    def _switch_on(self) -> None:
+        options = self.options
+        self.chip = chip = Chip(
             self._start_work,
             self.trace,
             ram=options.ram << 20,
@@ -90,13 +98,6 @@ class Machine:
             tlb_entries=options.tlb_entries,
             stall_quota=options.stall_quota,
         )
-        self._boot(handler, reporter)
-        self._open: list[OpenQueue] = []
-        self._process: Space | None = None
-        self._own = OwnProcess()
-
-    def _boot(self, handler: FaultHandler | None, reporter: FaultReporter | None) -> None:
-        chip, options = self.chip, self.options
         self.spaces: dict[int, Space] = {}
         self.pasids = PasidAllocator()
         self.iommu = Iommu(chip.memory, SMMU_BASE)
@@ -109,8 +110,8 @@ class Machine:
             self.trace,
             self.lock,
             device=NODE,
-            handler=handler,
-            reporter=reporter,
+            handler=self._handler,
+            reporter=self._reporter,
             deadline=options.fault_deadline or None,
             wake=self._wake,
             changed=self._wake,
@@ -132,7 +133,7 @@ class Machine:
     def pump(self, limit: int = STEPS) -> bool:
         """Go on, at most ``limit`` steps; whether there is more to do at once."""
         with self.lock:
-            if self._lost is not None or self._closed:
+            if not self.alive:
                 return False
             try:
                 return self._pump(limit)
@@ -177,19 +178,26 @@ class Machine:
         return self.clock
 
     def ring(self, word: int) -> None:
-        """A doorbell was stored in a program's page."""
-        with self.lock:
-            if self._lost is None:
-                if self.options.consuming:
-                    self._forget_readiness(Doorbell.decode(word))
-                self.chip.qm.ring(word)
+        """A doorbell was stored in a program's page. It is taken note of; :meth:`pump` looks at it.
 
-    def _forget_readiness(self, bell: Doorbell) -> None:
+        But who arms an interrupt is about to sleep, and nobody else may be there to go on.
+        """
+        bell = Doorbell.decode(word)
+        arms = bell.command == DoorbellCommand.CQ and bool(bell.priority & 1)
+        with self.lock:
+            if not self.alive:
+                return
+            if arms and self.options.consuming:
+                self._forget_readiness(bell.queue)
+            self.chip.qm.ring(word)
+        if arms and not self.clock.virtual and self.pump() and not self._serving:
+            self._workers.call(self.run)
+
+    def _forget_readiness(self, queue: int) -> None:
         # The kernel's poll eats the events before it. A model cannot see a poll; arming is the nearest it can.
-        if bell.command == DoorbellCommand.CQ and bell.priority & 1:
-            for file in self._open:
-                if file.queue is not None and file.queue.number == bell.queue:
-                    file.forget_readiness()
+        for file in self._open:
+            if file.queue is not None and file.queue.number == queue:
+                file.forget_readiness()
 
     def _wake(self) -> None:
         if self._serving:
@@ -198,6 +206,8 @@ class Machine:
     # Work
 
     def _start_work(self, task: Task, work: Work) -> None:
+        if work.endless:
+            return
         if self.clock.virtual or work.nbytes <= INLINE_BYTES:
             self.chip.tasks.finish(task, work.run())
         else:
@@ -222,6 +232,7 @@ class Machine:
                 while True:
                     more = self.pump()
                     self.faults.report()
+                    self.faults.cancel_expired()
                     while (fault := self.faults.next_waiting()) is not None:
                         group.start_soon(self.faults.handle, fault)
                     if more:
@@ -264,7 +275,7 @@ class Machine:
         with self.lock:
             while True:
                 more = self.pump()
-                if self._lost is not None or self._closed or self._drained(queue):
+                if not self.alive or self._drained(queue):
                     return True
                 if self.clock.virtual:
                     if not more:
@@ -355,25 +366,14 @@ class Machine:
         return self._process
 
     def discover(self) -> Sequence[NodeInfo]:
-        share = self.qm.share_bytes
-        attributes = {
-            "api": "hisi_qm_v2\n", "flags": "1\n", "algorithms": "zlib\ngzip\n", "isolate": "0\n",
-            "available_instances": f"{self.qm.available}\n", "region_mmio_size": f"{MMIO_BYTES}\n",
-            "region_dus_size": f"{share}\n", "device/numa_node": "0\n",
-        }  # fmt: skip
-        return (
-            NodeInfo(
-                NODE, "hisi_qm_v2", NodeFlag.SVA, ("zlib", "gzip"), self.qm.available, MMIO_BYTES, share,
-                numa_node=0, attributes=attributes,
-            ),
-        )  # fmt: skip
+        return (node_info(self.options, self.qm.available),)
 
     def open(self, name: str, space: Space | None = None) -> OpenQueue:
         """Open a node, for this process or for a made-up space."""
         if name != NODE:
             raise OSError(errno.ENOENT, f"open: expected {NODE}, got {name!r}")
         with self.lock:
-            if self._lost is not None or self._closed:
+            if not self.alive:
                 raise OSError(errno.ENODEV, f"open: {self._lost or 'the machine is off'}")
             space = space or self.process
             self.bind(space)
@@ -388,10 +388,26 @@ class Machine:
     def closed(self, file: OpenQueue, space: Space) -> None:
         """An opened queue was closed."""
         self._open.remove(file)
-        self.unbind(space)
+        if self.alive:
+            self.unbind(space)
+
+    @property
+    def alive(self) -> bool:
+        """The chip is there and works."""
+        return self._lost is None and not self._closed
 
     def lost(self, name: str) -> str | None:
         return self._lost
+
+    def find(self, fileno: int) -> OpenQueue:
+        """The opened queue with this descriptor.
+
+        :raises LookupError: there is none
+        """
+        for file in self._open:
+            if file.fileno() == fileno:
+                return file
+        raise LookupError(f"expected the descriptor of an opened queue, got {fileno}")
 
     def remove(self, reason: str = "the device was removed") -> None:
         """Take the device out of the machine while it is in use."""
@@ -403,6 +419,19 @@ class Machine:
         for file in self._open:
             file.remove()
         self.changed.notify_all()
+
+    def reset(self) -> None:
+        """Switch it off and on again. All queues are closed.
+
+        :raises OSError: EBUSY: there are queues in use
+        """
+        with self.lock:
+            if self._open:
+                raise OSError(errno.EBUSY, f"reset: expected all queues closed, got {len(self._open)} open")
+            self._process = None
+            self.chip.close()
+            self._switch_on()
+            self._lost = None
 
     def close(self) -> None:
         """Switch it off. All queues are closed."""
@@ -428,3 +457,21 @@ class Machine:
     def __repr__(self) -> str:
         state = self._lost or ("off" if self._closed else "on")
         return f"<Machine {state}, {len(self._open)} queues open, {len(self.spaces)} spaces bound>"
+
+
+def node_info(options: Options, available: int | None = None) -> NodeInfo:
+    """The attributes of the device, as the kernel shows them.
+
+    :param available: free queues; ``None``: all
+    """
+    available = options.queues if available is None else available
+    share = share_bytes(ENTRY_BYTES, options.depth)
+    attributes = {
+        "api": "hisi_qm_v2\n", "flags": "1\n", "algorithms": "zlib\ngzip\n", "isolate": "0\n",
+        "available_instances": f"{available}\n", "region_mmio_size": f"{MMIO_BYTES}\n",
+        "region_dus_size": f"{share}\n", "device/numa_node": "0\n",
+    }  # fmt: skip
+    return NodeInfo(
+        NODE, "hisi_qm_v2", NodeFlag.SVA, ("zlib", "gzip"), available, MMIO_BYTES, share,
+        numa_node=0, attributes=attributes,
+    )  # fmt: skip

@@ -34,10 +34,12 @@ class Work:
 
     :ivar run: what to do; must not raise
     :ivar nbytes: how much data, for the choice where to run it
+    :ivar endless: it is never done; for tests of what happens then
     """
 
     run: Callable[[], object]
     nbytes: int
+    endless: bool = False
 
 
 #: What a task yields, what it is sent, and what it returns: the entry to write back.
@@ -73,9 +75,10 @@ class Task:
     :ivar slot: index in the submission ring
     :ivar faults: accesses of it that had to wait for a page
     :ivar result: the entry to write back, once DONE
+    :ivar failure: code and words for what went wrong; no descriptor has room for words
     """
 
-    __slots__ = ("_send", "faults", "life", "queue", "result", "slot", "stall", "state")
+    __slots__ = ("_send", "failure", "faults", "life", "queue", "result", "slot", "stall", "state")
 
     def __init__(self, queue: int, slot: int) -> None:
         self.queue = queue
@@ -83,6 +86,7 @@ class Task:
         self.faults = 0
         self.stall: Stall | None = None
         self.result = b""
+        self.failure: tuple[int, str] | None = None
         self.state = TaskState.READY
         self.life: Life | None = None
         self._send: Verdict | object = None

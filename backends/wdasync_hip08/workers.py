@@ -21,24 +21,27 @@ class Workers:
     def __init__(self, count: int, finished: Callable[[Task, object], None]) -> None:
         self._count = count
         self._finished = finished
-        self._jobs: SimpleQueue[tuple[Task, Work] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     def submit(self, task: Task, work: Work) -> None:
         """Do this work in one of the threads."""
+        self.call(lambda: self._finished(task, work.run()))
+
+    def call(self, job: Callable[[], object]) -> None:
+        """Call something in one of the threads."""
         if len(self._threads) < self._count:
             thread = threading.Thread(
                 target=self._run, name=f"hip08-engine-{len(self._threads)}", daemon=True
             )
             self._threads.append(thread)
             thread.start()
-        self._jobs.put((task, work))
+        self._jobs.put(job)
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            task, work = job
-            self._finished(task, work.run())
-            del job, task, work  # They hold buffers.
+            job()
+            del job  # It holds buffers.
 
     def close(self) -> None:
         """Stop, when what was submitted is done."""

@@ -5,6 +5,7 @@ import mmap
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from wdasync.faults import Access, FaultResponse, PageFault
@@ -190,7 +191,7 @@ class TestThisProcess:
         assert machine.chip.port.aborts >= 3
 
     def test_constant_memory_is_not_written(self, line: Any, tmp_path: Any) -> None:
-        machine, driver, space = line
+        _, driver, space = line
         path = tmp_path / "constant"
         path.write_bytes(b"constant" * 512)
         with path.open("rb") as file:
@@ -202,7 +203,7 @@ class TestThisProcess:
             assert area[:8] == b"constant"
 
     def test_a_truncated_file(self, line: Any, tmp_path: Any) -> None:
-        machine, driver, space = line
+        _, driver, space = line
         path = tmp_path / "short"
         path.write_bytes(bytes(2 * PAGE))
         with path.open("r+b") as file:
@@ -255,7 +256,7 @@ class TestHandlers:
 
         async def handler(fault: PageFault) -> FaultResponse:
             seen.append(fault)
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             return FaultResponse.SUCCESS
 
         machine = new_machine(handler, reported.append, clock="real")

@@ -67,6 +67,8 @@ class ZipStatus(enum.IntEnum):
     BAD_DESCRIPTOR = 0x02
     #: An access to memory was refused, by the SMMU or by the bus.
     MEMORY = 0x03
+    #: The input ends before its last block or within its trailer, and a block-mode request has no other part.
+    TRUNCATED = 0x04
 
 
 class BadDescriptorError(Exception):
@@ -177,12 +179,14 @@ class ZipEngine:
     """Compresses and decompresses.
 
     :ivar refused: descriptors that it would not work on
+    :ivar stuck: what it begins now it never ends
     """
 
     entry_bytes = ENTRY_BYTES
 
     def __init__(self, port: Port, trace: Trace) -> None:
         self.refused = 0
+        self.stuck = False
         self._port = port
         self._trace = trace
 
@@ -190,15 +194,19 @@ class ZipEngine:
         """Work on one entry; returns the entry to write back."""
         descriptor = Descriptor.unpack(entry)
         job = _Job(self._port, descriptor, user, task, self._trace)
+        if self.stuck:
+            yield Work(lambda: None, 0, endless=True)
         try:
             descriptor.verify()
             if context.algorithm == DECOMPRESS:
                 return (yield from job.decompress())
             return (yield from job.compress())
-        except DmaAbort:
+        except DmaAbort as abort:
+            task.failure = (ZipStatus.MEMORY, str(abort))
             return descriptor.answer(ZipStatus.MEMORY)
         except BadDescriptorError as error:
             self.refused += 1
+            task.failure = (ZipStatus.BAD_DESCRIPTOR, f"the engine does not do {error}")
             self._trace.instant("engine", "refused", reason=str(error))
             return descriptor.answer(ZipStatus.BAD_DESCRIPTOR)
 
@@ -258,16 +266,17 @@ class _Job:
             Progress.BAD_DATA: ZipStatus.BAD_DATA,
             Progress.NO_SPACE: ZipStatus.NO_SPACE,
             Progress.BAD_CHECK: ZipStatus.BAD_CHECK,
+            Progress.RUNNING: ZipStatus.TRUNCATED,
         }.get(inflater.progress, ZipStatus.OK)
         if status is not ZipStatus.OK:
+            self._task.failure = (status, inflater.message or status.name.lower().replace("_", " "))
             return self._descriptor.answer(status, inflater.consumed)
         yield from self._write(destination, inflater.output())
-        # Without the last-block bit the stream goes on behind the input: it was cut off.
         return self._descriptor.answer(
             status,
             inflater.consumed,
             inflater.produced,
-            last=inflater.progress is Progress.ENDED,
+            last=True,
             size=inflater.produced,
             check=hardware_checksum(inflater.value, inflater.check),
         )

@@ -15,7 +15,7 @@ from wdasync_hip08.qm import registers as reg
 from wdasync_hip08.qm.contexts import CONTEXT_BYTES, CQE_BYTES, EQE_BYTES, CqContext, EqContext, SqContext
 from wdasync_hip08.qm.registers import Doorbell, DoorbellCommand, Mailbox, MailboxCommand, QmError
 
-__all__ = ["HisiQm", "KernelQueue", "MailboxError"]
+__all__ = ["HisiQm", "KernelQueue", "MailboxError", "share_bytes"]
 
 EQ_DEPTH, AEQ_DEPTH = 2048, 1024
 #: User signals of a data port: snooped, normal translation, and bit 0: with a PASID.
@@ -24,6 +24,11 @@ USER_PASID = 1 << 0
 #: Times that the driver looks whether the mailbox is free.
 MAILBOX_TRIES = 100_000
 AEQ_TYPES = {0: "CQ overflow", 1: "EQ overflow", 2: "CQE error"}
+
+
+def share_bytes(entry_bytes: int, depth: int) -> int:
+    """Bytes of the memory shared with a program: rings, rounded up, and one page for the status words."""
+    return -(-(entry_bytes + CQE_BYTES) * depth // PAGE) * PAGE + PAGE
 
 
 class MailboxError(OSError):
@@ -175,9 +180,8 @@ class HisiQm:
 
     @property
     def share_bytes(self) -> int:
-        """Bytes of the memory shared with a program: rings, rounded up, and one page for the status words."""
-        rings = (self.entry_bytes + CQE_BYTES) * self.depth
-        return -(-rings // PAGE) * PAGE + PAGE
+        """Bytes of the memory shared with a program."""
+        return share_bytes(self.entry_bytes, self.depth)
 
     def allocate(self, woken: Callable[[], None]) -> KernelQueue:
         """Hand out a queue.
@@ -219,7 +223,11 @@ class HisiQm:
             queue.started = False
             self._write_context(MailboxCommand.SQ_CONTEXT, queue.number, b"")
             self._write_context(MailboxCommand.CQ_CONTEXT, queue.number, b"")
-        self._ram.write(queue.share.pa + queue.share.size - 8, bytes([1, 0, 0, 0, 1, 0, 0, 0]))
+        self.tell_stopped(queue)
+
+    def tell_stopped(self, queue: KernelQueue) -> None:
+        """Set the status words at the end of the shared memory: nothing is received or sent any more."""
+        self._ram.write64(queue.share.pa + queue.share.size - 8, 1 << 32 | 1)
 
     def release(self, queue: KernelQueue) -> None:
         """Take a stopped queue back."""

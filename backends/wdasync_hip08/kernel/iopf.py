@@ -129,6 +129,8 @@ class FaultHandling:
         #: Faults whose answer needs a task, not yet taken up by one.
         self.waiting: deque[PendingFault] = deque()
         self._reports: deque[PageFault] = deque()
+        #: Faults that were answered over the head of their task.
+        self._expired: deque[PendingFault] = deque()
         #: Pages that a pager is asked for now, by (backing, page); a second fault waits for the first.
         self._fetching: dict[tuple[int, int], anyio.Event] = {}
 
@@ -213,18 +215,20 @@ class FaultHandling:
     def _expire(self, fault: PendingFault) -> None:
         if not fault.answered:
             self.counters.expired += 1
-            self.answer(fault, FaultResponse.INVALID)
-            if fault.scope is not None:
-                fault.scope.cancel()
+            self._end(fault)
 
     def flush(self, pasid: int) -> int:
         """Answer INVALID to everything that is pending for a PASID: it is about to be freed; how many."""
         faults = [fault for fault in self.pending.values() if fault.pasid == pasid]
         for fault in faults:
-            self.answer(fault, FaultResponse.INVALID)
-            if fault.scope is not None:
-                fault.scope.cancel()
+            self._end(fault)
         return len(faults)
+
+    def _end(self, fault: PendingFault) -> None:
+        self.answer(fault, FaultResponse.INVALID)
+        # This may be any thread; its task can only be cancelled in that of the loop.
+        self._expired.append(fault)
+        self._wake()
 
     def _public(self, fault: PendingFault) -> PageFault:
         return PageFault(self._device, fault.address, fault.access, fault.pasid, fault.stag, PAGE)
@@ -244,9 +248,18 @@ class FaultHandling:
                 return fault
         return None
 
+    def cancel_expired(self) -> None:
+        """Cancel the tasks whose faults were answered without them. In the thread of the loop."""
+        while self._expired:
+            scope = self._expired.popleft().scope
+            if scope is not None:
+                scope.cancel()
+
     async def handle(self, fault: PendingFault) -> None:
         """Find the answer to one fault: the program's handler, the pager, then the kernel's own part."""
         response = FaultResponse.INVALID
+        if fault.answered:
+            return
         with anyio.CancelScope() as fault.scope:
             try:
                 response = await self._ask(fault)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import enum
 import errno
 import os
+from collections import deque
 from collections.abc import Sized
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Grants", "MmioRegion", "OpenQueue", "QueueState", "ShareRegion"]
 
 MMIO_BYTES = 2 * PAGE
+#: Entries of the deepest ring.
+QUEUE_LIMIT = 1024
 
 
 class QueueState(enum.Enum):
@@ -196,6 +199,7 @@ class OpenQueue:
 
     :ivar queue: the hardware queue; ``None`` once it went back
     :ivar wakes: times that the descriptor was made readable
+    :ivar failures: code and words for what went wrong with entries that were asked about, oldest first
     """
 
     def __init__(self, machine: Machine, space: Space) -> None:
@@ -205,6 +209,7 @@ class OpenQueue:
         self.state = QueueState.INIT
         self.space = Grants(machine, space)
         self.wakes = 0
+        self.failures: deque[tuple[int, str]] = deque(maxlen=QUEUE_LIMIT)
         self._typed = False
         self._closed = False
         self._regions: dict[RegionKind, ShareRegion | MmioRegion] = {}
@@ -323,22 +328,27 @@ class OpenQueue:
 
     def faults(self, slot: int) -> int:
         queue = self.queue
-        if queue is None:
+        pair = self._machine.chip.qm.queues.get(queue.number) if queue is not None else None
+        note = pair.notes.pop(slot, None) if pair is not None else None
+        if note is None:
             return 0
-        pair = self._machine.chip.qm.queues.get(queue.number)
-        return pair.faults.pop(slot, 0) if pair is not None else 0
+        if note.failure is not None:
+            self.failures.append(note.failure)
+        return note.faults
 
     def pump(self) -> None:
         self._machine.pump()
         self._machine.faults.report()
 
     def remove(self) -> None:
-        """The device goes away: the queue is put and its mappings are withdrawn."""
+        """The device goes away: the queue is dead, and who sleeps is woken to see it."""
+        if self.queue is not None:
+            self.queue.started = False
+            self._machine.chip.qm.reset(self.queue.number)
+            self._machine.qm.tell_stopped(self.queue)
         self.state = QueueState.ZOMBIE
-        queue, self.queue = self.queue, None
-        if queue is not None:
-            self._machine.qm.stop(queue)
-            self._machine.qm.release(queue)
+        if not self._closed:
+            os.eventfd_write(self._event, 1)
 
     def close(self) -> None:
         if self._closed:
@@ -349,9 +359,9 @@ class OpenQueue:
             for region in self._regions.values():
                 region.close()
             self._regions.clear()
-            if self.queue is not None:
+            if self.queue is not None and self._machine.alive:
                 self._machine.qm.release(self.queue)
-                self.queue = None
+            self.queue = None
             self.state = QueueState.ZOMBIE
             self._machine.closed(self, self._space)
         os.close(self._event)

@@ -1,0 +1,117 @@
+"""The backend object: one emulated device, which is there wherever this package is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from wdasync.backend import Check, Device, DeviceInfo
+from wdasync.errors import BackendUnavailable
+from wdasync.faults import FaultHandler, FaultReporter
+from wdasync.operations import Priority
+from wdasync_hip08.backings import OwnProcess
+from wdasync_hip08.machine import NODE, Machine, node_info
+from wdasync_hip08.options import Options
+from wdasync_hip08.queues import Hip08Queue
+from wdasync_uacce import ZipDevice
+from wdasync_uacce.device import device_info
+
+__all__ = ["Hip08Backend", "Hip08Device", "Hip08Provoker"]
+
+
+class Hip08Device(ZipDevice):
+    """The ZIP function of an emulated chip. The driver is the one for silicon.
+
+    :ivar machine: the model behind it
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine, machine.discover()[0], "hip08")
+        self.machine = machine
+
+    def open_queue(  # type: ignore[override]  # a Queue all the same, which is what a device opens
+        self, depth: int, priority: Priority = Priority.NORMAL, queue_class: str = ""
+    ) -> Hip08Queue:
+        queue = super().open_queue(depth, priority, queue_class)
+        return Hip08Queue(queue, self.machine.find(queue.fileno()))
+
+    def reset(self) -> None:
+        """Switch the machine off and on again."""
+        super().reset()
+        self.machine.reset()
+
+    def close(self) -> None:
+        self.machine.close()
+
+
+class Hip08Provoker:
+    """Brings trouble on the emulated device, for tests of what happens then."""
+
+    @contextmanager
+    def stick(self, device: Device) -> Iterator[None]:
+        """Entries that the engine begins inside never end."""
+        machine = _machine(device)
+        machine.chip.engine.stuck = True
+        try:
+            yield
+        finally:
+            machine.pump()
+            machine.chip.engine.stuck = False
+
+    def lose(self, device: Device) -> None:
+        """The device is taken out of the machine."""
+        _machine(device).remove()
+
+
+def _machine(device: Device) -> Machine:
+    if not isinstance(device, Hip08Device):
+        raise TypeError(f"expected an emulated device, got {device!r}")
+    return device.machine
+
+
+class Hip08Backend:
+    """The emulated Kunpeng 920 accelerator."""
+
+    name: ClassVar[str] = "hip08"
+    Options: ClassVar[type[Any]] = Options
+    automatic: ClassVar[int | None] = None
+    fallback: ClassVar[bool] = False
+    provoker: ClassVar[Hip08Provoker] = Hip08Provoker()
+
+    def devices(self) -> Sequence[DeviceInfo]:
+        return [device_info(self.name, node_info(Options()))]
+
+    def open(
+        self,
+        info: DeviceInfo,
+        options: Any,
+        *,
+        on_fault: FaultHandler | None = None,
+        report: FaultReporter | None = None,
+    ) -> Hip08Device:
+        if info.name != NODE:
+            raise BackendUnavailable(f"{info.name}: there is no such device; the emulated chip has {NODE}")
+        try:
+            return Hip08Device(Machine(options, handler=on_fault, reporter=report))
+        except OSError as error:
+            raise BackendUnavailable(
+                f"{info.name}: the chip's memory cannot be had: {error}; give it less (option ram)"
+            ) from error
+
+    def diagnose(self, options: Any) -> Iterable[Check]:
+        own, probe = OwnProcess(), bytearray(b"probe")
+        reached = own.reaches(probe)
+        yield Check(
+            "DMA into this process",
+            reached,
+            "process_vm_readv works" if reached else "process_vm_readv is refused",
+            "" if reached else "in a container, allow process_vm_readv and process_vm_writev (seccomp)",
+        )
+        present = own.sees(probe)
+        yield Check(
+            "which pages are present",
+            present,
+            "/proc/self/pagemap can be read" if present else "/proc/self/pagemap cannot be read",
+            "" if present else "set residency=pinned or residency=cold",
+        )
