@@ -1,0 +1,106 @@
+"""Page faults of the mock: an operation is parked until somebody answers for its page."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio
+
+from ..backend import Detail, PageFaults
+from ..errors import Status
+from ..faults import FaultHandler, FaultReporter, FaultResponse, PageFault
+from ._codecs import Outcome
+
+if TYPE_CHECKING:
+    from ._mock_queue import Flight
+    from .program import Rule
+
+__all__ = ["Faults"]
+
+
+class Faults:
+    """The page faults of one device.
+
+    :ivar crash: what :meth:`serve` raises next, as a bug in a device's model would
+    """
+
+    def __init__(
+        self,
+        device: str,
+        kind: PageFaults,
+        deadline: float,
+        on_fault: FaultHandler | None,
+        report: FaultReporter | None,
+    ) -> None:
+        self._device = device
+        self._kind = kind
+        self._deadline = deadline
+        self._on_fault = on_fault
+        self._report = report
+        self._tags = itertools.count(1)
+        self._parked: deque[tuple[PageFault, Flight, Callable[[], None]]] = deque()
+        self._bell: anyio.Event | None = None
+        self.crash: BaseException | None = None
+
+    def take(self, flight: Flight, rule: Rule, ring: Callable[[], None]) -> None:
+        """The operation has touched a page that is absent.
+
+        :param ring: to be called when it may go on
+        """
+        fault = PageFault(self._device, rule.address, rule.access, None, next(self._tags))
+        match self._kind:
+            case PageFaults.NONE:
+                flight.outcome = _refused(fault)
+            case PageFaults.KERNEL:
+                self._answer(fault, flight, FaultResponse.SUCCESS, 0.0)
+            case PageFaults.HANDLER:
+                flight.parked = True
+                self._parked.append((fault, flight, ring))
+                self.ring()
+
+    def ring(self) -> None:
+        """Let :meth:`serve` look. In the thread of the event loop."""
+        if self._bell is not None:
+            self._bell.set()
+
+    async def serve(self) -> None:
+        """Ask the handler, for several faults at a time."""
+        async with anyio.create_task_group() as handlers:
+            while self.crash is None:
+                self._bell = anyio.Event()
+                while self._parked:
+                    handlers.start_soon(self._ask, *self._parked.popleft())
+                await self._bell.wait()
+            raise self.crash
+
+    async def _ask(self, fault: PageFault, flight: Flight, ring: Callable[[], None]) -> None:
+        started = time.monotonic()
+        response = FaultResponse.INVALID
+        with anyio.move_on_after(self._deadline):
+            response = await self._response(fault)
+        self._answer(fault, flight, response, time.monotonic() - started)
+        ring()
+
+    async def _response(self, fault: PageFault) -> FaultResponse:
+        if self._on_fault is None:
+            return FaultResponse.SUCCESS
+        try:
+            return await self._on_fault(fault)
+        except Exception:  # noqa: BLE001  an exception means INVALID; the caller sees a PageFaultError
+            return FaultResponse.INVALID
+
+    def _answer(self, fault: PageFault, flight: Flight, response: FaultResponse, seconds: float) -> None:
+        flight.parked = False
+        flight.faults += 1
+        if response is not FaultResponse.SUCCESS:
+            flight.outcome = _refused(fault)
+        if self._report is not None:
+            self._report(fault._replace(response=response, latency=seconds))
+
+
+def _refused(fault: PageFault) -> Outcome:
+    return Outcome(Status.PAGE_FAULT, detail=Detail(f"no page at {fault.address:#x}"))
