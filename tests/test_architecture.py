@@ -19,6 +19,7 @@ FRONT = {"accelerator", "defaults", "lifecycle", "sessions", "streams"}
 ROOMS = {
     **dict.fromkeys(CONTRACT, CONTRACT),
     "values": set[str](),
+    "gzipheader": {"buffers", "errors"},
     "registry": CONTRACT,
     "sources": CONTRACT | {"registry", "values"},
     "config": CONTRACT | {"registry", "sources", "values"},
