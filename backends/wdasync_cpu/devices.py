@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any
 
-from wdasync.backend import Capability, Completion, Detail, DeviceInfo, Inline, PageFaults, StreamSpec
+from wdasync.backend import Completion, Detail, DeviceInfo, Inline, PageFaults, StreamSpec
 from wdasync.errors import BackendUnavailable, UnsupportedOperation
-from wdasync.operations import Compress, Decompress, Kind, Operation, Priority
+from wdasync.operations import Compress, Kind, Operation, Priority
 
 from . import binding, codecs, threads
 from .plans import Plan, number_of, plan_of
@@ -16,7 +15,7 @@ from .queues import CpuQueue
 from .sessions import CpuSession
 from .tasks import run
 
-__all__ = ["CpuDevice", "CpuInline"]
+__all__ = ["CpuDevice", "CpuInline", "Planner"]
 
 #: Slots that the C side's numbers reach.
 MAX_DEPTH = 1 << 16
@@ -35,6 +34,60 @@ class CpuInline:
         return self._run(operation)  # type: ignore[no-any-return]  # a builtin function of the C side
 
 
+class Planner:
+    """Finds the plan of an operation that is asked for the first time.
+
+    The C side remembers the answers in the two tables, and asks nobody again. It holds this object and not the device,
+    which holds it: what it holds, the garbage collector does not see.
+
+    :ivar compress: (algorithm, level, window) -> number of a plan
+    :ivar decompress: algorithm -> number of a plan
+    """
+
+    def __init__(self, available: Collection[str]) -> None:
+        self.capabilities = codecs.capabilities(available)
+        self.compress: dict[tuple[object, ...], int] = {}
+        self.decompress: dict[str, int] = {}
+        self._available = available
+
+    def resolve(self, operation: Operation) -> int | Detail:
+        """The number of a plan, or a detail that says what is wrong."""
+        if isinstance(operation, Compress):
+            key = (operation.algorithm, operation.level, operation.window)
+            number = self.plan(Kind.COMPRESS, *key)
+            if isinstance(number, int):
+                self.compress[key] = number
+        else:
+            number = self.plan(Kind.DECOMPRESS, operation.algorithm, "fast", None)
+            if isinstance(number, int):
+                self.decompress[operation.algorithm] = number
+        return Detail(number) if isinstance(number, str) else number
+
+    def plan(self, kind: Kind, algorithm: str, level: object, window: object) -> int | str:
+        """The number of a plan, or what is wrong."""
+        row = self.capabilities.find(kind, algorithm)
+        if row is None:
+            known = ", ".join(row.algorithm for row in self.capabilities if row.kind is kind)
+            return f"algorithm: expected one of {known}, got {algorithm!r}"
+        if isinstance(level, bool) or not isinstance(level, int | str):
+            return f"level: expected a name or an int, got {level!r}"
+        if isinstance(level, int) and not row.scale[0] <= level <= row.scale[1]:
+            return f"level: expected {row.scale[0]}..{row.scale[1]}, got {level}"
+        try:
+            found = row.level(level)
+        except ValueError as error:
+            return str(error)
+        low, high = codecs.ALGORITHMS[algorithm].windows
+        bits = codecs.ALGORITHMS[algorithm].window if window is None else window
+        if isinstance(bits, bool) or not isinstance(bits, int) or not low <= bits <= high:
+            return f"window: expected {low}..{high}, got {window!r}"
+        choice = codecs.choose(kind, algorithm, found, bits, self._available)
+        if choice is None:
+            return f"window: nothing that is installed here makes one of 2**{bits} bytes"
+        mapped = isinstance(level, int) and found != level
+        return number_of(Plan(kind, algorithm, *choice, bits, mapped))
+
+
 class CpuDevice:
     """See :class:`wdasync.backend.Device`. Any number of them share the workers of the process.
 
@@ -44,19 +97,19 @@ class CpuDevice:
 
     def __init__(self, info: DeviceInfo, available: Collection[str], workers: int) -> None:
         self.info = info
-        self.capabilities = codecs.capabilities(available)
         self.sva = True
         self.page_faults = PageFaults.KERNEL
         self.serve: Callable[[], Awaitable[None]] | None = None
-        self._available = available
         self._workers = workers
-        self._compress: dict[Any, int] = {}
-        self._decompress: dict[Any, int] = {}
-        self._desk = binding.open_desk(self._compress, self._decompress, self._resolve, threads.ensure, run)
+        self._planner = planner = Planner(available)
+        self.capabilities = planner.capabilities
+        self._desk = binding.open_desk(
+            planner.compress, planner.decompress, planner.resolve, threads.ensure, run
+        )
         self.inline: Inline | None = CpuInline(self._desk)
 
     def __repr__(self) -> str:
-        return f"<CpuDevice {', '.join(sorted(self._available))}>"
+        return f"<CpuDevice {self.info.name}>"
 
     @property
     def lost(self) -> str | None:
@@ -76,7 +129,7 @@ class CpuDevice:
             ) from error
 
     def open_session(self, spec: StreamSpec) -> CpuSession:
-        number = self._plan(spec.kind, spec.algorithm, spec.level, spec.window)
+        number = self._planner.plan(spec.kind, spec.algorithm, spec.level, spec.window)
         if isinstance(number, str):
             raise UnsupportedOperation(f"{spec.direction.value} {spec.algorithm} on cpu: {number}")
         return CpuSession(spec, binding.open_session(self._desk, number), plan_of(number))
@@ -89,54 +142,6 @@ class CpuDevice:
 
     def close(self) -> None:
         """The workers belong to the process."""
-
-    # -- plans ---------------------------------------------------------------------------------------------------
-
-    def _resolve(self, operation: Operation) -> int | Detail:
-        """The plan of an operation that is asked for the first time; remembered by the C side's tables."""
-        if isinstance(operation, Compress):
-            key = (operation.algorithm, operation.level, operation.window)
-            number = self._plan(Kind.COMPRESS, *key)
-            if isinstance(number, int):
-                self._compress[key] = number
-        elif isinstance(operation, Decompress):
-            number = self._plan(Kind.DECOMPRESS, operation.algorithm, "fast", None)
-            if isinstance(number, int):
-                self._decompress[operation.algorithm] = number
-        else:
-            number = f"no operation {type(operation).__name__}"
-        return Detail(number) if isinstance(number, str) else number
-
-    def _plan(self, kind: Kind, algorithm: str, level: object, window: object) -> int | str:
-        """The number of a plan, or what is wrong."""
-        row = self.capabilities.find(kind, algorithm)
-        if row is None:
-            known = ", ".join(row.algorithm for row in self.capabilities if row.kind is kind)
-            return f"algorithm: expected one of {known}, got {algorithm!r}"
-        if isinstance(level, bool) or not isinstance(level, int | str):
-            return f"level: expected a name or an int, got {level!r}"
-        if isinstance(level, int) and not row.scale[0] <= level <= row.scale[1]:
-            return f"level: expected {row.scale[0]}..{row.scale[1]}, got {level}"
-        try:
-            found = row.level(level)
-        except ValueError as error:
-            return str(error)
-        low, high = codecs.ALGORITHMS[algorithm].windows
-        bits = codecs.ALGORITHMS[algorithm].window if window is None else window
-        if isinstance(bits, bool) or not isinstance(bits, int) or not low <= bits <= high:
-            return f"window: expected {low}..{high}, got {window!r}"
-        return self._choose(
-            row, kind, algorithm, found, bits, mapped=isinstance(level, int) and found != level
-        )
-
-    def _choose(
-        self, row: Capability, kind: Kind, algorithm: str, level: int, window: int, *, mapped: bool
-    ) -> int | str:
-        choice = codecs.choose(kind, algorithm, level, window, self._available)
-        if choice is None:
-            return f"window: nothing that is installed here makes one of 2**{window} bytes"
-        implementation, own_level = choice
-        return number_of(Plan(kind, algorithm, implementation, own_level, window, mapped))
 
 
 def usable_cores() -> int:
