@@ -26,8 +26,9 @@ class Hip08Device(ZipDevice):
     :ivar machine: the model behind it
     """
 
-    def __init__(self, machine: Machine) -> None:
-        super().__init__(machine, machine.discover()[0], "hip08")
+    def __init__(self, machine: Machine, info: DeviceInfo) -> None:
+        super().__init__(machine, machine.discover()[0], info.backend)
+        self.info = info
         self.machine = machine
 
     def open_queue(  # type: ignore[override]  # a Queue all the same, which is what a device opens
@@ -93,7 +94,7 @@ class Hip08Backend:
         if info.name != NODE:
             raise BackendUnavailable(f"{info.name}: there is no such device; the emulated chip has {NODE}")
         try:
-            return Hip08Device(Machine(options, handler=on_fault, reporter=report))
+            return Hip08Device(Machine(options, handler=on_fault, reporter=report), info)
         except OSError as error:
             raise BackendUnavailable(
                 f"{info.name}: the chip's memory cannot be had: {error}; give it less (option ram)"

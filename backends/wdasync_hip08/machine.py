@@ -190,7 +190,9 @@ class Machine:
             if arms and self.options.consuming:
                 self._forget_readiness(bell.queue)
             self.chip.qm.ring(word)
-        if arms and not self.clock.virtual and self.pump() and not self._serving:
+        if arms and self.clock.virtual:
+            self.run()
+        elif arms and self.pump() and not self._serving:
             self._workers.call(self.run)
 
     def _forget_readiness(self, queue: int) -> None:
