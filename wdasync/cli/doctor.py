@@ -9,6 +9,7 @@ import platform
 import sys
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Final, NamedTuple
 
@@ -65,13 +66,13 @@ def doctor(ctx: click.Context, backend: str | None, as_json: bool) -> None:
     that has no device here and that nobody asked for is told, and does not count as failure. Exit status 1 if a
     check failed.
     """
-    logging.getLogger("wdasync").setLevel(logging.CRITICAL)  # What goes wrong is told here, once.
     findings: list[Finding] = []
     out = console()
-    for finding in examine(backend):
-        if not as_json:
-            _print(out, finding, new=not findings or findings[-1].group != finding.group)
-        findings.append(finding)
+    with _quiet_log():
+        for finding in examine(backend):
+            if not as_json:
+                _print(out, finding, new=not findings or findings[-1].group != finding.group)
+            findings.append(finding)
     failed = sum(finding.check.passed is False for finding in findings)
     if as_json:
         write_json({"ok": not failed, "checks": [_document(finding) for finding in findings]})
@@ -79,6 +80,18 @@ def doctor(ctx: click.Context, backend: str | None, as_json: bool) -> None:
         passed = sum(finding.check.passed is True for finding in findings)
         out.print(f"\n{passed} passed, {failed} failed, {len(findings) - passed - failed} do not apply")
     ctx.exit(1 if failed else 0)
+
+
+@contextmanager
+def _quiet_log() -> Iterator[None]:
+    """What goes wrong is told in the findings, once."""
+    logger = logging.getLogger("wdasync")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def examine(backend: str | None) -> Iterator[Finding]:
