@@ -1,7 +1,10 @@
 """Every block of Python in README.md and docs/ does what it says; docs/how-to/contribute.md has the rules."""
 
 import ast
+import contextlib
 import inspect
+import io
+import itertools
 import re
 import shlex
 import subprocess
@@ -21,7 +24,9 @@ CHECKOUT = Path(__file__).parents[2]
 PAGES = sorted([*CHECKOUT.glob("README.md"), *CHECKOUT.glob("docs/**/*.md")])
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<source>.*?)^ *```$", re.MULTILINE | re.DOTALL)
-REMARK = re.compile(r"<!-- *(?P<word>given|continues|not run|run)(?:: *(?P<text>.*?))? *-->\s*", re.DOTALL)
+REMARK = re.compile(
+    r"<!-- *(?P<word>given|continues|not run|output|run)(?:: *(?P<text>.*?))? *-->\s*", re.DOTALL
+)
 COMMAND = re.compile(r"^(?:\$ )?(?P<words>(?:python3? -m )?wdasync\b.*)$", re.MULTILINE)
 
 
@@ -85,8 +90,19 @@ def loops_for(block: Block, code: CodeType) -> list[str]:
     return ["trio"] if "import trio" in block.source else list(EVENT_LOOPS)
 
 
-def run(code: CodeType, loop: str) -> None:
-    """Run a block as the main program."""
+def run(code: CodeType, loop: str, output: str | None = None) -> None:
+    """Run a block as the main program.
+
+    :param output: what it must print; ``None``: whatever it likes
+    """
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        execute(code, loop)
+    assert output is None or printed.getvalue() == output
+
+
+def execute(code: CodeType, loop: str) -> None:
+    """Execute a block, on an event loop if it has a name."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     if not loop:
         exec(code, namespace)
@@ -103,8 +119,11 @@ def snippets(pages: list[Path]) -> Iterator[Any]:
     """A parameter for each block of Python and each loop to run it on."""
     for page in pages:
         before: list[ast.stmt] = []
-        for block in blocks(page):
+        found = list(blocks(page))
+        for block, following in itertools.zip_longest(found, found[1:]):
+            output = following.source if following is not None and "output" in following.remarks else None
             if block.language not in ("python", "py"):
+                assert output is None, f"{following.id}: 'output' comes after a block of Python"
                 continue
             code, statements = compiled(block, before if "continues" in block.remarks else [])
             before = statements
@@ -112,7 +131,7 @@ def snippets(pages: list[Path]) -> Iterator[Any]:
                 assert block.remarks["not run"], f"{block.id}: 'not run' gives no reason"
                 continue
             for loop in loops_for(block, code):
-                yield pytest.param(code, loop, id=f"{block.id}-{loop}" if loop else block.id)
+                yield pytest.param(code, loop, output, id=f"{block.id}-{loop}" if loop else block.id)
 
 
 def commands(pages: list[Path]) -> Iterator[Any]:
@@ -125,10 +144,12 @@ def commands(pages: list[Path]) -> Iterator[Any]:
                 yield from (pytest.param(line, id=f"{block.id}-{line}") for line in lines)
 
 
-@pytest.mark.parametrize(("code", "loop"), list(snippets(PAGES)))
-def test_snippet(code: CodeType, loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("code", "loop", "output"), list(snippets(PAGES)))
+def test_snippet(
+    code: CodeType, loop: str, output: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    run(code, loop)
+    run(code, loop, output)
 
 
 @pytest.mark.parametrize("line", list(commands(PAGES)))
@@ -180,6 +201,18 @@ def test_remarks(tmp_path: Path) -> None:
         "<!-- not run: no such module -->\n```python\nimport no_such_module\n```\n"
     )
     assert run_page(tmp_path, text) == 2
+
+
+def test_output(tmp_path: Path) -> None:
+    text = "```python\nimport anyio\nawait anyio.sleep(0)\nprint(1 + 1)\n```\nIt prints:\n<!-- output -->\n```text\n{}\n```\n"
+    assert run_page(tmp_path, text.format(2)) == len(EVENT_LOOPS)
+    with pytest.raises(AssertionError):
+        run_page(tmp_path, text.format(3))
+
+
+def test_output_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="after a block of Python"):
+        run_page(tmp_path, "```sh\nls\n```\n<!-- output -->\n```text\n2\n```\n")
 
 
 def test_blocks_do_not_share_names(tmp_path: Path) -> None:

@@ -1,0 +1,273 @@
+"""Tables of the reference pages, made from the tables of the code: nothing is written down twice.
+
+A page says which table it wants::
+
+    ```{wdasync-table} settings
+    ```
+
+Each function of :data:`TABLES` gives a head and rows, whose cells are Markdown.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import MISSING
+from typing import Any, NamedTuple
+
+import wdasync
+from wdasync import registry
+from wdasync.backend import Backend, Capability
+from wdasync.config import Config, Rule
+from wdasync.errors import ADVICE, ERRORS, BackendUnavailable, DataCause, Status, WdasyncError
+from wdasync.scheduling import Reason
+from wdasync.sources import RESERVED
+from wdasync.values import describe, field_types, is_settable, settings_of
+
+Row = tuple[str, ...]
+
+
+class Table(NamedTuple):
+    """A head and rows of Markdown cells.
+
+    :ivar title: above the table; empty: none
+    """
+
+    title: str
+    head: Row
+    rows: list[Row]
+
+
+#: The ``#:`` comment above a member of an enum, and the member's name.
+COMMENTED = re.compile(r"((?:^ *#:.*\n)+) *(\w+) = ", re.MULTILINE)
+
+
+def comments(kind: type[enum.Enum]) -> dict[str, str]:
+    """Member -> the comment above it, in one line; of an enum."""
+    found = COMMENTED.findall(inspect.getsource(kind))
+    return {
+        name: " ".join(line.strip().removeprefix("#:").strip() for line in text.splitlines()).replace(
+            "``", "`"
+        )
+        for text, name in found
+    }
+
+
+def summary(thing: object) -> str:
+    """The first paragraph of a docstring, in one line."""
+    return " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split()).replace("``", "`")
+
+
+# -- settings -----------------------------------------------------------------------------------------------
+
+
+def default_of(item: Any) -> str:
+    """A field's default, as a file would have it."""
+    value = item.default
+    if value is MISSING:
+        return "must be given"
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value.name.lower() if isinstance(value, enum.Enum) else value}`"
+
+
+def settings_rows(options: type[Any]) -> list[Row]:
+    """Name, what it may be, default, meaning: of each setting that can be written in a file."""
+    kinds = field_types(options)
+    return [
+        (
+            f"`{name}`",
+            describe(item, kinds[name]).replace("'", "`"),
+            default_of(item),
+            item.metadata.get("help", ""),
+        )
+        for name, item in settings_of(options).items()
+        if is_settable(kinds[name])
+    ]
+
+
+SETTINGS_HEAD = ("Setting", "May be", "Default", "What it is")
+
+
+def settings() -> Iterator[Table]:
+    """The settings of the framework."""
+    yield Table("", SETTINGS_HEAD, settings_rows(Config))
+
+
+def rules() -> Iterator[Table]:
+    """The columns of the scheduling policy."""
+    yield Table("", SETTINGS_HEAD, settings_rows(Rule))
+
+
+def options() -> Iterator[Table]:
+    """The options of each installed backend."""
+    for name, backend in backends():
+        if rows := settings_rows(backend.Options):
+            yield Table(f"`[{name}]`", SETTINGS_HEAD, rows)
+
+
+def variables() -> Iterator[Table]:
+    """Environment variables that are no settings."""
+    yield Table("", ("Variable", "What it is"), [(f"`{name}`", text) for name, text in RESERVED.items()])
+
+
+# -- errors -------------------------------------------------------------------------------------------------
+
+
+def linked(kind: type[BaseException]) -> str:
+    """A class, linked to its place in the reference."""
+    return f"{{py:exc}}`~wdasync.{kind.__name__}`"
+
+
+def statuses() -> Iterator[Table]:
+    """How an operation can end, and what the caller sees."""
+    meanings = comments(Status)
+    rows = [
+        (
+            f"`{status.name}`<br>" + (linked(ERRORS[status]) if status in ERRORS else "a result"),
+            meanings.get(status.name, "It succeeded."),
+            ADVICE.get(status, "–"),
+        )
+        for status in Status
+    ]
+    yield Table("", ("Status, and what the caller gets", "What it means", "What to do"), rows)
+
+
+def errors() -> Iterator[Table]:
+    """Every error of ours, and what else it is."""
+    rows = [
+        (
+            linked(kind),
+            ", ".join(f"`{base.__name__}`" for base in kind.__bases__ if base is not WdasyncError) or "–",
+            summary(kind).removeprefix("Raised "),
+        )
+        for kind in vars(wdasync).values()
+        if isinstance(kind, type) and issubclass(kind, WdasyncError) and kind is not WdasyncError
+    ]
+    yield Table("", ("Error", "Is also a", "Raised"), rows)
+
+
+CAUSES = {
+    DataCause.CORRUPT: "A code, length or distance that the format does not have.",
+    DataCause.TRUNCATED: "The input ends before its format does.",
+    DataCause.TRAILING_DATA: "Something follows the end that is no further member.",
+    DataCause.WRONG_FORMAT: "The input does not begin as this format begins.",
+    DataCause.CHECKSUM: "It decoded, but its check value or length is another.",
+}
+
+
+def causes() -> Iterator[Table]:
+    """What can be wrong with an input."""
+    rows = [(f"`DataCause.{cause.name}`", CAUSES[cause]) for cause in DataCause]
+    yield Table("", ("`error.cause`", "What it means"), rows)
+
+
+# -- scheduling ---------------------------------------------------------------------------------------------
+
+
+def reasons() -> Iterator[Table]:
+    """Why an operation ran where it ran."""
+    meanings = comments(Reason)
+    rows = [
+        (f"`Reason.{reason.name}`", f"`{reason.name.lower()}`", meanings[reason.name]) for reason in Reason
+    ]
+    yield Table("", ("Reason", "In `statistics().reasons`", "What it means"), rows)
+
+
+# -- backends -----------------------------------------------------------------------------------------------
+
+
+def backends() -> Iterator[tuple[str, Backend]]:
+    """The installed backends that can be imported, those that are chosen by themselves first."""
+    found = []
+    for name in registry.backend_names():
+        try:
+            found.append((name, registry.get_backend(name)))
+        except BackendUnavailable:
+            continue
+    yield from sorted(found, key=lambda entry: (entry[1].automatic is None, -(entry[1].automatic or 0)))
+
+
+KINDS = {
+    "one call": (wdasync.Kind.COMPRESS, wdasync.Kind.DECOMPRESS),
+    "stream": (wdasync.Kind.COMPRESS_CHUNK, wdasync.Kind.DECOMPRESS_CHUNK),
+}
+
+
+def directions(rows: Sequence[Capability], way: str) -> str:
+    """What a device can do with an algorithm, in one call or in a stream."""
+    compress, decompress = KINDS[way]
+    kinds = {row.kind for row in rows}
+    able = [name for kind, name in ((compress, "compress"), (decompress, "decompress")) if kind in kinds]
+    return " and ".join(able) or "–"
+
+
+def levels(rows: Sequence[Capability]) -> tuple[str, str]:
+    """The scale of levels, and what the three names mean on it."""
+    for row in rows:
+        if row.kind in (wdasync.Kind.COMPRESS, wdasync.Kind.COMPRESS_CHUNK):
+            return f"{row.scale[0]} to {row.scale[1]}", f"{row.default}, {row.balanced}, {row.best}"
+    return "–", "–"
+
+
+def capability_rows(table: Iterable[Capability]) -> list[Row]:
+    """A device's table, one row for each algorithm."""
+    algorithms: dict[str, list[Capability]] = {}
+    for row in table:
+        if row.kind is not wdasync.Kind.NOP:
+            algorithms.setdefault(row.algorithm, []).append(row)
+    return [
+        (
+            f"`{algorithm}`",
+            directions(rows, "one call"),
+            directions(rows, "stream"),
+            *levels(rows),
+            ", ".join(dict.fromkeys(f"2^{row.window}" for row in rows)),
+        )
+        for algorithm, rows in sorted(algorithms.items())
+    ]
+
+
+def capabilities() -> Iterator[Table]:
+    """What the first device of each backend can do that has one here."""
+    head = ("Algorithm", "In one call", "As a stream", "Levels", "fast, balanced, best", "Window, bytes")
+    for name, backend in backends():
+        for info in backend.devices()[:1]:
+            device = backend.open(info, backend.Options())
+            try:
+                yield Table(f"`{name}`", head, capability_rows(device.capabilities))
+            finally:
+                device.close()
+
+
+def installed() -> Iterator[Table]:
+    """The backends that come with the package."""
+    rows = [
+        (
+            f"`{name}`",
+            "only by name" if backend.automatic is None else f"by itself, rank {backend.automatic}",
+            "yes" if backend.fallback else "no",
+        )
+        for name, backend in backends()
+    ]
+    yield Table("", ("Backend", "Chosen", "Takes over from others"), rows)
+
+
+TABLES: dict[str, Callable[[], Iterator[Table]]] = {
+    function.__name__: function
+    for function in (
+        settings, rules, options, variables, statuses, errors, causes, reasons, capabilities, installed,
+    )
+}  # fmt: skip
+
+
+def markdown(table: Table) -> str:
+    """The table as Markdown."""
+    lines = [table.head, tuple("---" for _ in table.head), *table.rows]
+    written = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+    title = [f"**{table.title}**", ""] if table.title else []
+    return "\n".join([*title, *written, ""])
