@@ -63,6 +63,7 @@ class Mishap:
     :ivar slot: which slot its completion names
     :ivar interrupt: False: no interrupt for it
     :ivar last_block: bit 8 of the status word
+    :ivar final_block: bit 7 of the context word
     :ivar faults: page faults on the way
     """
 
@@ -74,6 +75,7 @@ class Mishap:
     slot: int | None = None
     interrupt: bool = True
     last_block: bool = False
+    final_block: bool = False
     faults: int = 0
 
 
@@ -377,6 +379,7 @@ class StandInFile:
             words[3] = mishap.status
         assert host == [words[word] for word in HOST_WORDS]
         words[3] |= mishap.last_block << 8
+        words[15] |= mishap.final_block << 7
         words[0] = words[0] if mishap.consumed is None else mishap.consumed
         words[1] = words[1] if mishap.produced is None else mishap.produced
         if mishap.tag is not None:

@@ -124,6 +124,16 @@ def test_the_descriptor_is_what_the_hardware_wants(version: int, algorithm: str,
     } | ({"sqe_type": sqe_type} if sqe_type else {})  # fmt: skip
 
 
+def test_raw_deflate_always_has_the_newer_descriptor() -> None:
+    layer = StandIn(version=2)
+    layer.formats = {1, 2, 3}
+    layer.attributes["algorithms"] = ("zlib", "deflate")
+    data = sample(5000)
+    with zip_queue(layer) as queue:
+        zlib_unit, deflate_unit = run(queue, Compress(data, "zlib"), Compress(data, "deflate"))
+    assert decode(zlib_unit.output or b"", "zlib") == decode(deflate_unit.output or b"", "deflate") == data
+
+
 @pytest.mark.parametrize(("window", "code"), [(None, 4), (15, 4), (14, 2), (13, 1), (12, 0)])
 def test_windows(window: int | None, code: int) -> None:
     layer = StandIn(pumped=False)
@@ -245,6 +255,21 @@ def test_more_room_is_made_where_the_first_guess_was_too_little(version: int, al
     assert plain.output == data
 
 
+def test_a_room_that_was_too_little_goes_back_to_the_pool() -> None:
+    layer = StandIn(pumped=False)
+    with zip_queue(layer, "decompress") as queue:
+        queue.enqueue_burst([(0, Decompress(zlib.compress(bytes(100_000)), "zlib"))])
+        (before,) = descriptors(layer)
+        running(layer).work()
+        assert queue.dequeue_burst(1) == []
+        (after,) = descriptors(layer)
+        assert after["capacity"] > before["capacity"]
+        (room,) = queue._shop.outputs._free[1 << (before["capacity"] - 1).bit_length()]
+        assert address_of(room) == before["destination"]
+        running(layer).work()
+        queue.dequeue_burst(1)
+
+
 def test_a_trailer_that_tells_the_length_saves_the_trips() -> None:
     with zip_queue(StandIn(), "decompress") as queue:
         (plain,) = run(queue, Decompress(gzip.compress(b"\0" * 3_000_000), "gzip"))
@@ -297,6 +322,16 @@ def test_more_than_a_descriptor_can_produce_is_for_somebody_else() -> None:
     expect(owned, Status.INVALID_ARGS, "longer than 8388608 bytes, the most that can be done here")
     expect(into, Status.INVALID_ARGS, "the most that can be done here")
     assert most.produced == 8 << 20
+
+
+def test_an_engine_that_never_has_room_is_not_asked_for_ever() -> None:
+    layer = StandIn()
+    layer.script.extend(Mishap(status=0x0E) for _ in range(30))
+    with zip_queue(layer) as queue:
+        (packed,) = run(queue, Compress(sample(10_000), "zlib"))
+        retries = queue.statistics().extra["retries"]
+        assert len(layer.script) == 30 - 1 - retries > 20
+        expect(packed, Status.INVALID_ARGS, "longer than 8388608 bytes, the most that can be done here")
 
 
 def test_the_longest_input_fits_whatever_it_is() -> None:
@@ -397,6 +432,23 @@ def test_an_end_that_is_not_told_is_known_by_the_trailer(
         assert (plain.status, plain.output) == (Status.SUCCESS, sample(nbytes))
     else:
         expect(plain, Status.DATA_ERROR, "ends too early", DataCause.TRUNCATED)
+
+
+def test_an_end_within_the_input_is_one() -> None:
+    layer = StandIn(version=3)
+    layer.tells_end = False
+    with zip_queue(layer, "decompress") as queue:
+        (plain,) = run(queue, Decompress(encode(b"data", "deflate") + b"more", "deflate"))
+    expect(plain, Status.DATA_ERROR, "4 bytes after the end", DataCause.TRAILING_DATA)
+
+
+def test_an_end_may_be_told_in_the_context_word() -> None:
+    layer = StandIn(version=3)
+    layer.tells_end = False
+    layer.script.append(Mishap(final_block=True))
+    with zip_queue(layer, "decompress") as queue:
+        (plain,) = run(queue, Decompress(encode(b"data", "deflate"), "deflate"))
+    assert plain.output == b"data"
 
 
 @pytest.mark.parametrize("length", range(2, 60))
