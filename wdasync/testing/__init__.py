@@ -1,6 +1,7 @@
 """Test doubles and a judge, for programs that use wdasync and for authors of backends.
 
-* :func:`check_backend` holds a backend to every sentence of :mod:`wdasync.backend`.
+* :func:`check_backend` holds a backend to every sentence of :mod:`wdasync.backend`, and :func:`check_accelerator`
+  to what users are promised.
 * :mod:`wdasync.testing.mock` is a backend whose misfortunes a test can program.
 * :mod:`wdasync.testing.pytest_plugin` gives both to pytest.
 
@@ -14,10 +15,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .accelerators import check_accelerator
     from .conformance import ContractViolation, Report, check_backend
     from .mock import MockBackend, Options, Program
 
-__all__ = ["ContractViolation", "MockBackend", "Options", "Program", "Report", "check_backend"]
+__all__ = [
+    "ContractViolation",
+    "MockBackend",
+    "Options",
+    "Program",
+    "Report",
+    "check_accelerator",
+    "check_backend",
+]
 
 _HOMES = {
     "ContractViolation": "conformance",
@@ -25,6 +35,7 @@ _HOMES = {
     "Options": "mock",
     "Program": "mock",
     "Report": "conformance",
+    "check_accelerator": "accelerators",
     "check_backend": "conformance",
 }
 

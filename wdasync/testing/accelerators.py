@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, NamedTuple
+from importlib.util import find_spec
+from typing import Any, Final, NamedTuple
 
 import anyio
 
@@ -19,7 +20,14 @@ from ._bench import NotApplicable, Violation, require
 from ._checks import ContractViolation, Finding, Report, Verdict
 from ._reference import Reference, reference, text
 
-__all__ = ["CASES", "Case", "check_accelerator", "examine_accelerator"]
+__all__ = [
+    "CASES",
+    "Case",
+    "check_accelerator",
+    "event_loops",
+    "examine_accelerator",
+    "on_event_loop",
+]
 
 #: Seconds that a case may take, as a multiple of its patience.
 LIMIT: Final = 10
@@ -35,6 +43,13 @@ class Case(NamedTuple):
     promise: str
     run: Callable[[Accelerator, float], Awaitable[None]]
 
+
+#: Name of an event loop -> the module it needs, and what :func:`anyio.run` has to know.
+_LOOPS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "asyncio": ("asyncio", {}),
+    "asyncio+uvloop": ("uvloop", {"use_uvloop": True}),
+    "trio": ("trio", {}),
+}
 
 #: Name -> case, in the order in which a reader of a report wants them.
 CASES: Final[dict[str, Case]] = {}
@@ -105,6 +120,24 @@ def _told(problem: BaseException) -> str:
         return str(problem)
     place = traceback.extract_tb(problem.__traceback__)[-1]
     return f"{type(problem).__name__}: {problem} ({place.filename}:{place.lineno})"
+
+
+# Event loops
+
+
+def event_loops() -> list[str]:
+    """The event loops that are installed: ``asyncio``, ``asyncio+uvloop``, ``trio``."""
+    return [name for name, (module, _) in _LOOPS.items() if find_spec(module) is not None]
+
+
+def on_event_loop(loop: str, backend: str, **how: Any) -> Report:
+    """:func:`examine_accelerator`, on a new event loop of this name."""
+
+    async def run() -> Report:
+        return await examine_accelerator(backend, **how)
+
+    module, options = _LOOPS[loop]
+    return anyio.run(run, backend="trio" if module == "trio" else "asyncio", backend_options=options)
 
 
 # What the device can do

@@ -3,28 +3,25 @@
 Three ways to run it, from any directory, on any installed backend:
 
 * ``python -m wdasync.testing.conformance cpu mock`` needs nothing but wdasync. Without names it examines each
-  installed backend that has a device here. The exit status is 1 if a check failed, 2 if there was nothing to
-  examine. ``--checks`` lists the checks with the sentences they are about; ``-k NAME`` runs some of them,
-  ``--set name=value`` gives an option of the backend, ``--consuming``, ``--patience SECONDS``.
-* ``python -m pytest --pyargs wdasync.testing.conformance --wdasync-backend=cpu`` is the same with a test for
-  each check; the option may be repeated. Without it, each installed backend that has a device here.
-* ``wdasync.testing.check_backend(backend)`` in a test of one's own.
+  installed backend that has a device here. ``--help`` tells the rest.
+* ``python -m pytest --pyargs wdasync.testing.conformance --wdasync-backend=cpu`` is the same with a test for each
+  check; the option may be repeated. Without it, each installed backend that has a device here.
+* :func:`check_backend` and :func:`wdasync.testing.check_accelerator` in tests of one's own.
 
-A backend that can be asked for trouble should be: give a :class:`Provoker`, or let the backend have an
-attribute ``provoker`` that is one. Without it the checks about stuck operations and lost devices are not
-applicable.
+The first two also examine what users are promised, on each event loop that is installed.
+
+A backend that can be asked for trouble should be: give a :class:`Provoker`, or let the backend have an attribute
+``provoker`` that is one. Without it the checks about stuck operations and lost devices are not applicable.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-import textwrap
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from ..backend import Backend, Capability
@@ -32,6 +29,7 @@ from ..registry import backend_names, get_backend
 from . import checks
 from ._bench import Bench, NotApplicable, Provoker, Violation
 from ._checks import CHECKS, ContractCheck, ContractViolation, Finding, Report, Verdict
+from .accelerators import CASES, event_loops, on_event_loop
 
 __all__ = [
     "CHECKS",
@@ -46,7 +44,7 @@ __all__ = [
     "Violation",
     "check_backend",
     "examine",
-    "main",
+    "present",
 ]
 
 del checks  # It was imported to fill the register.
@@ -195,98 +193,49 @@ def _outcome(entry: ContractCheck, row: Capability | None, bench: Bench) -> tupl
     return Verdict.PASSED, ""
 
 
-# Under pytest
+# Under pytest, and from the command line
 
 
-def pytest_generate_tests(metafunc: Any) -> None:
-    """A test for each backend and each check, when pytest collects this module."""
-    if "wdasync_backend_name" in metafunc.fixturenames:
-        names = metafunc.config.getoption("--wdasync-backend", default=None) or _present()
-        metafunc.parametrize("wdasync_backend_name", names)
-        metafunc.parametrize("check_name", list(CHECKS))
-
-
-def test_contract(wdasync_backend_name: str, check_name: str) -> None:
-    """One check of one backend."""
-    import pytest
-
-    report = check_backend(wdasync_backend_name, only=[check_name])
-    if all(finding.verdict is Verdict.NOT_APPLICABLE for finding in report.findings):
-        pytest.skip("; ".join(finding.explanation for finding in report.findings))
-
-
-# From the command line
-
-
-def _present() -> list[str]:
+def present() -> list[str]:
     """Installed backends that have a device here."""
     return [name for name in backend_names() if get_backend(name).devices()]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m wdasync.testing.conformance``.
-
-    :returns: the exit status: 0, 1 if a check failed, 2 if there was nothing to examine
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m wdasync.testing.conformance", description=(__doc__ or "").partition("\n")[0]
+def pytest_generate_tests(metafunc: Any) -> None:
+    """A test for each backend and each check, when pytest collects this module."""
+    if "conformance_backend" not in metafunc.fixturenames:
+        return
+    metafunc.parametrize(
+        "conformance_backend", metafunc.config.getoption("--wdasync-backend", default=None) or present()
     )
-    parser.add_argument("backend", nargs="*", help="names of backends; without, all that have a device here")
-    parser.add_argument("--checks", action="store_true", help="list the checks")
-    parser.add_argument(
-        "-k", dest="only", action="append", metavar="NAME", help="only this check; may be repeated"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="an option of the backend"
-    )
-    parser.add_argument(
-        "--consuming", action="store_true", help="polling its descriptor consumes the readiness"
-    )
-    parser.add_argument(
-        "--patience", type=float, default=10.0, metavar="SECONDS", help="by default %(default)s"
-    )
-    given = parser.parse_args(arguments)
-    write = sys.stdout.write
-    if given.checks:
-        write("\n".join(map(_described, CHECKS.values())) + "\n")
-        return 0
-    status = 2
-    for name in given.backend or _present():
-        backend = get_backend(name)
-        report = examine(
-            backend,
-            _options(backend, given.set),
-            consuming=given.consuming,
-            patience=given.patience,
-            only=given.only,
-        )
-        write(f"{report}\n")
-        status = max(0 if status == 2 else status, bool(report.failed))
-    return status
+    if "conformance_check" in metafunc.fixturenames:
+        metafunc.parametrize("conformance_check", list(CHECKS))
+    else:
+        metafunc.parametrize("conformance_loop", event_loops())
+        metafunc.parametrize("conformance_case", list(CASES))
 
 
-def _described(entry: ContractCheck) -> str:
-    sentences = "\n".join(
-        textwrap.fill(sentence, 100, initial_indent="    - ", subsequent_indent="      ")
-        for sentence in entry.sentences
-    )
-    return f"{entry.name}: {entry.intent}\n{sentences}"
+def test_contract(conformance_backend: str, conformance_check: str) -> None:
+    """One check of one backend."""
+    _skip_if_nothing_was_there(check_backend(conformance_backend, only=[conformance_check]))
 
 
-def _options(backend: Backend, pairs: Iterable[str]) -> Any:
-    """An ``Options`` from ``name=value`` words, read as environment variables are."""
-    from ..values import convert, field_types
+def test_promise(conformance_backend: str, conformance_loop: str, conformance_case: str) -> None:
+    """One promise to users, on one backend and one event loop."""
+    report = on_event_loop(conformance_loop, conformance_backend, only=[conformance_case])
+    if report.failed:
+        raise ContractViolation(report)
+    _skip_if_nothing_was_there(report)
 
-    types = field_types(backend.Options)
-    known = {field.name: field for field in fields(backend.Options)}
-    values = {}
-    for pair in pairs:
-        name, _, value = pair.partition("=")
-        if name not in known:
-            raise SystemExit(f"--set: expected one of {', '.join(known)}, got {name!r}")
-        values[name] = convert(value, known[name], types[name], text=True)
-    return backend.Options(**values)
+
+def _skip_if_nothing_was_there(report: Report) -> None:
+    import pytest
+
+    if all(finding.verdict is Verdict.NOT_APPLICABLE for finding in report.findings):
+        pytest.skip("; ".join(finding.explanation for finding in report.findings))
 
 
 if __name__ == "__main__":
+    from ._command import main
+
     sys.exit(main())
