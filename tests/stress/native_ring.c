@@ -1,0 +1,198 @@
+/* The rings without Python: owners that submit, withdraw, sleep on their descriptor, stop and close, against all the
+ * workers. For the thread sanitizer, and as a search for lost operations and lost wake-ups.
+ *
+ * Arguments: seconds, owners, workers, seed. Says what was done; exits with 1 and a line if something was lost.
+ */
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ring.h"
+
+enum { DEPTH = 64, PATIENCE_MS = 10000 };
+
+static double seconds;
+static struct plan nop = {.kind = KIND_NOP};
+static _Atomic unsigned long total, withdrawn, slept, queues;
+
+static void run(void *kit, struct request *request)
+{
+    (void)kit;
+    unsigned turns = request->flush; /* work of various lengths */
+    for (volatile unsigned i = 0; i < turns * 20; i++)
+        ;
+    request->produced = request->max_length; /* the worker's mark: every one is run exactly once */
+    request->consumed++;
+}
+
+static void *make_kit(void)
+{
+    return malloc(1);
+}
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static void lost(const char *what)
+{
+    printf("%s\n", what);
+    fflush(stdout);
+    _Exit(1);
+}
+
+struct owner {
+    unsigned seed;
+    struct queue *queue;
+    unsigned long next;
+    unsigned in_flight;
+    bool python;
+};
+
+static unsigned chance(struct owner *owner, unsigned below)
+{
+    return (unsigned)rand_r(&owner->seed) % below;
+}
+
+static void submit(struct owner *owner, unsigned count)
+{
+    struct slot *slot;
+    while (count-- && (slot = queue_acquire(owner->queue))) {
+        memset(&slot->request, 0, sizeof slot->request);
+        slot->request.plan = &nop;
+        slot->request.kind = chance(owner, 2) ? KIND_NOP : KIND_COMPRESS;
+        slot->request.flush = (uint8_t)chance(owner, 64);
+        slot->request.max_length = ++owner->next;
+        slot->request.stop = &owner->queue->stopping;
+        enum lane_name lane = owner->python && chance(owner, 4) == 0 ? LANE_PYTHON : chance(owner, 8) ? LANE_NATIVE : LANE_COPY;
+        if (!queue_submit(owner->queue, slot, lane)) {
+            queue_release(owner->queue, slot);
+            break;
+        }
+        owner->in_flight++;
+    }
+    queue_kick(owner->queue);
+}
+
+static void withdraw_some(struct owner *owner)
+{
+    for (unsigned i = 0; i < DEPTH; i++) {
+        struct slot *slot = &owner->queue->slots[i];
+        if (chance(owner, 3) == 0 && queue_withdraw(owner->queue, slot)) {
+            if (slot->request.consumed)
+                lost("a withdrawn operation was run");
+            queue_release(owner->queue, slot);
+            owner->in_flight--;
+            atomic_fetch_add(&withdrawn, 1);
+        }
+    }
+}
+
+static unsigned take(struct owner *owner, bool stopped)
+{
+    struct slot *slot;
+    unsigned count = 0;
+    while ((slot = queue_take(owner->queue))) {
+        bool aborted = stopped && slot->request.status == STATUS_ABORTED;
+        if (!aborted && (slot->request.consumed != 1 || slot->request.produced != slot->request.max_length))
+            lost("an operation was not run exactly once");
+        queue_release(owner->queue, slot);
+        owner->in_flight--;
+        count++;
+    }
+    atomic_fetch_add(&total, count);
+    return count;
+}
+
+static void sleep_until_woken(struct owner *owner)
+{
+    struct pollfd descriptor = {owner->queue->event, POLLIN, 0};
+    if (!owner->in_flight || !queue_arm(owner->queue))
+        return;
+    atomic_fetch_add(&slept, 1);
+    if (poll(&descriptor, 1, PATIENCE_MS) != 1)
+        lost("nobody woke the owner");
+}
+
+static void one_queue(struct owner *owner)
+{
+    double end = now() + 0.05 + (double)chance(owner, 100) / 1000;
+    owner->queue = queue_open(DEPTH - chance(owner, 3) * 31, (int)chance(owner, PRIORITIES));
+    if (!owner->queue)
+        lost("no queue");
+    atomic_fetch_add(&queues, 1);
+    owner->in_flight = 0;
+    while (now() < end) {
+        submit(owner, 1 + chance(owner, 40));
+        if (chance(owner, 4) == 0 && owner->queue->depth == DEPTH)
+            withdraw_some(owner);
+        if (chance(owner, 3))
+            sleep_until_woken(owner);
+        take(owner, false);
+    }
+    if (chance(owner, 2)) { /* all the rest */
+        while (owner->in_flight) {
+            sleep_until_woken(owner);
+            take(owner, false);
+        }
+    } else {
+        queue_stop(owner->queue);
+    }
+    queue_close(owner->queue);
+    take(owner, true);
+    if (owner->in_flight)
+        lost("operations were lost in a queue that was stopped");
+    queue_free(owner->queue);
+}
+
+static void *owner_main(void *argument)
+{
+    struct owner *owner = argument;
+    double end = now() + seconds;
+    while (now() < end)
+        one_queue(owner);
+    return NULL;
+}
+
+static void *helper_main(void *argument)
+{
+    struct worker *worker = argument;
+    struct queue *queue;
+    struct slot *slot;
+    while ((slot = worker_next(worker, &queue))) {
+        run(NULL, &slot->request);
+        queue_finish(queue, slot);
+        worker_done(worker);
+    }
+    crew_leave(worker);
+    return NULL;
+}
+
+int main(int count, char **arguments)
+{
+    pthread_t threads[16], helper;
+    struct owner owners[16];
+    seconds = count > 1 ? atof(arguments[1]) : 1;
+    unsigned owner_count = count > 2 ? (unsigned)atoi(arguments[2]) : 2, workers = count > 3 ? (unsigned)atoi(arguments[3]) : 2;
+    unsigned seed = count > 4 ? (unsigned)atoi(arguments[4]) : 1;
+    if (!crew_start(CREW_NATIVE, workers, run, make_kit))
+        lost("no workers");
+    struct worker *joined = crew_join(CREW_PYTHON);
+    pthread_create(&helper, NULL, helper_main, joined);
+    for (unsigned i = 0; i < owner_count && i < 16; i++) {
+        owners[i] = (struct owner){.seed = seed * 16 + i, .python = true};
+        pthread_create(&threads[i], NULL, owner_main, &owners[i]);
+    }
+    for (unsigned i = 0; i < owner_count && i < 16; i++)
+        pthread_join(threads[i], NULL);
+    crews_shut_down();
+    pthread_join(helper, NULL);
+    printf("%lu operations, %lu withdrawn, %lu sleeps, %lu queues\n", total, withdrawn, slept, queues);
+    return 0;
+}
