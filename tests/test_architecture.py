@@ -9,7 +9,7 @@ import pytest
 CHECKOUT = Path(__file__).parents[1]
 
 # What a backend may know of the framework. Nothing more is promised to a stranger's, so ours get no more.
-CONTRACT = {"backend", "buffers", "errors", "faults", "operations", "statistics"}
+CONTRACT = {"backend", "buffers", "errors", "faults", "operations", "paged", "statistics"}
 MACHINERY = {
     "config", "dispatch", "eventloop", "execution", "forks", "registry", "results", "scheduling", "sources", "values"
 }  # fmt: skip
@@ -30,7 +30,7 @@ ROOMS = {
     "results": CONTRACT | {"scheduling"},
     "execution": CONTRACT | MACHINERY,
     **dict.fromkeys(FRONT, CONTRACT | MACHINERY | FRONT),
-    "__init__": CONTRACT | MACHINERY | FRONT,
+    "__init__": CONTRACT | MACHINERY | FRONT | {"gzipheader"},
     "integrations": CONTRACT | FRONT | {"wdasync"},
     "testing": CONTRACT | MACHINERY | FRONT | {"wdasync"},
     "cli": CONTRACT | MACHINERY | FRONT | {"wdasync"},
@@ -48,6 +48,7 @@ PLUG_INS = {
 # Packages that only some rooms may know. A command module of a plug-in counts as the room "commands".
 ANYIO = FRONT | {
     "dispatch",
+    "paged",
     "errors",
     "execution",
     "faults",

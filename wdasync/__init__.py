@@ -28,9 +28,11 @@ from .errors import (
     WouldBlock,
 )
 from .faults import Access, FaultHandler, FaultResponse, FaultStream, PageFault
+from .gzipheader import GzipFlag, GzipHeader, read_gzip_header
 from .lifecycle import default_accelerator, open_accelerator
 from .operations import Compress, Decompress, Flush, Kind, Nop, Operation, Priority
-from .results import Observation, Observer, Result
+from .paged import PagedBuffer, Pager
+from .results import Observation, Observer, Paging, Result
 from .scheduling import Reason
 from .statistics import AcceleratorStatistics, LaneStatistics
 from .streams import Compressor, Decompressor
@@ -58,6 +60,8 @@ __all__ = [
     "FaultStream",
     "Flush",
     "ForeignLoopError",
+    "GzipFlag",
+    "GzipHeader",
     "InvalidArgument",
     "InvalidState",
     "Kind",
@@ -72,6 +76,9 @@ __all__ = [
     "OutOfSpace",
     "PageFault",
     "PageFaultError",
+    "PagedBuffer",
+    "Pager",
+    "Paging",
     "Priority",
     "Reason",
     "Result",
@@ -87,4 +94,5 @@ __all__ = [
     "decompress_into",
     "default_accelerator",
     "open_accelerator",
+    "read_gzip_header",
 ]

@@ -25,6 +25,7 @@ from .errors import InvalidArgument, UnsupportedOperation, WdasyncError
 from .execution import Execution, Trip, in_thread
 from .faults import FaultStream, PageFault
 from .operations import Compress, Decompress, Level, Nop, Operation, Priority
+from .paged import PagedBuffer
 from .results import Result
 from .scheduling import Place, Reason
 from .sessions import PinnedSession
@@ -134,7 +135,7 @@ class Accelerator:
 
     async def compress(
         self,
-        data: Source,
+        data: Source | PagedBuffer,
         algorithm: str = "gzip",
         *,
         level: Level | None = None,
@@ -144,7 +145,7 @@ class Accelerator:
     ) -> bytes:
         """Compress ``data`` into one whole unit.
 
-        :param data: bytes-like, or a list of them
+        :param data: bytes-like, a list of them, or a :class:`~wdasync.PagedBuffer`
         :param algorithm: ``gzip`` (RFC 1952), ``zlib`` (RFC 1950), ``deflate`` (RFC 1951, raw), ``br`` (RFC 7932), …
         :param level: ``"fast"``, ``"balanced"``, ``"best"`` or a number; default: the accelerator's ``level``
         :param window: base-2 logarithm of the history in bytes
@@ -159,7 +160,7 @@ class Accelerator:
 
     async def decompress(
         self,
-        data: Source,
+        data: Source | PagedBuffer,
         algorithm: str = "gzip",
         *,
         max_length: int | None = None,
@@ -181,7 +182,7 @@ class Accelerator:
 
     async def compress_into(
         self,
-        data: Source,
+        data: Source | PagedBuffer,
         buffer: object,
         algorithm: str = "gzip",
         *,
@@ -203,7 +204,7 @@ class Accelerator:
 
     async def decompress_into(
         self,
-        data: Source,
+        data: Source | PagedBuffer,
         buffer: object,
         algorithm: str = "gzip",
         *,
@@ -224,7 +225,7 @@ class Accelerator:
     @overload
     async def compress_many(
         self,
-        items: Sequence[Source],
+        items: Sequence[Source | PagedBuffer],
         algorithm: str = "gzip",
         *,
         level: Level | None = None,
@@ -236,7 +237,7 @@ class Accelerator:
     @overload
     async def compress_many(
         self,
-        items: Sequence[Source],
+        items: Sequence[Source | PagedBuffer],
         algorithm: str = "gzip",
         *,
         level: Level | None = None,
@@ -247,7 +248,7 @@ class Accelerator:
 
     async def compress_many(
         self,
-        items: Sequence[Source],
+        items: Sequence[Source | PagedBuffer],
         algorithm: str = "gzip",
         *,
         level: Level | None = None,
@@ -297,6 +298,7 @@ class Accelerator:
             reason=trip.reason,
             latency=latency,
             faults=completion.detail.faults,
+            paging=trip.paging,
         )
 
     # -- streams ----------------------------------------------------------------------------------------------

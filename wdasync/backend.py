@@ -335,6 +335,8 @@ class Device(Protocol):
     :ivar capabilities: what it can do, a table
     :ivar sva: it works with the pointers of this process as they are
     :ivar page_faults: who supplies absent pages
+    :ivar takes_paged: an operation whose ``paged`` is set is taken as it is, and its pages fetched as the device touches
+        them; the completion's ``detail.faults`` counts them. Otherwise the framework fetches all before it submits
     :ivar inline: how to run small work without a hop; ``None``: never
     :ivar serve: a coroutine function that must run while the device is used (timers, fault handlers), until
         cancelled; ``None``: nothing has to run
@@ -344,6 +346,7 @@ class Device(Protocol):
     capabilities: Capabilities
     sva: bool
     page_faults: PageFaults
+    takes_paged: bool
     inline: Inline | None
     serve: Callable[[], Awaitable[None]] | None
 

@@ -10,12 +10,13 @@ from .operations import Level, Priority
 
 if TYPE_CHECKING:
     from .buffers import Source
+    from .paged import PagedBuffer
 
 __all__ = ["compress", "compress_into", "compress_many", "decompress", "decompress_into"]
 
 
 async def compress(
-    data: Source,
+    data: Source | PagedBuffer,
     algorithm: str = "gzip",
     *,
     level: Level | None = None,
@@ -31,7 +32,7 @@ async def compress(
 
 
 async def decompress(
-    data: Source,
+    data: Source | PagedBuffer,
     algorithm: str = "gzip",
     *,
     max_length: int | None = None,
@@ -47,7 +48,7 @@ async def decompress(
 
 
 async def compress_into(
-    data: Source,
+    data: Source | PagedBuffer,
     buffer: object,
     algorithm: str = "gzip",
     *,
@@ -64,7 +65,7 @@ async def compress_into(
 
 
 async def decompress_into(
-    data: Source,
+    data: Source | PagedBuffer,
     buffer: object,
     algorithm: str = "gzip",
     *,
@@ -80,7 +81,7 @@ async def decompress_into(
 
 
 async def compress_many(
-    items: Sequence[Source],
+    items: Sequence[Source | PagedBuffer],
     algorithm: str = "gzip",
     *,
     level: Level | None = None,

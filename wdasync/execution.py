@@ -33,7 +33,8 @@ from .errors import (
 from .eventloop import EventLoop
 from .faults import serving_fault
 from .operations import Decompress, Kind, Operation, Priority
-from .results import Observation, Observer
+from .paged import PagedBuffer
+from .results import Observation, Observer, Paging
 from .scheduling import Chosen, LaneKey, Place, Reason, Route, Schedule
 
 __all__ = ["Execution", "Trip", "in_thread", "open_lane"]
@@ -50,13 +51,14 @@ _ELSEWHERE = frozenset({Status.DEVICE_ERROR, Status.INVALID_ARGS})
 class Trip:
     """Where an operation went; only made when somebody asks."""
 
-    __slots__ = ("place", "queue", "reason", "retries")
+    __slots__ = ("paging", "place", "queue", "reason", "retries")
 
     def __init__(self) -> None:
         self.place: Place | None = None
         self.queue = ""
         self.reason = Reason.PREFERRED
         self.retries = 0
+        self.paging: Paging | None = None
 
     @property
     def name(self) -> str:
@@ -104,7 +106,7 @@ class Execution:
         The operation is the framework's: it is released if it fails.
         """
         try:
-            if timeout is not None or self._observer is not None:
+            if timeout is not None or self._observer is not None or operation.paged is not None:
                 return await self.run_traced(operation, timeout, priority, Trip())
             if not self.open or not self.loop.is_current() or self._generation != forks.generation:
                 self.check()
@@ -185,10 +187,22 @@ class Execution:
 
     async def _fly(self, operation: Operation, chosen: Chosen, priority: Priority, trip: Trip) -> Completion:
         place, row, reason = chosen
+        if operation.paged is not None:
+            await self._page(operation, operation.paged, place, trip)
         self.reasons[reason] += 1
         lane = await self.lane(place, row, priority)
         trip.take(place, lane.name, reason)
         return await self.travel(Flight(operation, lane))
+
+    async def _page(self, operation: Operation, buffer: PagedBuffer, place: Place, trip: Trip) -> None:
+        """Leave the pages to a device that can fetch them as it goes; else fetch them now."""
+        if place.device.takes_paged:
+            trip.paging = Paging.ON_FAULT
+            operation.source = b""
+        else:
+            trip.paging = Paging.BEFORE
+            await buffer.fetch_all()
+            operation.source = buffer.view()
 
     async def _recover(
         self,
@@ -236,6 +250,8 @@ class Execution:
         for operation in operations:
             place, row, reason = self.schedule.choose(operation, priority)
             self.reasons[reason] += 1
+            if operation.paged is not None:
+                await self._page(operation, operation.paged, place, Trip())
             flights.append(Flight(operation, await self.lane(place, row, priority)))
             places.append(place)
         group = Group(flights, self.loop.wake)
@@ -305,7 +321,7 @@ class Execution:
         inline, config = lane.inline, self._config
         if inline is None or self._inline_left <= 0 or lane.load > config.inline_in_flight:
             return None
-        if operation.kind is Kind.NOP or not config.inline:
+        if operation.kind is Kind.NOP or operation.paged is not None or not config.inline:
             return None
         cost = inline.cost(operation)
         if cost > config.inline_cost or cost > self._inline_left:

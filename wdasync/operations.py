@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from .buffers import Segment, pin_destination, pin_source
 from .errors import InvalidArgument
+from .paged import PagedBuffer
 
 if TYPE_CHECKING:
     from .backend import Session
@@ -73,6 +74,7 @@ class Operation:
     """The common part of all operations.
 
     :ivar source: the input: one segment, or a tuple of them
+    :ivar paged: the input's pages come when they are touched; then ``source`` is empty until all of it was fetched
     :ivar nbytes: length of the input in bytes
     :ivar immutable: nobody can change the input while the device reads it
     :ivar destination: where the caller wants the output; ``None``: the framework owns the output
@@ -82,11 +84,22 @@ class Operation:
     :ivar window: base-2 logarithm of the history in bytes; ``None``: the device's largest
     """
 
-    __slots__ = ("algorithm", "destination", "immutable", "level", "nbytes", "session", "source", "window")
+    __slots__ = (
+        "algorithm",
+        "destination",
+        "immutable",
+        "level",
+        "nbytes",
+        "paged",
+        "session",
+        "source",
+        "window",
+    )
 
     kind: ClassVar[Kind]
 
     source: Segment | tuple[Segment, ...]
+    paged: PagedBuffer | None
     nbytes: int
     immutable: bool
     destination: memoryview | None
@@ -94,6 +107,13 @@ class Operation:
     algorithm: str
     level: Level
     window: int | None
+
+    def _take(self, data: object) -> None:
+        if isinstance(data, PagedBuffer):
+            self.paged = data
+            self.source, self.nbytes, self.immutable = b"", data.length, True
+        else:
+            self.source, self.nbytes, self.immutable = pin_source(data)
 
     @property
     def stateless(self) -> bool:
@@ -126,6 +146,7 @@ class Nop(Operation):
 
     def __init__(self) -> None:
         self.source = b""
+        self.paged = None
         self.nbytes = 0
         self.immutable = True
         self.destination = None
@@ -138,7 +159,7 @@ class Nop(Operation):
 class Compress(Operation):
     """Compress ``data`` into one whole unit of ``algorithm``.
 
-    :param data: bytes-like, or a list of them
+    :param data: bytes-like, a list of them, or a :class:`~wdasync.PagedBuffer`
     :param algorithm: as the capability table names it: ``gzip``, ``zlib``, ``deflate``, ``br``, …
     :param level: ``"fast"``, ``"balanced"``, ``"best"`` or an int of the algorithm's own scale
     :param window: base-2 logarithm of the history in bytes; ``None``: the device's largest
@@ -158,12 +179,13 @@ class Compress(Operation):
         window: int | None = None,
         into: object = None,
     ) -> None:
+        self.paged = None
         if type(data) is bytes:
             self.source = data
             self.nbytes = len(data)
             self.immutable = True
         else:
-            self.source, self.nbytes, self.immutable = pin_source(data)
+            self._take(data)
         self.destination = None if into is None else pin_destination(into, "into")
         self.session = None
         self.algorithm = algorithm
@@ -174,7 +196,7 @@ class Compress(Operation):
 class Decompress(Operation):
     """Decompress one whole unit, its concatenated members included.
 
-    :param data: bytes-like, or a list of them
+    :param data: bytes-like, a list of them, or a :class:`~wdasync.PagedBuffer`
     :param algorithm: as the capability table names it
     :param max_length: bytes of output allowed; more is :exc:`~wdasync.LimitExceeded`
     :param max_members: concatenated members (gzip) or frames allowed
@@ -197,12 +219,13 @@ class Decompress(Operation):
         max_members: int = 1024,
         into: object = None,
     ) -> None:
+        self.paged = None
         if type(data) is bytes:
             self.source = data
             self.nbytes = len(data)
             self.immutable = True
         else:
-            self.source, self.nbytes, self.immutable = pin_source(data)
+            self._take(data)
         self.destination = None if into is None else pin_destination(into, "into")
         self.session = None
         self.algorithm = algorithm
@@ -226,6 +249,7 @@ class CompressChunk(Operation):
     flush: Flush
 
     def __init__(self, session: Session, data: object, flush: Flush = Flush.NONE) -> None:
+        self.paged = None
         self.source, self.nbytes, self.immutable = pin_source(data)
         self.destination = None
         self.session = session
@@ -252,6 +276,7 @@ class DecompressChunk(Operation):
     max_length: int
 
     def __init__(self, session: Session, data: object, max_length: int = 1 << 20) -> None:
+        self.paged = None
         self.source, self.nbytes, self.immutable = pin_source(data)
         self.destination = None
         self.session = session

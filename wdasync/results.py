@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,7 +11,16 @@ from .errors import Status
 from .operations import Kind
 from .scheduling import Reason
 
-__all__ = ["Observation", "Observer", "Result"]
+__all__ = ["Observation", "Observer", "Paging", "Result"]
+
+
+class Paging(enum.Enum):
+    """How the pages of a :class:`~wdasync.PagedBuffer` were fetched."""
+
+    #: Each when the device touched it.
+    ON_FAULT = "on fault"
+    #: All, before the device began.
+    BEFORE = "before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,7 @@ class Result:
     :ivar reason: why there
     :ivar latency: seconds from the call to the result
     :ivar faults: page faults taken for it
+    :ivar paging: how its pages were fetched, if the input was a :class:`~wdasync.PagedBuffer`
     """
 
     output: bytes | None
@@ -39,6 +50,7 @@ class Result:
     reason: Reason
     latency: float
     faults: int
+    paging: Paging | None = None
 
 
 class Observation(NamedTuple):

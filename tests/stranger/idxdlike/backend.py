@@ -56,6 +56,7 @@ class IdxdDevice:
 
     sva: bool = True
     page_faults: PageFaults = PageFaults.KERNEL
+    takes_paged: bool = False
     inline: Inline | None = None
     serve: Callable[[], Awaitable[None]] | None = None
     _pasids: ClassVar[count[int]] = count(1)
