@@ -100,6 +100,7 @@ class CpuDevice:
         self.sva = True
         self.page_faults = PageFaults.KERNEL
         self.takes_paged = False
+        self.takes_paged = False
         self.serve: Callable[[], Awaitable[None]] | None = None
         self._workers = workers
         self._planner = planner = Planner(available)
