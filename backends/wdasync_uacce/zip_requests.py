@@ -192,6 +192,8 @@ class Request(abc.ABC, Generic[OperationT]):
             if error.errno == errno.ENOMEM:
                 raise
             raise Settled(Status.INVALID_ARGS, f"the device cannot reach the buffer: {error}") from error
+        except TypeError as error:  # an object that only other file layers know
+            raise Settled(Status.INVALID_ARGS, f"the device cannot reach such a buffer: {error}") from error
         self._grants.append((address, len(buffer), writable))
         return address
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from wdasync.backend import Capability, Completion, DataCause, Status
 from wdasync.buffers import Segment
 from wdasync.operations import Compress, Decompress, Nop, Operation
+from wdasync.paged import PagedBuffer
 
 from .memory import address_of
 from .outputs import Output
@@ -117,6 +118,8 @@ class UnitRequest(Request[OperationT]):
         self._scattered = isinstance(source, tuple)
         if isinstance(source, tuple):
             self._source = self._chain([(self.grant(piece, False), len(piece)) for piece in source])
+        elif (paged := paged_input(self.operation)) is not None:
+            self._source = self.grant(paged, False)
         else:
             self._source = self.grant(self._reachable(source), False)
         self._source_grants = len(self._grants)
@@ -263,6 +266,11 @@ class UnitRequest(Request[OperationT]):
         self._keep.clear()
 
 
+def paged_input(operation: Operation) -> PagedBuffer | None:
+    """The input, if its pages come only when the device touches them."""
+    return operation.paged if operation.nbytes and not operation.source else None
+
+
 class CompressRequest(UnitRequest[Compress]):
     """Compress into one unit."""
 
@@ -317,20 +325,14 @@ class CompressRequest(UnitRequest[Compress]):
 class DecompressRequest(UnitRequest[Decompress]):
     """Decompress a unit, and what is concatenated to it."""
 
-    __slots__ = ("_members", "_segments", "_unit")
+    __slots__ = ("_members", "_unit")
 
     unknown = Status.DATA_ERROR
 
     def prepare(self) -> None:
         operation = self.operation
         row, self._unit = self._row()
-        source = operation.source
-        self._segments = source if isinstance(source, tuple) else (source,)
         self._members = 0
-        if not all(isinstance(segment, bytes | memoryview) for segment in self._segments):
-            raise Settled(
-                Status.INVALID_ARGS, "the driver has to read the header, and cannot read this input"
-            )
         self._begin(0)
         self._reach_source(self._unit, row.window)
         destination = operation.destination
@@ -339,9 +341,13 @@ class DecompressRequest(UnitRequest[Decompress]):
 
     def _begin(self, position: int) -> None:
         """The next unit begins at ``position``."""
+        segments = self._readable()
         try:
-            header = header_length(self._unit, self._segments, position)
+            header = header_length(self._unit, segments, position)
         except HeaderError as error:
+            if error.cause is DataCause.TRUNCATED and sum(map(len, segments)) < self.operation.nbytes:
+                message = f"the header at {position} lies in pages that are not there yet"
+                raise Settled(Status.INVALID_ARGS, message) from None
             if position and error.cause is DataCause.WRONG_FORMAT:
                 message = (
                     f"{self.operation.nbytes - position} bytes after the last member are not another one"
@@ -353,13 +359,21 @@ class DecompressRequest(UnitRequest[Decompress]):
         if self._left <= 0:
             raise Settled(Status.DATA_ERROR, "the input ends after its header", DataCause.TRUNCATED)
 
+    def _readable(self) -> Sequence[Segment]:
+        """The input as far as the driver can read it: of one whose pages come later, those that are there."""
+        source = self.operation.source
+        paged = paged_input(self.operation)
+        if paged is None:
+            return source if isinstance(source, tuple) else (source,)
+        absent = next((page for page in range(paged.pages) if not paged.is_present(page)), paged.pages)
+        return (memoryview(paged.memory)[: min(absent * paged.page_size, paged.length)],)
+
     def _guess(self) -> int:
         """Bytes of output. gzip tells in its last four bytes, unless members are concatenated."""
-        nbytes = self.operation.nbytes
         if self._unit is Format.GZIP:
-            told = int.from_bytes(peek(self._segments, nbytes - 4, 4), "little")
-            if told < MOST_EXPANSION * self._left:
-                return told + SLACK
+            told = peek(self._readable(), self.operation.nbytes - 4, 4)
+            if told and int.from_bytes(told, "little") < MOST_EXPANSION * self._left:
+                return int.from_bytes(told, "little") + SLACK
         return self._left * FIRST_GUESS + SLACK
 
     def _ends_at(self, position: int, entry: memoryview) -> bool:
@@ -371,7 +385,7 @@ class DecompressRequest(UnitRequest[Decompress]):
         fields = SQE.unpack(bytes(entry))
         if fields["context_final"] or position < self.operation.nbytes:
             return True
-        trailer = peek(self._segments, position - 8, 8)
+        trailer = peek(self._readable(), max(position - 8, 0), 8)
         if self._unit is Format.ZLIB:
             return trailer[4:] == fields["checksum"].to_bytes(4, "big")
         if self._unit is Format.GZIP:

@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
 from wdasync.backend import Device, PageFaults
+from wdasync.paged import PagedBuffer
 from wdasync_uacce import MemoryRegion, NodeFlag, NodeInfo, QueueInfo, Region, RegionKind
 from wdasync_uacce.memory import address_of
 
@@ -91,6 +92,7 @@ class Space:
         self.reserved = reserved
         self.grants: Counter[tuple[int, int, bool]] = Counter()
         self.refuse: Callable[[Sized], int] = lambda buffer: 0
+        self.takes_paged = True
         self._pool: dict[int, int] = {}
 
     def grant(self, buffer: Sized, writable: bool) -> int:
@@ -98,7 +100,9 @@ class Space:
             raise OSError(number, os.strerror(number))
         if not len(buffer):
             raise ViolationError("a grant of nothing")
-        address = address_of(buffer)
+        address = address_of(
+            buffer.memory if isinstance(buffer, PagedBuffer) and self.takes_paged else buffer
+        )
         if not self.sva:
             if not any(a <= address and address + len(buffer) <= a + n for a, n in self._pool.items()):
                 raise OSError(errno.EFAULT, "not in the reserved region")

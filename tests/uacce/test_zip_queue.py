@@ -10,12 +10,14 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wdasync.backend import Completion, DataCause, Status
 from wdasync.operations import Compress, Decompress, Nop, Operation
+from wdasync.paged import PagedBuffer
 from wdasync_uacce.memory import address_of
 from wdasync_uacce.zip_descriptor import SQE, STATUSES, ZipStatus
 
@@ -513,18 +515,78 @@ def test_memory_that_the_device_cannot_reach() -> None:
     assert good.status is Status.SUCCESS
 
 
-def test_memory_that_cannot_be_read_here_has_no_header() -> None:
-    """Such as memory whose pages only the device's faults bring in."""
+def paged(data: bytes, *present: int) -> PagedBuffer:
+    """An input of pages, of which some have come already; :func:`page_in` brings the others."""
 
-    class Paged:
-        def __len__(self) -> int:
-            return 100
+    async def pager(offset: int, length: int) -> bytes:
+        return data[offset : offset + length]
 
-    operation = Decompress(b"", "gzip")
-    operation.source, operation.nbytes = Paged(), 100  # type: ignore[assignment]  # a layer's own kind of memory
+    buffer = PagedBuffer(len(data), pager)
+    for page in present:
+        anyio.run(buffer.fetch, page)
+    return buffer
+
+
+def page_in(buffer: PagedBuffer) -> None:
+    """What the device's page faults bring about."""
+    anyio.run(buffer.fetch_all)
+
+
+def test_an_input_whose_pages_come_while_the_device_reads() -> None:
+    data = sample(20_000)
+    buffer = paged(data)
+    layer = StandIn(pumped=False)
+    with zip_queue(layer) as queue:
+        queue.enqueue_burst([(0, Compress(buffer, "gzip"))])
+        assert buffer.fetched == 0
+        page_in(buffer)
+        running(layer).work()
+        (packed,) = queue.dequeue_burst(1)
+    assert packed.output is not None
+    assert gzip.decompress(packed.output) == data
+
+
+@pytest.mark.parametrize("tells_end", [False, True])
+@pytest.mark.parametrize("members", [1, 3])
+def test_the_header_is_read_from_pages_that_are_there(members: int, tells_end: bool) -> None:
+    plain_data = os.urandom(10_000)
+    data = gzip.compress(plain_data) * members
+    buffer = paged(data, 0)
+    layer = StandIn(pumped=False)
+    layer.tells_end = tells_end
+    with zip_queue(layer, "decompress") as queue:
+        queue.enqueue_burst([(0, Decompress(buffer, "gzip"))])
+        assert buffer.fetched == 1
+        page_in(buffer)
+        done: list[Completion] = []
+        while not done:
+            running(layer).work()
+            done += queue.dequeue_burst(1)
+    assert done[0].output == plain_data * members
+
+
+def test_a_header_in_pages_that_are_not_there_is_for_somebody_else() -> None:
+    name = b"n" * 5000
+    data = gzip.compress(b"data")
+    data = data[:3] + b"\x08" + data[4:10] + name + b"\0" + data[10:]
     with zip_queue(StandIn(), "decompress") as queue:
-        (plain,) = run(queue, operation)
-    expect(plain, Status.INVALID_ARGS, "cannot read this input")
+        first, second, both = run(
+            queue,
+            Decompress(paged(data), "gzip"),
+            Decompress(paged(data, 0), "gzip"),
+            Decompress(paged(data, 0, 1), "gzip"),
+        )
+    for completion in (first, second):
+        expect(completion, Status.INVALID_ARGS, "the header at 0 lies in pages that are not there yet")
+    assert both.output == b"data"
+
+
+def test_a_layer_that_does_not_know_such_memory_refuses_it() -> None:
+    layer = StandIn()
+    layer.space.takes_paged = False
+    with zip_queue(layer) as queue:
+        (packed,) = run(queue, Compress(paged(b"data"), "gzip"))
+    expect(packed, Status.INVALID_ARGS, "the device cannot reach such a buffer")
 
 
 def test_levels_that_the_device_does_not_have_are_counted() -> None:
