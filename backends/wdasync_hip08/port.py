@@ -19,6 +19,10 @@ from wdasync_hip08.trace import Trace
 __all__ = ["DmaAbort", "Ledger", "Port", "Translator", "Waits"]
 
 
+#: Software that says again and again that a page is there now, and it is not, does not hold the engine for ever.
+MAX_RETRIES = 64
+
+
 class DmaAbort(Exception):
     """An access ended with an abort.
 
@@ -207,7 +211,9 @@ class Port:
 
     def _settle(self, outcome: Outcome, at: int, *, write: bool) -> Generator[Stall, Verdict, int | None]:
         """The physical address in the end; ``None``: reads zero, writes are ignored."""
-        while isinstance(outcome, Parked):
+        for _ in range(MAX_RETRIES):
+            if not isinstance(outcome, Parked):
+                break
             access = outcome.stall.access
             self.stalls += 1
             verdict = yield outcome.stall

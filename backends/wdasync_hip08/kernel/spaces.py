@@ -252,6 +252,7 @@ class Space:
         if write and not (area.writable and page.grants_write()):
             return False
         if page.frame is not None and (page.writable or not write):
+            self._mend(vpn, page.frame.pa, page.writable)
             return True  # Another access of the same page was faster.
         if not area.backing.populate(vpn - area.start + area.page, 1, write):
             return False
@@ -260,6 +261,12 @@ class Space:
         else:
             self._make_writable([vpn])
         return page.writable or not write
+
+    def _mend(self, vpn: int, pa: int, writable: bool) -> None:
+        descriptor = page_descriptor(pa, writable)
+        if self.table.get(vpn) != descriptor:
+            self.table.set(vpn, descriptor)
+            self._iommu.invalidate(self.asid, [vpn])
 
     def needs_pager(self, vpn: int) -> Area | None:
         """The area whose pager has to supply this page first; ``None`` if none has to, or the page is not granted."""

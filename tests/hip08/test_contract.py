@@ -1,0 +1,22 @@
+"""The emulated chip keeps the queue contract, in all its settings."""
+
+from typing import Any
+
+import pytest
+
+from wdasync.testing import check_backend
+from wdasync_hip08 import Options, backend
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "as it comes": {},
+    "consuming, cold": {"consuming": True, "residency": "cold"},
+    "virtual clock, shallow, pinned, one at a time": {
+        "clock": "virtual", "depth": 64, "residency": "pinned", "window": 1, "restartable": True,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS.keys())
+def test_contract(setting: dict[str, Any]) -> None:
+    report = check_backend(backend, Options(**setting), consuming=setting.get("consuming", False))
+    assert not report.failed

@@ -1,0 +1,89 @@
+"""Records byte for byte, against words that were worked out by hand."""
+
+import pytest
+
+from wdasync_hip08.qm.contexts import CqContext, EqContext, SqContext, pack_cqe, unpack_cqe
+from wdasync_hip08.qm.registers import (
+    REGISTERS,
+    Doorbell,
+    DoorbellCommand,
+    Mailbox,
+    MailboxCommand,
+    RegisterFile,
+)
+
+
+@pytest.mark.parametrize(
+    ("bell", "word"),
+    [
+        (Doorbell(0x15, DoorbellCommand.SQ, 0, 0x3FF, 0), 0x000003FF00000015),
+        (Doorbell(0x15, DoorbellCommand.CQ, 0, 5, 1), 0x0001000500001015),
+        (Doorbell(0, DoorbellCommand.EQ, 0, 7, 0), 0x0000000700002000),
+        (Doorbell(0, DoorbellCommand.AEQ, 0, 1, 0), 0x0000000100003000),
+        (Doorbell(3, DoorbellCommand.SQ, 0x5A, 9, 0), 0x00000009005A0003),
+    ],
+)
+def test_doorbells(bell: Doorbell, word: int) -> None:
+    assert bell.encode() == word
+    assert Doorbell.decode(word) == bell
+
+
+def test_a_doorbell_has_ten_bits_of_queue_number() -> None:
+    assert Doorbell.decode(0xC15).queue == 0x015
+
+
+@pytest.mark.parametrize(
+    ("box", "data"),
+    [
+        (
+            Mailbox(MailboxCommand.SQ_CONTEXT, 5, 0x123456789000, busy=True),
+            "00200500009078563412000000000000",
+        ),
+        (Mailbox(MailboxCommand.QUEUE_RANGE, 0, read=True, busy=True), "06600000000000000000000000000000"),
+        (Mailbox(MailboxCommand.EQ_CONTEXT, 0, 0x87654000, busy=True), "02200000004065870000000000000000"),
+        (Mailbox(8, 7, busy=True), "08200700000000000000000000000000"),
+    ],
+)
+def test_mailbox(box: Mailbox, data: str) -> None:
+    assert box.encode().to_bytes(16, "little").hex() == data
+    assert Mailbox.decode(int.from_bytes(bytes.fromhex(data), "little")) == box
+
+
+SQC = "000000000090785634120000ff73000000000000150080000500100100000000"
+CQC = "000000000090785634120000ff43000000000000150001000300000000000000"
+EQC = "000000000040658700000000000000000000000000000000ff070100"
+AEQC = "000000000040668700000000000000000000000000000000ff030100"
+
+
+def test_contexts() -> None:
+    sq = SqContext(0x123456789000, 1024, 128, pasid=0x15, cq=5, algorithm=1, pasid_enable=True)
+    cq = CqContext(0x123456789000, 1024, pasid=0x15, armed=True, pasid_enable=True)
+    assert sq.pack().hex() == SQC
+    assert SqContext.unpack(bytes.fromhex(SQC)) == sq
+    assert cq.pack().hex() == CQC
+    assert CqContext.unpack(bytes.fromhex(CQC)) == cq
+    for data, base, depth in ((EQC, 0x87654000, 2048), (AEQC, 0x87664000, 1024)):
+        assert EqContext(base, depth).pack().hex() == data
+        assert EqContext.unpack(bytes.fromhex(data)) == EqContext(base, depth)
+
+
+def test_completions() -> None:
+    body = pack_cqe(0x3FE, 0x15)
+    assert body.hex() == "0000000000000000fe0315000000"
+    assert unpack_cqe(body + b"\1\0") == (0x3FE, 0x15, 1)
+
+
+def test_the_register_table_has_no_offset_twice() -> None:
+    offsets = [row.offset for row in REGISTERS]
+    assert len(offsets) == len(set(offsets))
+
+
+def test_registers_that_are_not_there_or_not_writable() -> None:
+    file = RegisterFile()
+    assert not file.put(0x44, 1)
+    assert not file.put(0x100158, 1)
+    assert file.get(0x44) == 0
+    assert file.get(0x100158) == 0x400 | 0x400 << 11
+    assert file.put(0x1000D8, 0x5A5A)
+    assert file.get(0x1000D8) == 0x5A5A
+    assert "ping" in file.dump()

@@ -1,0 +1,253 @@
+"""The file layer as the kernel shows it: states, errnos, regions, discovery."""
+
+import errno
+import select
+from typing import Any
+
+import pytest
+
+from wdasync_hip08.kernel.hisi_qm import share_bytes
+from wdasync_hip08.machine import NODE, Machine
+from wdasync_uacce.files import NodeFlag, RegionKind
+
+
+class raises_errno:
+    """The error numbers are the interface."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool:
+        assert isinstance(error, OSError), f"expected an OSError, got {error!r}"
+        assert error.errno == self.number, f"expected {errno.errorcode[self.number]}, got {error}"
+        return True
+
+
+def test_attributes(machine: Machine) -> None:
+    (node,) = machine.discover()
+    assert node.name == NODE == "hisi_zip-0"
+    assert node.api == "hisi_qm_v2"
+    assert node.flags == NodeFlag.SVA
+    assert node.algorithms == ("zlib", "gzip")
+    assert node.attributes["algorithms"] == "zlib\ngzip\n"
+    assert node.mmio_size == 8192
+    assert share_bytes(128, 1024) == 151_552
+    before = node.available_instances
+    file = machine.open(NODE)
+    assert machine.discover()[0].available_instances == before - 1
+    file.close()
+    assert machine.discover()[0].available_instances == before
+
+
+class TestStates:
+    def test_start_once(self, machine: Machine) -> None:
+        file = machine.open(NODE)
+        assert file.set_queue_type(0) == file.queue.number  # type: ignore[union-attr]  # it is open
+        file.start()
+        with raises_errno(errno.EINVAL):
+            file.start()
+        with raises_errno(errno.EINVAL):
+            file.set_queue_type(0)
+        file.close()
+
+    @pytest.mark.parametrize("started", [False, True])
+    def test_put_is_the_end(self, machine: Machine, started: bool) -> None:
+        file = machine.open(NODE)
+        share = file.map(RegionKind.DUS)
+        if started:
+            file.start()
+        file.put()
+        for call in (file.start, file.put, file.queue_info, lambda: file.set_queue_type(0)):
+            with raises_errno(errno.ENXIO):
+                call()
+        with raises_errno(errno.ENXIO):
+            file.map(RegionKind.MMIO)
+        assert not select.select([file], [], [], 0)[0]
+        if started:
+            assert (share.load32(share.size - 8), share.load32(share.size - 4)) == (1, 1)
+        file.unmap(share)
+        file.close()
+        file.close()
+
+    def test_newer_kernels_start_again(self, new_machine: Any, raw_driver: Any) -> None:
+        machine = new_machine(restartable=True)
+        space = machine.new_space("again")
+        machine.map_memory(space, 0x10000, 0x2000)
+        space.grant(0x10000, 0x2000, writable=True)
+        driver = raw_driver(machine, space=space)
+        entry = driver.entry(0x10000, 100, 0x11000, 200)
+        assert len(driver.run(entry, entry)) == 2
+        driver.file.put()
+        driver.file.start()
+        driver.tail = driver.head = 0
+        driver.phase = 1
+        assert driver.status() == (0, 0)
+        assert len(driver.run(entry)) == 1
+
+    @pytest.mark.parametrize("queue_type", [2, -1, 0xFFFF])
+    def test_queue_types(self, machine: Machine, queue_type: int) -> None:
+        file = machine.open(NODE)
+        with raises_errno(errno.EINVAL):
+            file.set_queue_type(queue_type)
+        file.set_queue_type(1)
+        with raises_errno(errno.EINVAL):
+            file.set_queue_type(1)
+        file.close()
+
+    def test_the_shape_of_the_rings(self, machine: Machine) -> None:
+        file = machine.open(NODE)
+        assert file.queue_info() == (128, 64, 64)
+        file.close()
+
+
+class TestOpening:
+    def test_no_such_node(self, machine: Machine) -> None:
+        with raises_errno(errno.ENOENT):
+            machine.open("hisi_sec2-0")
+
+    def test_all_queues_taken(self, new_machine: Any) -> None:
+        machine = new_machine(queues=3)
+        files = [machine.open(NODE) for _ in range(3)]
+        with raises_errno(errno.EBUSY):
+            machine.open(NODE)
+        assert machine.process.users == 3
+        files[1].close()
+        machine.open(NODE).close()
+        for file in files:
+            file.close()
+        assert not machine.pasids.used
+
+    def test_no_memory_for_rings(self, new_machine: Any) -> None:
+        machine = new_machine(depth=1024, ram=16, queues=1024)
+        with raises_errno(errno.ENOMEM):
+            for _ in range(1024):
+                machine.open(NODE)
+        for file in list(machine._open):
+            file.close()
+        machine.open(NODE).close()
+
+    def test_pasids_run_out_and_come_back(self, machine: Machine) -> None:
+        machine.pasids._next = 0xFFFF
+        first, second = machine.new_space("a"), machine.new_space("b")
+        file = machine.open(NODE, first)
+        with raises_errno(errno.ENOSPC):
+            machine.open(NODE, second)
+        file.close()
+        machine.open(NODE, second).close()
+
+
+class TestRegions:
+    def test_mapping(self, machine: Machine) -> None:
+        file = machine.open(NODE)
+        share = file.map(RegionKind.DUS)
+        with raises_errno(errno.EEXIST):
+            file.map(RegionKind.DUS)
+        with raises_errno(errno.EINVAL):
+            file.map(RegionKind.STATIC_SHARE)
+        file.unmap(share)
+        with pytest.raises(ValueError, match="unmapped"):
+            share.load32(0)
+        with pytest.raises(ValueError, match="mapped"):
+            file.unmap(share)
+        file.map(RegionKind.DUS)
+        file.close()
+
+    @pytest.mark.parametrize("offset", [-8, 4, 1, 1 << 20])
+    def test_bad_offsets(self, machine: Machine, offset: int) -> None:
+        file = machine.open(NODE)
+        for kind in (RegionKind.DUS, RegionKind.MMIO):
+            region = file.map(kind)
+            with pytest.raises(ValueError, match=kind.name):
+                region.store64(offset, 0)
+            with pytest.raises(ValueError, match=kind.name):
+                region.load64(offset)
+        file.close()
+
+    def test_share_is_memory_seen_twice(self, machine: Machine) -> None:
+        file = machine.open(NODE)
+        share = file.map(RegionKind.DUS)
+        assert share.kind is RegionKind.DUS
+        assert share.size == machine.discover()[0].dus_size
+        share.store64(64, 0x0102030405060708)
+        share.store32(72, 7)
+        assert file.queue is not None
+        assert machine.chip.memory.ram.read(file.queue.share.pa + 64, 12) == bytes.fromhex(
+            "080706050403020107000000"
+        )
+        assert share.read(72, 4) == b"\7\0\0\0"
+        share.write(72, b"ab")
+        assert share.load32(72) == int.from_bytes(b"ab\0\0", "little")
+        assert share.load64(64) == 0x0102030405060708
+        assert share.view is not None
+        with pytest.raises(ValueError, match="within"):
+            share.read(share.size - 1, 2)
+        file.close()
+
+    def test_the_doorbell_page_is_a_call(self, machine: Machine) -> None:
+        file = machine.open(NODE)
+        page = file.map(RegionKind.MMIO)
+        assert (page.address, page.view, page.size) == (None, None, 8192)
+        page.store64(0x1000, 0)
+        page.store64(0x1000, 0)
+        page.store32(0x1000, 0)
+        page.store64(0x0, 0)
+        assert machine.chip.qm.doorbells == 2
+        with pytest.raises(ValueError, match="one aligned store"):
+            page.write(0x1000, bytes(8))
+        assert page.load64(0x1000) == page.load32(0x1000) == 0
+        assert page.read(0, 4) == bytes(4)
+        file.close()
+
+
+class TestRemoval:
+    def test_the_device_goes_away(self, machine: Machine, raw_driver: Any) -> None:
+        space = machine.new_space("left behind")
+        machine.map_memory(space, 0x10000, 0x2000)
+        space.grant(0x10000, 0x2000, writable=True)
+        driver = raw_driver(machine, space=space)
+        driver.submit(driver.entry(0x10000, 100, 0x11000, 200))
+        machine.remove("unplugged")
+        assert machine.lost(NODE) == "unplugged"
+        assert driver.status() == (1, 1)
+        assert select.select([driver.file], [], [], 0)[0]
+        with raises_errno(errno.ENXIO):
+            driver.file.start()
+        driver.ring(0, 5)
+        machine.run()
+        assert not driver.completions()
+        with raises_errno(errno.ENODEV):
+            machine.open(NODE)
+        with raises_errno(errno.EBUSY):
+            machine.reset()
+        driver.file.close()
+        machine.reset()
+        assert machine.lost(NODE) is None
+        machine.open(NODE).close()
+
+    def test_a_defect_of_the_model_is_a_lost_device(
+        self, machine: Machine, raw_driver: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    ) -> None:
+        driver = raw_driver(machine)
+        monkeypatch.setattr(machine.chip.engine, "process", lambda *args: 1 // 0)
+        driver.submit(driver.entry(0, 0, 0, 0))
+        assert machine.pump() is False
+        assert "ZeroDivisionError" in str(machine.lost(NODE))
+        assert "defect" in caplog.text
+        driver.file.close()
+
+
+def test_a_queue_that_does_not_drain_is_reset(new_machine: Any, raw_driver: Any, caplog: Any) -> None:
+    machine = new_machine()
+    driver, other = raw_driver(machine), raw_driver(machine)
+    machine.chip.engine.stuck = True
+    driver.submit(*[driver.entry(0, 0, 0, 0)] * 10)
+    machine.run()
+    machine.chip.engine.stuck = False
+    assert len(other.run(other.entry(0, 0, 0, 0))) == 1
+    driver.file.put()
+    assert machine.reset_queues == 1
+    assert "did not drain" in caplog.text
+    assert not machine.chip.tasks.alive
+    driver.file.close()
