@@ -1,4 +1,4 @@
-"""The descriptor of a mock queue, with the three characters that real ones have.
+"""The descriptor of a mock queue, with the three characters that real ones have (and one that a broken one has).
 
 *level*: readable from the first completion until the queue was dequeued empty.
 
