@@ -1,7 +1,8 @@
 """The C side, typed: rings, workers, and the codec libraries that they use.
 
-The libraries are looked for when they are first wanted: the system's, then those inside Python packages, which are
-called without Python: their functions are exported from the extension modules of ``isal``, ``deflate`` and ``Brotli``.
+The libraries are looked for when they are first wanted. First inside Python packages: the extension modules of
+``isal``, ``deflate`` and ``Brotli`` contain them whole, export their functions, and are called here without Python; they
+come with wdasync and are the same everywhere. Then, for packages that were built otherwise, the system's.
 """
 
 from __future__ import annotations

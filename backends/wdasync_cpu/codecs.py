@@ -9,6 +9,9 @@ level 3 falls behind zlib's 3. libdeflate's levels are made to lie beside zlib's
 in about half the time from 16 KiB on. Brotli's levels 0 to 11 are its own. libdeflate knows no streams, so a stream
 whose level is above 2 is zlib's, and ends at level 9.
 
+*Damage.* libdeflate and ISA-L take some deflate data that is not valid: reserved symbols, codes that nothing has. The
+check values of gzip and zlib tell. Raw deflate has none, so it is left to zlib, which takes nothing of the kind.
+
 *Windows.* libdeflate and ISA-L have a history of 32 KiB. A smaller one is zlib's to make.
 """
 
@@ -141,18 +144,45 @@ def _brotli_level(level: int) -> tuple[Choice, ...]:
     return (("brotli", level), ("brotli-package", level))
 
 
-#: Kind and whether it is Brotli -> level -> who, best first. Decompression has level 0 only.
-TABLE: Final[dict[tuple[Kind, bool], dict[int, tuple[Choice, ...]]]] = {
-    (Kind.COMPRESS, False): {level: _deflate_level(level) for level in range(13)},
-    (Kind.COMPRESS, True): {level: _brotli_level(level) for level in range(12)},
-    (Kind.COMPRESS_CHUNK, False): {level: _deflate_stream_level(level) for level in range(13)},
-    (Kind.COMPRESS_CHUNK, True): {level: _brotli_level(level) for level in range(12)},
-    (Kind.DECOMPRESS, False): {
-        0: tuple((name, 0) for name in ("libdeflate", "zlib", "isal-package", "zlib-module"))
+def _decoders(*names: str) -> dict[int, tuple[Choice, ...]]:
+    """Decompression has level 0 only."""
+    return {0: tuple((name, 0) for name in names)}
+
+
+_DEFLATE_LEVELS: Final = {level: _deflate_level(level) for level in range(13)}
+_DEFLATE_STREAM_LEVELS: Final = {level: _deflate_stream_level(level) for level in range(13)}
+_BROTLI_LEVELS: Final = {level: _brotli_level(level) for level in range(12)}
+_ONE_SHOT: Final = _decoders("libdeflate", "zlib", "isal-package", "zlib-module")
+_STRICT: Final = _decoders("zlib", "zlib-module")
+_STREAMED: Final = _decoders("zlib", "isal-package", "zlib-module")
+_BROTLI: Final = _decoders("brotli", "brotli-package")
+
+#: Kind -> format -> level -> who, best first.
+TABLE: Final[dict[Kind, dict[Format, dict[int, tuple[Choice, ...]]]]] = {
+    Kind.COMPRESS: {
+        Format.GZIP: _DEFLATE_LEVELS,
+        Format.ZLIB: _DEFLATE_LEVELS,
+        Format.DEFLATE: _DEFLATE_LEVELS,
+        Format.BROTLI: _BROTLI_LEVELS,
     },
-    (Kind.DECOMPRESS, True): {0: _brotli_level(0)},
-    (Kind.DECOMPRESS_CHUNK, False): {0: tuple((name, 0) for name in ("zlib", "isal-package", "zlib-module"))},
-    (Kind.DECOMPRESS_CHUNK, True): {0: _brotli_level(0)},
+    Kind.COMPRESS_CHUNK: {
+        Format.GZIP: _DEFLATE_STREAM_LEVELS,
+        Format.ZLIB: _DEFLATE_STREAM_LEVELS,
+        Format.DEFLATE: _DEFLATE_STREAM_LEVELS,
+        Format.BROTLI: _BROTLI_LEVELS,
+    },
+    Kind.DECOMPRESS: {
+        Format.GZIP: _ONE_SHOT,
+        Format.ZLIB: _ONE_SHOT,
+        Format.DEFLATE: _STRICT,
+        Format.BROTLI: _BROTLI,
+    },
+    Kind.DECOMPRESS_CHUNK: {
+        Format.GZIP: _STREAMED,
+        Format.ZLIB: _STREAMED,
+        Format.DEFLATE: _STRICT,
+        Format.BROTLI: _BROTLI,
+    },
 }
 
 #: Who can compress with a history of less than 32 KiB.
@@ -165,7 +195,7 @@ def candidates(kind: Kind, algorithm: str, level: int, window: int) -> tuple[Cho
     compress = kind in (Kind.COMPRESS, Kind.COMPRESS_CHUNK)
     if compress and row.format is not Format.BROTLI and window < row.window:
         return tuple((name, min(level, ZLIB_BEST)) for name in _SMALL_WINDOWS)
-    return TABLE[kind, row.format is Format.BROTLI][level if compress else 0]
+    return TABLE[kind][row.format][level if compress else 0]
 
 
 def choose(kind: Kind, algorithm: str, level: int, window: int, available: Container[str]) -> Choice | None:

@@ -146,6 +146,16 @@ static void fail_full(struct request *request, const struct sink *sink, size_t c
          request->room, consumed ? sink->size : 0, consumed);
 }
 
+/* libdeflate is lenient: it reads the reserved symbols 286 and 287 as lengths, and a code that nothing has as the only
+   one there is. What it took that way shows in the check value, or in where the unit ends; then the first cause is what
+   the caller should hear of. */
+static void blame_deflate(struct request *request, const uint8_t *data, size_t size, size_t begin)
+{
+    struct request other = {.plan = request->plan, .stop = request->stop};
+    if (request->plan->engine == ENGINE_LIBDEFLATE && explain_deflate(&other, data + begin, size - begin, begin))
+        fail(request, other.status, other.cause, "%s", other.message);
+}
+
 /* One unit, at data[position]. Where it ends, or 0: the request has failed. */
 static size_t one_unit(struct kit *kit, struct request *request, const uint8_t *data, size_t size, size_t position,
                        struct sink *sink)
@@ -178,6 +188,8 @@ static size_t one_unit(struct kit *kit, struct request *request, const uint8_t *
     }
     size_t end = begin + used;
     int trailer = read_trailer(request, data + end, size - end, end, sink_at(sink, before), sink->size - before);
+    if (trailer < 0)
+        blame_deflate(request, data, size, begin);
     return trailer < 0 ? 0 : end + (size_t)trailer;
 }
 

@@ -1,0 +1,286 @@
+"""What is not valid: each way in which a unit can be wrong gets a status, a cause and words of its own."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import zlib
+from typing import NamedTuple
+
+import pytest
+
+from tests.cpu.bits import Bits
+from tests.cpu.support import noise, pack, run, words
+from wdasync.backend import DataCause, Status
+from wdasync.operations import Decompress, Kind
+from wdasync_cpu.devices import CpuDevice
+from wdasync_cpu.queues import CpuQueue
+
+CORRUPT, TRUNCATED = DataCause.CORRUPT, DataCause.TRUNCATED
+
+#: Codes for code lengths: 0, 1, 2, 16, 17 and 18, of lengths that leave nothing unused.
+META = {0: 2, 1: 2, 2: 3, 16: 3, 17: 3, 18: 3}
+
+
+class Wrong(NamedTuple):
+    """A deflate stream that is not valid.
+
+    :ivar stream: it
+    :ivar words: what the message says
+    :ivar cause: what is wrong
+    """
+
+    stream: bytes
+    words: str
+    cause: DataCause = CORRUPT
+
+
+def lengths(*steps: tuple[int, int], literals: int = 257, distances: int = 1) -> bytes:
+    """A dynamic block with these code lengths, and something behind them that no check value is."""
+    return Bits().dynamic(literals, distances, META).lengths(META, *steps).done() + b"\x5a" * 9
+
+
+#: 256 code lengths of 0, so that what follows is about the end of the block (256) and the distances.
+NO_LITERALS = [(18, 127), (18, 107)]
+
+WRONG = {
+    "block of type 3": Wrong(Bits().block(3).done(), "reserved type 3"),
+    "stored length and its complement": Wrong(
+        Bits().block(0).align().number(5, 16).number(5, 16).raw(b"12345").done(), "complement do not agree"
+    ),
+    "286 as a number of literal codes": Wrong(Bits().dynamic(287, 1, META).done() + bytes(9), "more than 286"),
+    "31 as a number of distance codes": Wrong(Bits().dynamic(257, 31, META).done() + bytes(9), "more than 30"),
+    "too many codes for code lengths": Wrong(
+        Bits().dynamic(257, 1, {0: 1, 1: 1, 2: 1}).done() + bytes(9), "more codes for code lengths"
+    ),
+    "too few codes for code lengths": Wrong(
+        Bits().dynamic(257, 1, {0: 2, 1: 2, 2: 2}).done() + bytes(9), "codes for code lengths that leave some"
+    ),
+    "no codes for code lengths": Wrong(
+        Bits().dynamic(257, 1, {}).done() + bytes(9), "codes for code lengths that leave some"
+    ),
+    "nothing to repeat": Wrong(lengths((16, 0)), "repeated code length with none before it"),
+    "repeat of the last past the end": Wrong(
+        lengths(*NO_LITERALS, (1, 0), (16, 3)), "repeated code length that runs past"
+    ),
+    "few zeros past the end": Wrong(lengths(*NO_LITERALS, (1, 0), (17, 7)), "repeated code length that runs past"),
+    "many zeros past the end": Wrong(lengths((18, 127), (18, 127)), "repeated code length that runs past"),
+    "no code for the end of the block": Wrong(
+        lengths((1, 0), (1, 0), (18, 127), (18, 105), (0, 0), (1, 0)), "without a code for its end"
+    ),
+    "too many literal codes": Wrong(
+        lengths((1, 0), (1, 0), (18, 127), (18, 105), (1, 0), (1, 0)), "more literal and length codes"
+    ),
+    "too few literal codes": Wrong(
+        lengths((2, 0), (0, 0), (18, 127), (18, 105), (2, 0), (1, 0)), "literal and length codes that leave some"
+    ),
+    "too many distance codes": Wrong(
+        lengths(*NO_LITERALS, (1, 0), (1, 0), (1, 0), (1, 0), distances=3), "more distance codes"
+    ),
+    "too few distance codes": Wrong(
+        lengths(*NO_LITERALS, (1, 0), (2, 0), (2, 0), distances=2), "distance codes that leave some"
+    ),
+    "a literal code that nothing has": Wrong(
+        Bits().dynamic(257, 1, META).lengths(META, *NO_LITERALS, (1, 0), (1, 0)).number(1, 1).done() + b"\xff" * 9,
+        "no literal or length has this code",
+    ),
+    "a distance code that nothing has": Wrong(
+        # Lengths: literal 0 and length 257 have 2 bits, the end of the block 1; the only distance has 1 bit.
+        Bits()
+        .dynamic(258, 1, META)
+        .lengths(META, (2, 0), (18, 127), (18, 106), (1, 0), (2, 0), (1, 0))
+        .code(2, 2)
+        .code(2, 3)
+        .number(1, 1)
+        .done()
+        + b"\xff" * 9,
+        "no distance has this code",
+    ),
+    "length symbol 286": Wrong(Bits().block(1).fixed(65, 286).done() + bytes(4), "length symbol that is reserved"),
+    "length symbol 287": Wrong(Bits().block(1).fixed(65, 287).done() + bytes(4), "length symbol that is reserved"),
+    "distance symbol 30": Wrong(
+        Bits().block(1).fixed(65, 257).code(5, 30).done() + bytes(4), "distance symbol that is reserved"
+    ),
+    "distance symbol 31": Wrong(
+        Bits().block(1).fixed(65, 257).code(5, 31).done() + bytes(4), "distance symbol that is reserved"
+    ),
+    "a distance before the beginning": Wrong(
+        Bits().block(1).fixed(65, 257).code(5, 1).fixed(256).done(), "before the beginning of the output"
+    ),
+    "a distance before the beginning, in a later block": Wrong(
+        Bits().stored(b"ab", last=False).block(1).fixed(257).code(5, 3).fixed(256).done(),
+        "before the beginning of the output",
+    ),
+    "nothing at all": Wrong(b"", "it is empty", TRUNCATED),
+    "the end in the head of a stored block": Wrong(
+        Bits().block(0).align().number(5, 16).done(), "the header of a stored block", TRUNCATED
+    ),
+    "the end in a stored block": Wrong(Bits().stored(b"12345").done()[:-2], "inside a stored block", TRUNCATED),
+    "the end in the head of a dynamic block": Wrong(
+        Bits().dynamic(257, 1, META).done()[:5], "the header of a block", TRUNCATED
+    ),
+    "the end in code lengths": Wrong(
+        Bits().dynamic(257, 1, META).lengths(META, (18, 127)).done(), "the code lengths of a block", TRUNCATED
+    ),
+    "the end in compressed data": Wrong(
+        Bits().block(1).fixed(*[200] * 20).done(), "inside compressed data", TRUNCATED
+    ),
+    "the end before the last block": Wrong(
+        Bits().stored(b"12345", last=False).done(), "the header of a block", TRUNCATED
+    ),
+}
+
+
+def test_the_tool_makes_valid_streams() -> None:
+    """What the wrong ones are derived from is right, so that each is wrong for one reason."""
+    text = Bits().stored(b"ab", last=False).block(1, last=False).fixed(67, 257).code(5, 2).fixed(256)
+    text.dynamic(257, 1, META).lengths(META, (1, 0), (18, 127), (18, 106), (1, 0), (0, 0))
+    text.code(1, 0).code(1, 0).code(1, 1)
+    assert zlib.decompress(text.done(), -15) == b"abCabC\x00\x00"
+    assert len(WRONG) >= 20
+    assert sum(wrong.cause is CORRUPT for wrong in WRONG.values()) >= 20
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_deflate_data(queue: CpuQueue, device: CpuDevice, name: str) -> None:
+    stream, expected, cause = WRONG[name]
+    with pytest.raises(zlib.error):
+        zlib.decompress(stream, -15)  # Somebody else does not take it either.
+    header = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+    cases = [(stream, "deflate", 0), (b"\x78\x9c" + stream, "zlib", 2), (header + stream, "gzip", 10)]
+    for done, (data, _, start) in zip(
+        run(queue, [Decompress(data, algorithm) for data, algorithm, _ in cases]), cases, strict=True
+    ):
+        assert done.status is Status.DATA_ERROR
+        assert done.detail.cause is cause
+        assert expected in done.detail.message
+        where = int(done.detail.message.partition("at byte ")[2].split()[0])
+        assert start <= where <= len(data)
+        assert done.output is None
+
+
+#: A header of gzip that is wrong -> what the message says, and the cause.
+GZIP_HEADERS = {
+    b"\x1f\x8c\x08\x00": ("not gzip", DataCause.WRONG_FORMAT),
+    b"PK\x03\x04": ("not gzip", DataCause.WRONG_FORMAT),
+    b"\x1f\x8b\x07\x00": ("compression method 7", DataCause.WRONG_FORMAT),
+    b"\x1f\x8b\x08\x20": ("reserved flags", DataCause.WRONG_FORMAT),
+    b"\x1f\x8b\x08\x80": ("reserved flags", DataCause.WRONG_FORMAT),
+    b"": ("it is empty", TRUNCATED),
+    b"\x1f": ("gzip header", TRUNCATED),
+    b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00": ("gzip header", TRUNCATED),
+    b"\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff\x05\x00123": ("extra field", TRUNCATED),
+    b"\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff\x05": ("extra field", TRUNCATED),
+    b"\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\xffname": ("file name", TRUNCATED),
+    b"\x1f\x8b\x08\x10\x00\x00\x00\x00\x00\xffcomment": ("comment", TRUNCATED),
+    b"\x1f\x8b\x08\x02\x00\x00\x00\x00\x00\xff\x00": ("CRC", TRUNCATED),
+}
+
+ZLIB_HEADERS = {
+    b"\x79\x9c\x00": ("compression method 9", DataCause.WRONG_FORMAT),
+    b"\x88\x1c\x00": ("window", DataCause.WRONG_FORMAT),
+    b"\x78\x9d\x00": ("header check", DataCause.WRONG_FORMAT),
+    b"\x78\xbb\x00": ("preset dictionary", DataCause.WRONG_FORMAT),
+    b"": ("it is empty", TRUNCATED),
+    b"\x78": ("zlib header", TRUNCATED),
+}
+
+
+@pytest.mark.parametrize("header", GZIP_HEADERS)
+def test_wrong_gzip_header(queue: CpuQueue, header: bytes) -> None:
+    (done,) = run(queue, [Decompress(header, "gzip")])
+    assert (done.status, done.detail.cause) == (Status.DATA_ERROR, GZIP_HEADERS[header][1])
+    assert GZIP_HEADERS[header][0] in done.detail.message
+
+
+@pytest.mark.parametrize("header", ZLIB_HEADERS)
+def test_wrong_zlib_header(queue: CpuQueue, header: bytes) -> None:
+    (done,) = run(queue, [Decompress(header, "zlib")])
+    assert (done.status, done.detail.cause) == (Status.DATA_ERROR, ZLIB_HEADERS[header][1])
+    assert ZLIB_HEADERS[header][0] in done.detail.message
+
+
+def test_wrong_crc_of_a_gzip_header(queue: CpuQueue) -> None:
+    good = gzip.compress(b"content")
+    header = good[:3] + b"\x02" + good[4:10]
+    wrong = header + b"\x00\x00" + good[10:]
+    (done,) = run(queue, [Decompress(wrong, "gzip")])
+    assert (done.status, done.detail.cause) == (Status.CHECKSUM_FAILED, DataCause.CHECKSUM)
+
+
+@pytest.mark.parametrize("position", [-1, -2, -3, -4, -5, -6, -7, -8])
+def test_wrong_trailer(queue: CpuQueue, position: int) -> None:
+    for algorithm, last in (("gzip", 8), ("zlib", 4)):
+        packed = bytearray(pack(words(500), algorithm))
+        if -position <= last:
+            packed[position] ^= 0x10
+            (done,) = run(queue, [Decompress(bytes(packed), algorithm)])
+            assert (done.status, done.detail.cause) == (Status.CHECKSUM_FAILED, DataCause.CHECKSUM)
+
+
+def test_wrong_values_are_named(whole_queue: CpuQueue) -> None:
+    packed = gzip.compress(b"content")
+    (done,) = run(whole_queue, [Decompress(packed[:-8] + bytes(4) + packed[-4:], "gzip")])
+    assert f"0x{zlib.crc32(b'content'):08x}" in done.detail.message
+    (done,) = run(whole_queue, [Decompress(packed[:-4] + b"\x09\x00\x00\x00", "gzip")])
+    assert "7 bytes" in done.detail.message
+    assert "says 9" in done.detail.message
+
+
+def test_every_truncation(queue: CpuQueue, device: CpuDevice) -> None:
+    for algorithm in (row.algorithm for row in device.capabilities if row.kind is Kind.DECOMPRESS):
+        packed = pack(words(300), algorithm)
+        done = run(queue, [Decompress(packed[:cut], algorithm) for cut in range(len(packed))])
+        assert {(each.status, each.detail.cause) for each in done} == {(Status.DATA_ERROR, TRUNCATED)}
+
+
+def test_every_truncation_of_a_later_member(queue: CpuQueue) -> None:
+    first, second = gzip.compress(b"first"), gzip.compress(words(200))
+    done = run(queue, [Decompress(first + second[:cut], "gzip") for cut in range(1, len(second))])
+    assert {(each.status, each.detail.cause) for each in done} == {(Status.DATA_ERROR, TRUNCATED)}
+
+
+@pytest.mark.parametrize("rest", [b"x", b"\x00x", b"\x1fx", b"trailing", b"\x00" * 9 + b"\x01"])
+def test_trailing_data(queue: CpuQueue, device: CpuDevice, rest: bytes) -> None:
+    for algorithm in (row.algorithm for row in device.capabilities if row.kind is Kind.DECOMPRESS):
+        packed = pack(words(3000), algorithm)
+        (done,) = run(queue, [Decompress(packed + rest, algorithm)])
+        assert (done.status, done.detail.cause) == (Status.DATA_ERROR, DataCause.TRAILING_DATA), algorithm
+        assert f"at byte {len(packed)}" in done.detail.message or algorithm == "gzip"
+
+
+def test_zeros_after_what_has_no_members_are_trailing_data(queue: CpuQueue) -> None:
+    for algorithm in ("zlib", "deflate"):
+        (done,) = run(queue, [Decompress(pack(b"x", algorithm) + bytes(1), algorithm)])
+        assert done.detail.cause is DataCause.TRAILING_DATA
+
+
+def test_changed_bits(queue: CpuQueue) -> None:
+    """With a check value, no changed bit goes unnoticed, and nothing falls over it."""
+    chance = random.Random(1)
+    content = words(2000)
+    for algorithm in ("gzip", "zlib", "deflate"):
+        packed = pack(content, algorithm)
+        changed = []
+        for _ in range(300):
+            copy = bytearray(packed)
+            copy[chance.randrange(len(copy))] ^= 1 << chance.randrange(8)
+            changed.append(bytes(copy))
+        for data, done in zip(changed, run(queue, [Decompress(each, algorithm) for each in changed]), strict=True):
+            if done.status is Status.SUCCESS:
+                assert zlib.decompress(data, {"gzip": 31, "zlib": 15, "deflate": -15}[algorithm]) == done.output
+            else:
+                assert done.status in (Status.DATA_ERROR, Status.CHECKSUM_FAILED)
+                assert done.detail.message
+                assert done.detail.cause is not None
+
+
+def test_noise(queue: CpuQueue, device: CpuDevice) -> None:
+    """Whatever comes, a worker answers and lives."""
+    for algorithm in (row.algorithm for row in device.capabilities if row.kind is Kind.DECOMPRESS):
+        inputs = [noise(size, size) for size in (1, 2, 3, 10, 50, 400, 20_000)] * 3 + [b"\xff" * 50_000, bytes(50_000)]
+        done = run(queue, [Decompress(data, algorithm, max_length=1 << 20) for data in inputs])
+        bad = {Status.DATA_ERROR, Status.CHECKSUM_FAILED, Status.OUT_OF_SPACE_TERMINATED, Status.SUCCESS}
+        assert {each.status for each in done} <= bad
+        (done_after,) = run(queue, [Decompress(pack(b"fine", algorithm), algorithm)])
+        assert done_after.output == b"fine"
