@@ -18,8 +18,9 @@ from .files import FileLayer, NodeFlag, NodeInfo
 from .outputs import MAX_COPY
 from .qm import QueueLayoutError, qm_version
 from .zip_descriptor import MAX_LENGTH, QueueType
+from .zip_operations import MAX_COMPRESS_INPUT
 from .zip_queue import ZipQueue
-from .zip_units import FORMATS, MAX_COMPRESS_INPUT
+from .zip_units import FORMATS
 
 __all__ = ["DRIVERS", "ZipDevice", "device_info", "driver_of", "zip_capabilities"]
 

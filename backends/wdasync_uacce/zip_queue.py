@@ -2,7 +2,7 @@
 
 Every accepted operation becomes a descriptor, also one that needs no work of the device: nothing but a completion of
 the device makes the queue's descriptor readable. Between the rings (:mod:`.qm`) and the operations
-(:mod:`.zip_units`) this module keeps account: which request is where, and in what order completions go out.
+(:mod:`.zip_operations`) this module keeps account: which request is where, and in what order completions go out.
 
 Where Python becomes too slow, C can take over here, in :meth:`ZipQueue._pack` (a burst of descriptors) and
 :meth:`ZipQueue._collect` (a batch of finished ones); the rings' side of both is C already.
@@ -21,8 +21,8 @@ from wdasync.operations import Operation
 from .files import QueueFile
 from .qm import QueuePair
 from .zip_descriptor import SQE, SQE_SIZE, QueueType
+from .zip_operations import make_request
 from .zip_requests import Carrier, Request, Settled, Workshop
-from .zip_units import make_request
 
 __all__ = ["ZipQueue"]
 
