@@ -9,11 +9,9 @@ from typing import Any, ClassVar
 from wdasync.backend import Check, Device, DeviceInfo
 from wdasync.errors import BackendUnavailable
 from wdasync.faults import FaultHandler, FaultReporter
-from wdasync.operations import Priority
 from wdasync_hip08.backings import OwnProcess
 from wdasync_hip08.machine import NODE, Machine, node_info
 from wdasync_hip08.options import Options
-from wdasync_hip08.queues import Hip08Queue
 from wdasync_uacce import ZipDevice
 from wdasync_uacce.device import device_info
 
@@ -29,13 +27,8 @@ class Hip08Device(ZipDevice):
     def __init__(self, machine: Machine, info: DeviceInfo) -> None:
         super().__init__(machine, machine.discover()[0], info.backend)
         self.info = info
+        self.takes_paged = True
         self.machine = machine
-
-    def open_queue(  # type: ignore[override]  # a Queue all the same, which is what a device opens
-        self, depth: int, priority: Priority = Priority.NORMAL, queue_class: str = ""
-    ) -> Hip08Queue:
-        queue = super().open_queue(depth, priority, queue_class)
-        return Hip08Queue(queue, self.machine.find(queue.fileno()))
 
     def reset(self) -> None:
         """Switch the machine off and on again."""

@@ -13,7 +13,7 @@ from typing import Protocol
 from wdasync_hip08._native import ffi, lib
 from wdasync_hip08.memory import PAGE, PAGE_SHIFT
 
-__all__ = ["Backing", "Memfd", "OwnProcess", "Pages", "Piece"]
+__all__ = ["Backing", "Memfd", "OwnProcess", "Piece"]
 
 #: (byte address within the backing, length); it does not cross a page border of the backing unless pages join.
 Piece = tuple[int, int]
@@ -159,55 +159,3 @@ class Memfd:
 
     def __repr__(self) -> str:
         return f"<Memfd {self.size >> PAGE_SHIFT} pages, {len(self.absent)} absent>"
-
-
-class Pages:
-    """Pages that somebody supplies one by one: an address is an offset. What was not supplied cannot be reached.
-
-    :param nbytes: length of the memory
-    """
-
-    def __init__(self, nbytes: int) -> None:
-        self.nbytes = nbytes
-        self.pages: dict[int, bytearray] = {}
-
-    def supply(self, page: int, data: bytes) -> None:
-        """Put a page in; what is missing to a whole one is zero.
-
-        :raises ValueError: more than a page, or a page that is there already
-        """
-        if len(data) > PAGE:
-            raise ValueError(f"page {page}: expected at most {PAGE} bytes, got {len(data)}")
-        if page in self.pages:
-            raise ValueError(f"page {page}: expected a page that is not there yet, got it a second time")
-        self.pages[page] = bytearray(data.ljust(PAGE, b"\0"))
-
-    def read(self, pieces: Sequence[Piece]) -> bytes:
-        parts = []
-        for address, n in pieces:
-            page = self.pages.get(address >> PAGE_SHIFT)
-            if page is None:
-                break
-            start = address & PAGE - 1
-            parts.append(page[start : start + n])
-        return b"".join(parts)
-
-    def write(self, pieces: Sequence[Piece], data: bytes) -> int:
-        done = 0
-        for address, n in pieces:
-            page = self.pages.get(address >> PAGE_SHIFT)
-            if page is None:
-                break
-            start = address & PAGE - 1
-            page[start : start + n] = data[done : done + n]
-            done += n
-        return done
-
-    def present(self, page: int, count: int) -> Sequence[bool]:
-        return [number in self.pages for number in range(page, page + count)]
-
-    def populate(self, page: int, count: int, writable: bool) -> bool:
-        return all(number in self.pages for number in range(page, page + count))
-
-    def __repr__(self) -> str:
-        return f"<Pages {len(self.pages)} of {-(-self.nbytes >> PAGE_SHIFT)}>"

@@ -83,7 +83,7 @@ class Machine:
         self._workers = Workers(options.engines, self._finished)
         self._open: list[OpenQueue] = []
         self._process: Space | None = None
-        self._own = OwnProcess()
+        self.own = OwnProcess()
         self._handler, self._reporter = handler, reporter
         self._switch_on()
 
@@ -364,7 +364,7 @@ class Machine:
     def process(self) -> Space:
         """The address space of this process."""
         if self._process is None:
-            self._process = self._space("process", Residency(self.options.residency), self._own)
+            self._process = self._space("process", Residency(self.options.residency), self.own)
         return self._process
 
     def discover(self) -> Sequence[NodeInfo]:
@@ -401,16 +401,6 @@ class Machine:
     def lost(self, name: str) -> str | None:
         return self._lost
 
-    def find(self, fileno: int) -> OpenQueue:
-        """The opened queue with this descriptor.
-
-        :raises LookupError: there is none
-        """
-        for file in self._open:
-            if file.fileno() == fileno:
-                return file
-        raise LookupError(f"expected the descriptor of an opened queue, got {fileno}")
-
     def remove(self, reason: str = "the device was removed") -> None:
         """Take the device out of the machine while it is in use."""
         with self.lock:
@@ -446,7 +436,7 @@ class Machine:
             Path(self.options.trace).write_text(self.trace.chrome(), encoding="utf-8")
         with self.lock:
             self.chip.close()
-        self._own.close()
+        self.own.close()
         os.close(self._attention)
 
     def dump(self) -> str:

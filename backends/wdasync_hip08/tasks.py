@@ -75,10 +75,9 @@ class Task:
     :ivar slot: index in the submission ring
     :ivar faults: accesses of it that had to wait for a page
     :ivar result: the entry to write back, once DONE
-    :ivar failure: code and words for what went wrong; no descriptor has room for words
     """
 
-    __slots__ = ("_send", "failure", "faults", "life", "queue", "result", "slot", "stall", "state")
+    __slots__ = ("_send", "faults", "life", "queue", "result", "slot", "stall", "state")
 
     def __init__(self, queue: int, slot: int) -> None:
         self.queue = queue
@@ -86,7 +85,6 @@ class Task:
         self.faults = 0
         self.stall: Stall | None = None
         self.result = b""
-        self.failure: tuple[int, str] | None = None
         self.state = TaskState.READY
         self.life: Life | None = None
         self._send: Verdict | object = None

@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from wdasync_hip08.backings import Memfd, OwnProcess, Pages
+from wdasync_hip08.backings import Memfd, OwnProcess
 from wdasync_hip08.frames import Frames, FrameState
 from wdasync_hip08.memory import PAGE, BusError, Mmio, PhysicalMemory, Ram
 
@@ -76,7 +76,7 @@ def test_windows_are_told_apart_by_address(ram: Ram) -> None:
 
 
 def test_frame_numbers_are_scrambled_by_the_seed() -> None:
-    backing = Pages(16 * PAGE)
+    backing = OwnProcess()
 
     def order(seed: int) -> list[int]:
         frames = Frames(1 << 40, seed=seed)
@@ -125,7 +125,7 @@ def test_a_quarantined_frame_is_free_only_after_a_sync() -> None:
 
 def test_frames_run_out_and_come_again() -> None:
     frames = Frames(1 << 40, bits=2)
-    pages = Pages(8 * PAGE)
+    pages = OwnProcess()
     taken = [frames.allocate(pages, number, []) for number in range(4)]
     with pytest.raises(MemoryError, match="all 4 in use"):
         frames.allocate(pages, 4, [])
@@ -211,16 +211,3 @@ class TestOwnProcess:
         assert own.populate(page, 1, writable=True)
         assert list(own.present(page, 4)) == [True, False, True, False]
         own.close()
-
-
-def test_supplied_pages_come_once_and_only_whole() -> None:
-    pages = Pages(PAGE + 100)
-    assert pages.read([(0, 4)]) == b""
-    assert not pages.populate(0, 2, writable=False)
-    pages.supply(0, b"page")
-    assert pages.read([(0, 6), (PAGE, 1)]) == b"page\0\0"
-    assert pages.write([(1, 1), (PAGE, 1)], b"xx") == 1
-    with pytest.raises(ValueError, match="a second time"):
-        pages.supply(0, b"")
-    with pytest.raises(ValueError, match="at most 4096"):
-        pages.supply(1, bytes(PAGE + 1))

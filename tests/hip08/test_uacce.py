@@ -2,6 +2,8 @@
 
 import errno
 import select
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,18 +13,12 @@ from wdasync_hip08.machine import NODE, Machine
 from wdasync_uacce.files import NodeFlag, RegionKind
 
 
-class raises_errno:
+@contextmanager
+def raises_errno(number: int) -> Iterator[None]:
     """The error numbers are the interface."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool:
-        assert isinstance(error, OSError), f"expected an OSError, got {error!r}"
-        assert error.errno == self.number, f"expected {errno.errorcode[self.number]}, got {error}"
-        return True
+    with pytest.raises(OSError) as caught:
+        yield
+    assert caught.value.errno == number, f"expected {errno.errorcode[number]}, got {caught.value}"
 
 
 def test_attributes(machine: Machine) -> None:

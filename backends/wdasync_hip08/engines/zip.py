@@ -67,8 +67,6 @@ class ZipStatus(enum.IntEnum):
     BAD_DESCRIPTOR = 0x02
     #: An access to memory was refused, by the SMMU or by the bus.
     MEMORY = 0x03
-    #: The input ends before its last block or within its trailer, and a block-mode request has no other part.
-    TRUNCATED = 0x04
 
 
 class BadDescriptorError(Exception):
@@ -202,11 +200,10 @@ class ZipEngine:
                 return (yield from job.decompress())
             return (yield from job.compress())
         except DmaAbort as abort:
-            task.failure = (ZipStatus.MEMORY, str(abort))
+            self._trace.instant("engine", "refused", reason=str(abort))
             return descriptor.answer(ZipStatus.MEMORY)
         except BadDescriptorError as error:
             self.refused += 1
-            task.failure = (ZipStatus.BAD_DESCRIPTOR, f"the engine does not do {error}")
             self._trace.instant("engine", "refused", reason=str(error))
             return descriptor.answer(ZipStatus.BAD_DESCRIPTOR)
 
@@ -266,17 +263,16 @@ class _Job:
             Progress.BAD_DATA: ZipStatus.BAD_DATA,
             Progress.NO_SPACE: ZipStatus.NO_SPACE,
             Progress.BAD_CHECK: ZipStatus.BAD_CHECK,
-            Progress.RUNNING: ZipStatus.TRUNCATED,
         }.get(inflater.progress, ZipStatus.OK)
         if status is not ZipStatus.OK:
-            self._task.failure = (status, inflater.message or status.name.lower().replace("_", " "))
             return self._descriptor.answer(status, inflater.consumed)
         yield from self._write(destination, inflater.output())
         return self._descriptor.answer(
             status,
             inflater.consumed,
             inflater.produced,
-            last=True,
+            # Without the last-block bit the stream goes on behind the input: it was cut off.
+            last=inflater.progress is Progress.ENDED,
             size=inflater.produced,
             check=hardware_checksum(inflater.value, inflater.check),
         )

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 import anyio
 
 from wdasync.faults import Access, FaultHandler, FaultReporter, FaultResponse, PageFault
-from wdasync_hip08.backings import Pages
 from wdasync_hip08.clocks import Timer, Timers
 from wdasync_hip08.kernel.iommu import Iommu
 from wdasync_hip08.kernel.spaces import Space
@@ -42,7 +41,7 @@ class FaultCounters:
 
     :ivar taken: stalled accesses that reached the kernel
     :ivar answers: by response
-    :ivar paged: pages that a pager supplied
+    :ivar paged: faults for which a source was asked for the page
     :ivar handled: asked of the program's handler
     :ivar expired: answered INVALID because of the deadline
     :ivar failed: answered INVALID because the handler or pager raised
@@ -131,8 +130,6 @@ class FaultHandling:
         self._reports: deque[PageFault] = deque()
         #: Faults that were answered over the head of their task.
         self._expired: deque[PendingFault] = deque()
-        #: Pages that a pager is asked for now, by (backing, page); a second fault waits for the first.
-        self._fetching: dict[tuple[int, int], anyio.Event] = {}
 
     # From the event queue
 
@@ -180,7 +177,7 @@ class FaultHandling:
         space = fault.space
         if space is None or not space.alive:
             return False
-        return self.handler is not None or space.needs_pager(fault.vpn) is not None
+        return self.handler is not None or space.awaits(fault.vpn) is not None
 
     def _default(self, fault: PendingFault) -> FaultResponse:
         space = fault.space
@@ -268,7 +265,9 @@ class FaultHandling:
             except Exception:
                 self.counters.failed += 1
                 response = FaultResponse.INVALID
-                log.exception("page fault at %#x: the handler raised; answered INVALID", fault.address)
+                log.warning(
+                    "page fault at %#x: answered INVALID, as the handler raised", fault.address, exc_info=True
+                )
             finally:
                 # A cancellation is an answer too: INVALID.
                 with self._lock:
@@ -284,24 +283,10 @@ class FaultHandling:
         return FaultResponse(await self.handler(self._public(fault)))
 
     async def _supply(self, fault: PendingFault) -> FaultResponse:
-        space = fault.space
-        area = space.needs_pager(fault.vpn) if space is not None else None
-        if area is None or area.pager is None or not isinstance(area.backing, Pages):
-            return FaultResponse.SUCCESS
-        page = fault.vpn - area.start + area.page
-        key = (id(area.backing), page)
-        if key in self._fetching:
-            await self._fetching[key].wait()
-            return FaultResponse.SUCCESS  # If it came to nothing, the kernel's part finds no page.
-        arrived = self._fetching[key] = anyio.Event()
-        offset = page << PAGE_SHIFT
-        try:
-            data = await area.pager(offset, min(PAGE, area.backing.nbytes - offset))
-            area.backing.supply(page, data)
+        area = fault.space.awaits(fault.vpn) if fault.space is not None else None
+        if area is not None and area.source is not None:
+            await area.source.fetch(area.number(fault.vpn))
             self.counters.paged += 1
-        finally:
-            del self._fetching[key]
-            arrived.set()
         return FaultResponse.SUCCESS
 
     def abandon(self) -> None:

@@ -11,22 +11,33 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from wdasync_hip08.backings import Backing, Pages
+from wdasync_hip08.backings import Backing
 from wdasync_hip08.frames import Frame, Frames, Grant
 from wdasync_hip08.kernel.iommu import Iommu
 from wdasync_hip08.kernel.pagetable import PageTable, page_descriptor
 from wdasync_hip08.memory import PAGE, PAGE_SHIFT, Ram, pages_of
 
-__all__ = ["Area", "Pager", "Residency", "Space", "SpacePage"]
+__all__ = ["Area", "PageSource", "Residency", "Space", "SpacePage"]
 
 #: Addresses of programs are below 2**47 (48-bit tables, the upper half is the kernel's).
 TOP = 1 << 47
 
-#: Supplies bytes [offset, offset + length) of an area.
-Pager = Callable[[int, int], Awaitable[bytes]]
+
+class PageSource(Protocol):
+    """Supplies pages of an area on first touch; a :class:`wdasync.PagedBuffer`, for one. Its pages may be larger."""
+
+    page_size: int
+
+    def is_present(self, page: int) -> bool:
+        """Whether its page has come."""
+        ...
+
+    async def fetch(self, page: int) -> None:
+        """Let it come. Many may ask at once."""
+        ...
 
 
 class Residency(enum.Enum):
@@ -40,7 +51,7 @@ class Residency(enum.Enum):
     PINNED = "pinned"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Area:
     """A range of virtual addresses with one backing.
 
@@ -49,7 +60,7 @@ class Area:
     :ivar backing: where the bytes are
     :ivar page: page of the backing at ``start``
     :ivar writable: whether the program could write there
-    :ivar pager: supplies absent pages; ``None``: the backing populates them by itself
+    :ivar source: supplies absent pages; ``None``: the backing populates them by itself
     """
 
     start: int
@@ -57,7 +68,16 @@ class Area:
     backing: Backing
     page: int = 0
     writable: bool = True
-    pager: Pager | None = None
+    source: PageSource | None = None
+
+    def number(self, vpn: int) -> int:
+        """The page of the source in which a virtual page lies."""
+        assert self.source is not None
+        return (vpn - self.start << PAGE_SHIFT) // self.source.page_size
+
+    def supplied(self, vpn: int) -> bool:
+        """Whether nobody has to be asked for the page."""
+        return self.source is None or self.source.is_present(self.number(vpn))
 
 
 class SpacePage:
@@ -108,6 +128,8 @@ class Space:
         self.pages: dict[int, SpacePage] = {}
         self._whole = Area(0, TOP >> PAGE_SHIFT, whole) if whole is not None else None
         self._areas: list[Area] = []
+        #: Areas with a source, by their first page, with the number of their users.
+        self._supplied: dict[int, tuple[Area, int]] = {}
         self._frames = frames
         self._iommu = iommu
         self._idle: set[int] = set()
@@ -136,6 +158,24 @@ class Space:
             return self._areas[index - 1]
         whole = self._whole
         return whole if whole is not None and 0 <= vpn < whole.end else None
+
+    def supply(self, vpn: int, pages: int, backing: Backing, source: PageSource) -> None:
+        """Let a source supply the pages of a buffer, until :meth:`supply_no_more`; the calls count."""
+        area, uses = self._supplied.get(vpn, (None, 0))
+        if area is None:
+            area = Area(vpn, vpn + pages, backing, vpn, source=source)
+            self.add(area)
+        self._supplied[vpn] = (area, uses + 1)
+
+    def supply_no_more(self, vpn: int) -> None:
+        """One user less of the source of the buffer that begins at this page, if it has one."""
+        if vpn in self._supplied:
+            area, uses = self._supplied[vpn]
+            if uses > 1:
+                self._supplied[vpn] = (area, uses - 1)
+            else:
+                del self._supplied[vpn]
+                self._areas.remove(area)
 
     def remove(self, start: int, end: int) -> None:
         """Unmap virtual pages [start, end): areas shrink, pages go from the table, caches are told, then a SYNC."""
@@ -195,13 +235,13 @@ class Space:
         while count:
             area = self.area(vpn)
             here = min(count, area.end - vpn) if area is not None else count
-            if area is not None and area.pager is None:
+            if area is not None:
                 page = vpn - area.start + area.page
-                if self.residency is Residency.PINNED:
+                if self.residency is Residency.PINNED and area.source is None:
                     area.backing.populate(page, here, writable and area.writable)
-                for index, present in enumerate(area.backing.present(page, here)):
-                    if present and self.pages[vpn + index].frame is None:
-                        self._map(vpn + index, area)
+                for at, present in enumerate(area.backing.present(page, here), vpn):
+                    if present and self.pages[at].frame is None and area.supplied(at):
+                        self._map(at, area)
             vpn += here
             count -= here
 
@@ -244,7 +284,7 @@ class Space:
     def resolve(self, vpn: int, write: bool) -> bool:
         """What the kernel does for a page fault: check, bring in, map; whether the access may be tried again.
 
-        A page of an area with a pager must have been supplied before.
+        A page of an area with a source must have been supplied before.
         """
         page, area = self.pages.get(vpn), self.area(vpn)
         if not self.alive or page is None or area is None or not page.grants:
@@ -254,7 +294,7 @@ class Space:
         if page.frame is not None and (page.writable or not write):
             self._mend(vpn, page.frame.pa, page.writable)
             return True  # Another access of the same page was faster.
-        if not area.backing.populate(vpn - area.start + area.page, 1, write):
+        if not area.supplied(vpn) or not area.backing.populate(vpn - area.start + area.page, 1, write):
             return False
         if page.frame is None:
             self._map(vpn, area)
@@ -268,12 +308,10 @@ class Space:
             self.table.set(vpn, descriptor)
             self._iommu.invalidate(self.asid, [vpn])
 
-    def needs_pager(self, vpn: int) -> Area | None:
-        """The area whose pager has to supply this page first; ``None`` if none has to, or the page is not granted."""
+    def awaits(self, vpn: int) -> Area | None:
+        """The area whose source has to supply this page first; ``None``: none has to, or it is not granted."""
         page, area = self.pages.get(vpn), self.area(vpn)
-        if page is None or not page.grants or area is None or area.pager is None:
-            return None
-        if isinstance(area.backing, Pages) and vpn - area.start + area.page in area.backing.pages:
+        if page is None or not page.grants or area is None or area.supplied(vpn):
             return None
         return area
 
@@ -320,8 +358,8 @@ def _without(area: Area, start: int, end: int) -> list[Area]:
         return [area]
     left = []
     if area.start < start:
-        left.append(Area(area.start, start, area.backing, area.page, area.writable, area.pager))
+        left.append(Area(area.start, start, area.backing, area.page, area.writable, area.source))
     if end < area.end:
         page = area.page + end - area.start
-        left.append(Area(end, area.end, area.backing, page, area.writable, area.pager))
+        left.append(Area(end, area.end, area.backing, page, area.writable, area.source))
     return left

@@ -17,14 +17,14 @@ from __future__ import annotations
 import enum
 import errno
 import os
-from collections import deque
 from collections.abc import Sized
 from typing import TYPE_CHECKING
 
+from wdasync.paged import PagedBuffer
 from wdasync_hip08._native import ffi, lib
 from wdasync_hip08.kernel.hisi_qm import KernelQueue
 from wdasync_hip08.kernel.spaces import Space
-from wdasync_hip08.memory import PAGE, Mapping
+from wdasync_hip08.memory import PAGE, PAGE_SHIFT, Mapping, pages_of
 from wdasync_hip08.qm import registers as reg
 from wdasync_uacce.files import QueueInfo, RegionKind
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Grants", "MmioRegion", "OpenQueue", "QueueState", "ShareRegion"]
 
 MMIO_BYTES = 2 * PAGE
-#: Entries of the deepest ring.
-QUEUE_LIMIT = 1024
 
 
 class QueueState(enum.Enum):
@@ -173,19 +171,25 @@ class Grants:
         self._space = space
 
     def grant(self, buffer: Sized, writable: bool) -> int:
+        if isinstance(buffer, PagedBuffer):
+            return self._grant_paged(buffer, writable)
         pointer = ffi.from_buffer(buffer)
         address = int(ffi.cast("uintptr_t", pointer))
-        self.grant_address(address, len(pointer), writable)
+        with self._machine.lock:
+            self._space.grant(address, len(pointer), writable)
         return address
 
-    def grant_address(self, address: int, nbytes: int, writable: bool) -> None:
-        """As :meth:`grant`, for memory that is no object of this process."""
+    def _grant_paged(self, buffer: PagedBuffer, writable: bool) -> int:
+        address = int(ffi.cast("uintptr_t", ffi.from_buffer(buffer.memory)))
         with self._machine.lock:
-            self._space.grant(address, nbytes, writable)
+            self._space.supply(address >> PAGE_SHIFT, pages_of(len(buffer.memory)), self._machine.own, buffer)
+            self._space.grant(address, len(buffer), writable)
+        return address
 
     def revoke(self, address: int, nbytes: int, writable: bool) -> None:
         with self._machine.lock:
             self._space.revoke(address, nbytes, writable)
+            self._space.supply_no_more(address >> PAGE_SHIFT)
 
     def allocate(self, nbytes: int) -> memoryview | None:
         return None
@@ -199,7 +203,6 @@ class OpenQueue:
 
     :ivar queue: the hardware queue; ``None`` once it went back
     :ivar wakes: times that the descriptor was made readable
-    :ivar failures: code and words for what went wrong with entries that were asked about, oldest first
     """
 
     def __init__(self, machine: Machine, space: Space) -> None:
@@ -209,7 +212,6 @@ class OpenQueue:
         self.state = QueueState.INIT
         self.space = Grants(machine, space)
         self.wakes = 0
-        self.failures: deque[tuple[int, str]] = deque(maxlen=QUEUE_LIMIT)
         self._typed = False
         self._closed = False
         self._regions: dict[RegionKind, ShareRegion | MmioRegion] = {}
@@ -329,12 +331,7 @@ class OpenQueue:
     def faults(self, slot: int) -> int:
         queue = self.queue
         pair = self._machine.chip.qm.queues.get(queue.number) if queue is not None else None
-        note = pair.notes.pop(slot, None) if pair is not None else None
-        if note is None:
-            return 0
-        if note.failure is not None:
-            self.failures.append(note.failure)
-        return note.faults
+        return pair.faults.pop(slot, 0) if pair is not None else 0
 
     def pump(self) -> None:
         self._machine.pump()

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from wdasync_hip08.port import DmaAbort, Port
 from wdasync_hip08.qm import registers as reg
@@ -39,7 +39,7 @@ from wdasync_hip08.qm.registers import (
 from wdasync_hip08.tasks import Life, Task, Tasks, TaskState
 from wdasync_hip08.trace import Trace
 
-__all__ = ["Engine", "EntryNote", "Interrupt", "QueueManager", "QueuePair", "User"]
+__all__ = ["Engine", "Interrupt", "QueueManager", "QueuePair", "User"]
 
 TOTAL_QUEUES = 1024
 RANGE_BASE_SHIFT, RANGE_VALID, RANGE_COUNT_SHIFT = 28, 1 << 44, 45
@@ -75,21 +75,10 @@ class Engine(Protocol):
         ...
 
 
-class EntryNote(NamedTuple):
-    """What the model knows of a finished entry and the silicon does not tell.
-
-    :ivar faults: page faults that were taken for it
-    :ivar failure: the engine's code and words for what went wrong; ``None`` if nothing did
-    """
-
-    faults: int
-    failure: tuple[int, str] | None
-
-
 class QueuePair:
     """A submission queue and what it has in work."""
 
-    __slots__ = ("halted", "in_flight", "notes", "number", "scheduled", "sq")
+    __slots__ = ("faults", "halted", "in_flight", "number", "scheduled", "sq")
 
     def __init__(self, number: int, sq: SqContext) -> None:
         self.number = number
@@ -97,8 +86,8 @@ class QueuePair:
         self.in_flight: deque[Task] = deque()
         self.halted = False
         self.scheduled = False
-        #: What is known of finished entries beside their descriptors, by slot.
-        self.notes: dict[int, EntryNote] = {}
+        #: Page faults by slot, of entries that are finished.
+        self.faults: dict[int, int] = {}
 
     def __repr__(self) -> str:
         state = "halted" if self.halted else "running"
@@ -429,7 +418,7 @@ class QueueManager:
             queue.halted = True
             self._abnormal(AeqType.CQ_OVERFLOW, sq.cq)
             return
-        queue.notes[task.slot] = EntryNote(task.faults, task.failure)
+        queue.faults[task.slot] = task.faults
         at = cq.base + cq.tail * CQE_BYTES
         try:
             self._port.now(self._port.write(None, sq.base + task.slot * sq.entry_bytes, task.result))
