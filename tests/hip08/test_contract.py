@@ -9,7 +9,7 @@ from wdasync_hip08 import Options, backend
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "as it comes": {},
-    "consuming, cold": {"consuming": True, "residency": "cold"},
+    "consuming": {"consuming": True},
     "virtual clock, shallow, pinned, one at a time": {
         "clock": "virtual", "depth": 64, "residency": "pinned", "window": 1, "restartable": True,
     },
