@@ -108,6 +108,10 @@ class Chip:
         elif self._resumed:
             self._resumed = False
             for stall in self.smmu.take_resumed():
+                verdict = stall.verdict.value if stall.verdict is not None else ""
+                self.trace.instant(
+                    "smmu", "resume", address=stall.access.va, stag=stall.stag, verdict=verdict
+                )
                 self.tasks.resume(stall)
         elif not self.tasks.step() and not self.qm.step():
             return False

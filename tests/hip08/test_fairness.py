@@ -1,0 +1,135 @@
+"""Under a virtual clock: what a slow neighbour costs, and that the same program gives the same trace."""
+
+from typing import Any
+
+import anyio
+import pytest
+
+from wdasync.faults import FaultResponse, PageFault
+from wdasync_hip08.kernel.spaces import Residency
+from wdasync_hip08.memory import PAGE
+from wdasync_hip08.trace import Recorder
+
+VA = 0x10_0000
+
+
+def tenant(machine: Any, driver: Any, name: str, residency: Residency = Residency.MIRROR) -> Any:
+    space = machine.new_space(name, residency=residency)
+    memory = machine.map_memory(space, VA, 16 * PAGE)
+    memory.poke(0, name.encode() * 100)
+    space.grant(VA, 16 * PAGE, writable=True)
+    return driver(machine, space=space)
+
+
+def rounds(machine: Any, driver: Any, count: int) -> int:
+    """Steps of the chip until so many entries, in bursts of ten, are complete."""
+    before = machine.chip.steps
+    for _ in range(count):
+        done = 0
+        driver.submit(*[driver.entry(VA, 200, VA + 8 * PAGE, 500)] * 10)
+        while done < 10:
+            assert machine.chip.step() or done, "the chip stands still"
+            done += len(driver.completions())
+    return machine.chip.steps - before
+
+
+def test_a_stalled_neighbour_costs_next_to_nothing(new_machine: Any, raw_driver: Any) -> None:
+    async def never(fault: PageFault) -> FaultResponse:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    alone = new_machine()
+    undisturbed = rounds(alone, tenant(alone, raw_driver, "quick"), 50)
+    machine = new_machine(never, window=16)
+    quick = tenant(machine, raw_driver, "quick")
+    slow = tenant(machine, raw_driver, "slow", Residency.COLD)
+    slow.submit(*[slow.entry(VA, 200, VA + 8 * PAGE, 500)] * 40)
+    disturbed = rounds(machine, quick, 50)
+    assert machine.chip.tasks.stalled == 16
+    assert not slow.completions()
+    assert disturbed < 1.1 * undisturbed
+    # The deadline is five seconds, and eight faults of one address space may wait at a time.
+    for seconds, ended in ((5.5, 8), (5, 8), (15, 24)):
+        machine.advance(seconds)
+        assert [sqe[3] for _, sqe in slow.completions()] == [3] * ended
+
+
+def test_deadlines_pass_on_a_virtual_clock(new_machine: Any, raw_driver: Any) -> None:
+    async def never(fault: PageFault) -> FaultResponse:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    machine = new_machine(never, fault_deadline=3.0)
+    driver = tenant(machine, raw_driver, "waits", Residency.COLD)
+    driver.submit(driver.entry(VA, 200, VA + 8 * PAGE, 500))
+    machine.advance(2.9)
+    assert not driver.completions()
+    machine.advance(0.2)
+    assert driver.completions()[0][1][3] == 3
+    assert machine.faults.counters.expired == 1
+    with pytest.raises(TypeError, match="virtual"):
+        new_machine(clock="real").advance(1)
+
+
+def story(new_machine: Any, raw_driver: Any, tmp_path: Any, seed: int = 3) -> Recorder:
+    machine = new_machine(trace=str(tmp_path / "trace.json"), seed=seed)
+    driver = tenant(machine, raw_driver, "one", Residency.COLD)
+    driver.arm()
+    driver.run(driver.entry(VA, 2 * PAGE, VA + 8 * PAGE, 500))
+    driver.run(driver.entry(VA, 100, VA + 14 * PAGE, 5 * PAGE, fmt=1))
+    trace = machine.trace
+    assert isinstance(trace, Recorder)
+    return trace
+
+
+def test_the_same_program_gives_the_same_trace(new_machine: Any, raw_driver: Any, tmp_path: Any) -> None:
+    first = story(new_machine, raw_driver, tmp_path)
+    assert list(first.events) == list(story(new_machine, raw_driver, tmp_path).events)
+    assert list(first.events) != list(story(new_machine, raw_driver, tmp_path, seed=4).events)
+
+
+def test_a_trace_tells_the_life_of_a_request(new_machine: Any, raw_driver: Any, tmp_path: Any) -> None:
+    names = [event.name for event in story(new_machine, raw_driver, tmp_path).events if event.phase != "e"]
+    life = [
+        "doorbell", "request", "stall", "page fault", "resume", "walk", "deflate", "CQE", "interrupt", "wake",
+    ]  # fmt: skip
+    positions = [names.index(name, names.index("request")) if name != "doorbell" else 0 for name in life]
+    assert positions == sorted(positions), names
+    assert "TLB hit" in names
+    assert "refused" in names
+
+
+def test_a_trace_opens_in_perfetto(new_machine: Any, raw_driver: Any, tmp_path: Any) -> None:
+    import json
+
+    trace = story(new_machine, raw_driver, tmp_path)
+    rows = json.loads(trace.chrome())["traceEvents"]
+    assert {row["ph"] for row in rows} == {"M", "i", "b", "e"}
+    begun = [row["id"] for row in rows if row["ph"] == "b"]
+    ended = [row["id"] for row in rows if row["ph"] == "e"]
+    assert sorted(begun) == sorted(ended)
+    text = trace.text().splitlines()
+    assert len(text) == len(trace.events)
+    assert any("page fault" in line and "kernel" in line for line in text)
+
+
+def test_the_trace_is_written_when_the_machine_is_switched_off(
+    new_machine: Any, raw_driver: Any, tmp_path: Any
+) -> None:
+    story(new_machine, raw_driver, tmp_path)
+    path = tmp_path / "trace.json"
+    assert not path.exists()
+    new_machine(trace=str(path)).close()
+    assert "traceEvents" in path.read_text()
+
+
+def test_every_object_tells_its_state(machine: Any, raw_driver: Any) -> None:
+    driver = tenant(machine, raw_driver, "shown")
+    driver.run(driver.entry(VA, 200, VA + 8 * PAGE, 500))
+    text = machine.dump()
+    for part in ("<Machine on, 1 queues", "<Chip ", "<QueueManager 1 queues, 1 fetched", "<Smmu enabled", "<Tlb ",
+                 "<Frames 16 live", "<Space shown", "queues: of the chip", "EVENTQ_PROD", "<QueuePair 0 running"):  # fmt: skip
+        assert part in text
+    assert "OpenQueue 0 started" in repr(driver.file)
+    assert "<Port of stream 0x7500" in repr(machine.chip.port)
+    assert "refused" in repr(machine.chip.engine)
