@@ -155,7 +155,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The tests; what follows `--` goes to pytest."""
-    install_checkout(session, *group("test"), extras="asgi,trio,uvloop")
+    install_checkout(session, *group("test"), extras="asgi,bench,trio,uvloop")
     session.run("python", "-m", "pytest", *session.posargs)
 
 

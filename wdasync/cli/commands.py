@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "doctor": (".doctor", "doctor"),
     "config": (".settings", "config"),
     "demo": (".demo", "demo"),
+    "bench": (".bench", "bench"),
 }
 
 

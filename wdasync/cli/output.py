@@ -77,7 +77,7 @@ def show(out: Console, renderable: RenderableType, style: str | None = None) -> 
     with out.capture() as captured:
         out.print(renderable, style=style)
     for line in captured.get().splitlines():
-        click.echo(line.rstrip())
+        click.echo(line.rstrip(), file=out.file)
 
 
 @contextmanager

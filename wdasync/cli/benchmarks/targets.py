@@ -1,0 +1,145 @@
+"""Ratios that are to be reached, with 64 operations in flight on two cores. A table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from .cases import IN_FLIGHT, kib
+from .results import Compared, Measure, compare, rate_over, ratio
+from .rounds import CaseRun, LoopRun
+from .sides import HOP, OURS
+
+__all__ = ["TARGETS", "Target", "Verdict", "judge"]
+
+ALL: Final = ("asyncio", "uvloop", "trio")
+ASYNCIO: Final = ("asyncio", "uvloop")
+
+
+class Target(NamedTuple):
+    """One of them.
+
+    :ivar text: what is measured
+    :ivar kind: of the case
+    :ivar size: of the case
+    :ivar loops: where it holds
+    :ivar measure: the ratio
+    :ivar wanted: the bound
+    :ivar least: the bound is the least that is good enough, otherwise the most
+    :ivar peer: the side over which it is, where it is about operations a second
+    """
+
+    text: str
+    kind: str
+    size: int
+    loops: tuple[str, ...]
+    measure: Measure
+    wanted: float
+    least: bool = True
+    peer: str = ""
+
+    @property
+    def bound(self) -> str:
+        """For people."""
+        return f"{'≥' if self.least else '≤'} {self.wanted:g}"
+
+    def reached(self, value: float) -> bool:
+        """Whether this is good enough."""
+        return value >= self.wanted if self.least else value <= self.wanted
+
+
+def _cpu_over(ours: str, peer: str) -> Measure:
+    return lambda samples: ratio(samples[ours].cpu_per_operation, samples[peer].cpu_per_operation)
+
+
+def _stall_over(ours: str, peer: str) -> Measure:
+    return lambda samples: ratio(samples[ours].stall, samples[peer].stall)
+
+
+def _p50_over(ours: str, peer: str) -> Measure:
+    return lambda samples: ratio(samples[ours].p50, samples[peer].p50)
+
+
+def _tax_over(ours: str, peer: str, base: str) -> Measure:
+    """What one adds to the latency of the base, by what the other adds."""
+    return lambda samples: ratio(samples[ours].p50 - samples[base].p50, samples[peer].p50 - samples[base].p50)
+
+
+def _rate(size: int, peer: str, words: str, wanted: float, loops: tuple[str, ...] = ALL) -> Target:
+    ours, title = (OURS, kib(size)) if size else (HOP, "no-op")
+    return Target(f"{title} over {words}", "load", size, loops, rate_over(ours, peer), wanted, peer=peer)
+
+
+def _tax(size: int) -> Target:
+    measure = _tax_over(HOP, "thread", "inline")
+    return Target(f"{kib(size)} delay over to_thread", "latency", size, ALL, measure, 0.25, least=False)
+
+
+def _stall(size: int, wanted: float) -> Target:
+    measure = _stall_over(OURS, "inline")
+    return Target(f"{kib(size)} stall over inline", "stall", size, ALL, measure, wanted, least=False)
+
+
+TARGETS: Final = (
+    _rate(0, "thread", "to_thread", 8),
+    _rate(0, "anyio", "anyio", 16, ASYNCIO),
+    Target("no-op CPU over futures", "load", 0, ALL, _cpu_over(HOP, "futures"), 4, least=False),
+    _rate(1 << 10, "thread", "to_thread", 4),
+    _rate(1 << 10, "anyio", "anyio", 9, ASYNCIO),
+    _rate(16 << 10, "thread", "to_thread", 1.5),
+    _rate(256 << 10, "thread", "to_thread", 1),
+    _rate(1 << 10, "thread-zlib", "to_thread zlib", 4),
+    _rate(16 << 10, "thread-zlib", "to_thread zlib", 4),
+    _rate(256 << 10, "thread-zlib", "to_thread zlib", 3.5),
+    Target("256 B latency over inline", "latency", 256, ALL, _p50_over(OURS, "inline"), 1.1, least=False),
+    _tax(1 << 10),
+    _tax(4 << 10),
+    _stall(1 << 10, 1 / 2),
+    _stall(16 << 10, 1 / 10),
+    _stall(256 << 10, 1 / 100),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of one target on one loop.
+
+    :ivar target: the target
+    :ivar loop: name of the loop
+    :ivar found: the ratio
+    """
+
+    target: Target
+    loop: str
+    found: Compared
+
+    @property
+    def reached(self) -> bool:
+        """Whether the median is good enough."""
+        return self.target.reached(self.found.median)
+
+
+def judge(runs: Iterable[LoopRun]) -> list[Verdict]:
+    """A verdict for each target that was measured, in the order of the table."""
+    by_case = {
+        (run.loop, outcome.case.kind, outcome.case.size): outcome
+        for run in runs
+        for outcome in run.cases
+        if outcome.case.kind != "load" or outcome.case.in_flight == IN_FLIGHT
+    }
+    verdicts = []
+    for target in TARGETS:
+        for loop in target.loops:
+            outcome = by_case.get((loop, target.kind, target.size))
+            if outcome is not None and (found := _measured(target, outcome)) is not None:
+                verdicts.append(Verdict(target, loop, found))
+    return verdicts
+
+
+def _measured(target: Target, outcome: CaseRun) -> Compared | None:
+    """``None`` if one of the sides was left out."""
+    try:
+        return compare(outcome, target.measure)
+    except KeyError:
+        return None
