@@ -31,8 +31,9 @@ from wdasync_hip08.kernel.hisi_qm import HisiQm, KernelQueue, share_bytes
 from wdasync_hip08.kernel.iommu import Iommu
 from wdasync_hip08.kernel.iopf import FaultHandling
 from wdasync_hip08.kernel.pasids import PasidAllocator
+from wdasync_hip08.kernel.regions import MMIO_BYTES
 from wdasync_hip08.kernel.spaces import Area, Residency, Space
-from wdasync_hip08.kernel.uacce import MMIO_BYTES, OpenQueue
+from wdasync_hip08.kernel.uacce import OpenQueue
 from wdasync_hip08.memory import PAGE_SHIFT, pages_of
 from wdasync_hip08.options import Options
 from wdasync_hip08.qm.registers import Doorbell, DoorbellCommand

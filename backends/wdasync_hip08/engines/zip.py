@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from wdasync_hip08.engines.deflate import Check, Inflater, Progress, deflate, hardware_checksum
 from wdasync_hip08.port import DmaAbort, Port
 from wdasync_hip08.qm.contexts import SqContext
-from wdasync_hip08.qm.manager import User
+from wdasync_hip08.qm.pairs import User
 from wdasync_hip08.smmu import Stall, Verdict
 from wdasync_hip08.tasks import Life, Task, Work
 from wdasync_hip08.trace import Trace

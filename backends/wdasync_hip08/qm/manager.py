@@ -14,20 +14,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from wdasync_hip08.port import DmaAbort, Port
 from wdasync_hip08.qm import registers as reg
 from wdasync_hip08.qm.contexts import (
     CONTEXT_BYTES,
     CQE_BYTES,
-    EQE_BYTES,
     AeqType,
     CqContext,
     EqContext,
     SqContext,
     pack_cqe,
 )
+from wdasync_hip08.qm.events import EventQueues, Interrupt
+from wdasync_hip08.qm.pairs import Engine, QueuePair, User
 from wdasync_hip08.qm.registers import (
     Doorbell,
     DoorbellCommand,
@@ -36,62 +36,13 @@ from wdasync_hip08.qm.registers import (
     QmError,
     RegisterFile,
 )
-from wdasync_hip08.tasks import Life, Task, Tasks, TaskState
+from wdasync_hip08.tasks import Task, Tasks, TaskState
 from wdasync_hip08.trace import Trace
 
-__all__ = ["Engine", "Interrupt", "QueueManager", "QueuePair", "User"]
+__all__ = ["QueueManager"]
 
 TOTAL_QUEUES = 1024
 RANGE_BASE_SHIFT, RANGE_VALID, RANGE_COUNT_SHIFT = 28, 1 << 44, 45
-
-#: Name of an interrupt line: ``eq``, ``aeq`` or ``abnormal``.
-Interrupt = str
-
-
-class User:
-    """Who a queue's data belong to: what the engine says with each access.
-
-    ``None``: the access has no PASID.
-    """
-
-    __slots__ = ("read", "scatter_list", "write")
-
-    def __init__(self, scatter_list: int | None, read: int | None, write: int | None) -> None:
-        self.scatter_list = scatter_list
-        self.read = read
-        self.write = write
-
-
-class Engine(Protocol):
-    """What works on entries.
-
-    :ivar entry_bytes: size of its submission entries
-    """
-
-    entry_bytes: int
-
-    def process(self, entry: bytes, context: SqContext, user: User, task: Task) -> Life:
-        """Work on one entry; the generator returns the entry to write back."""
-        ...
-
-
-class QueuePair:
-    """A submission queue and what it has in work."""
-
-    __slots__ = ("faults", "halted", "in_flight", "number", "scheduled", "sq")
-
-    def __init__(self, number: int, sq: SqContext) -> None:
-        self.number = number
-        self.sq = sq
-        self.in_flight: deque[Task] = deque()
-        self.halted = False
-        self.scheduled = False
-        #: Page faults by slot, of entries that are finished.
-        self.faults: dict[int, int] = {}
-
-    def __repr__(self) -> str:
-        state = "halted" if self.halted else "running"
-        return f"<QueuePair {self.number} {state}, head {self.sq.head}, tail {self.sq.tail}, {list(self.in_flight)}>"
 
 
 class QueueManager:
@@ -108,12 +59,11 @@ class QueueManager:
         self.registers = RegisterFile()
         self.queues: dict[int, QueuePair] = {}
         self.completion_queues: dict[int, CqContext] = {}
-        self.eq: EqContext | None = None
-        self.aeq: EqContext | None = None
         self.completed = 0
         self.fetched = 0
         self.doorbells = 0
         self.tasks: Tasks | None = None
+        self.events = EventQueues(self.registers, port, trace, self.error, interrupt)
         self._port = port
         self._engine = engine
         self._trace = trace
@@ -163,7 +113,7 @@ class QueueManager:
         elif offset == reg.SHUTDOWN:
             self.registers.set(reg.SHUTDOWN_DONE, 3 if value & 1 else 0)
         elif offset in (reg.EQ_MASK, reg.AEQ_MASK):
-            self._raise_if_set(offset - 4, offset, "eq" if offset == reg.EQ_MASK else "aeq")
+            self.events.raise_if_set("eq" if offset == reg.EQ_MASK else "aeq")
 
     def ring(self, word: int, *, kernel: bool = False) -> None:
         """Record a doorbell. From the user's page only SQ and CQ are heard."""
@@ -233,9 +183,9 @@ class QueueManager:
             case DoorbellCommand.CQ:
                 self._completion(bell)
             case DoorbellCommand.EQ:
-                self._event_head(self.eq, bell.index, reg.EQ_SOURCE, "eq")
+                self.events.consumed("eq", bell.index)
             case DoorbellCommand.AEQ:
-                self._event_head(self.aeq, bell.index, reg.AEQ_SOURCE, "aeq")
+                self.events.consumed("aeq", bell.index)
             case _:
                 self.error(QmError.SQ_INVALID)
 
@@ -264,15 +214,8 @@ class QueueManager:
             cq.head = bell.index
             cq.armed = bool(bell.priority & 1)
             if cq.armed and cq.head != cq.tail:
-                self._event(bell.queue, cq)
-
-    def _event_head(self, queue: EqContext | None, index: int, source: int, line: Interrupt) -> None:
-        if queue is None or index >= queue.depth:
-            self.error(QmError.RANGE_INVALID)
-            return
-        queue.head = index
-        self.registers.set(source, int(queue.head != queue.tail))
-        self._raise_if_set(source, source + 4, line)
+                cq.armed = False
+                self.events.completed(bell.queue)
 
     # The mailbox
 
@@ -329,16 +272,16 @@ class QueueManager:
         return cq.pack() if cq is not None else bytes(CONTEXT_BYTES)
 
     def _event_context(self, box: Mailbox) -> Mailbox:
-        current = self.eq if box.command == MailboxCommand.EQ_CONTEXT else self.aeq
+        current = self.events.eq if box.command == MailboxCommand.EQ_CONTEXT else self.events.aeq
         if box.read:
             data = current.pack() if current is not None else bytes(28)
             self._port.now(self._port.write(None, box.base, data))
             return box
         context = EqContext.unpack(self._port.now(self._port.read(None, box.base, 28)))
         if box.command == MailboxCommand.EQ_CONTEXT:
-            self.eq = context
+            self.events.eq = context
         else:
-            self.aeq = context
+            self.events.aeq = context
         return box
 
     def reset(self, number: int) -> None:
@@ -416,7 +359,7 @@ class QueueManager:
             return
         if (cq.tail + 1) % cq.depth == cq.head:
             queue.halted = True
-            self._abnormal(AeqType.CQ_OVERFLOW, sq.cq)
+            self.events.abnormal(AeqType.CQ_OVERFLOW, sq.cq)
             return
         queue.faults[task.slot] = task.faults
         at = cq.base + cq.tail * CQE_BYTES
@@ -437,50 +380,8 @@ class QueueManager:
             cq.phase = not cq.phase
             cq.wrap = not cq.wrap
         if cq.armed:
-            self._event(sq.cq, cq)
-
-    # Events
-
-    def _event(self, number: int, cq: CqContext) -> None:
-        """Tell that this completion queue has something; once, until it is armed again."""
-        cq.armed = False
-        if self.eq is None:
-            return
-        if not self._push(self.eq, number):
-            self._abnormal(AeqType.EQ_OVERFLOW, 0)
-            return
-        self.registers.set(reg.EQ_SOURCE, 1)
-        self._raise_if_set(reg.EQ_SOURCE, reg.EQ_MASK, "eq")
-
-    def _abnormal(self, kind: int, queue: int) -> None:
-        if self.aeq is not None and self._push(self.aeq, queue, kind):
-            self.registers.set(reg.AEQ_SOURCE, 1)
-            self._raise_if_set(reg.AEQ_SOURCE, reg.AEQ_MASK, "aeq")
-        else:
-            self.error(QmError.FIFO_OVERFLOW)
-
-    def _push(self, events: EqContext, number: int, kind: int = 0) -> bool:
-        if (events.tail + 1) % events.depth == events.head:
-            return False
-        entry = number | events.phase << 16 | kind << 17
-        try:
-            self._port.now(
-                self._port.write(
-                    None, events.base + events.tail * EQE_BYTES, entry.to_bytes(EQE_BYTES, "little")
-                )
-            )
-        except DmaAbort:
-            self.error(QmError.BUS_WRITE)
-            return False
-        events.tail = (events.tail + 1) % events.depth
-        if events.tail == 0:
-            events.phase = not events.phase
-        return True
-
-    def _raise_if_set(self, source: int, mask: int, line: Interrupt) -> None:
-        if self.registers.get(source) and not self.registers.get(mask) & 1:
-            self._trace.instant("qm", "interrupt", line=line)
-            self._interrupt(line)
+            cq.armed = False
+            self.events.completed(sq.cq)
 
     def drained(self, number: int) -> bool:
         """Nothing of this queue is in work or waits."""
