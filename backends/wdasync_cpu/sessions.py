@@ -38,6 +38,7 @@ class CpuSession:
         self._encoder: Encoder | None = None
         self._decoder: Decoder | None = None
         self._over = ""  # why there are no more steps
+        self._later = False  # the first member has ended
 
     def reset(self) -> None:
         binding.reset_session(self.state)
@@ -77,16 +78,17 @@ class CpuSession:
 
     def _decompress(self, operation: DecompressChunk) -> Outcome:
         data = join(operation.source)
-        later = self._decoder is not None and self._decoder.ended
-        if later and not self._next_member(data):
-            self._over = ""
-            return Status.SUCCESS, b"", 0, 0, True, None
+        if self._decoder is not None and self._decoder.ended:
+            self._later = True
+            if not self._next_member(data):
+                self._over = ""
+                return Status.SUCCESS, b"", 0, 0, True, None
         if self._decoder is None:
             self._decoder = packages.decoder(self._plan)
         try:
             output, used = self._decoder.step(data, operation.max_length)
         except packages.complaint(self._plan) as error:
-            return _explain(error, later=later)
+            return _explain(error, later=self._later)
         self._over = ""
         return Status.SUCCESS, output, used, len(output), self._decoder.ended, None
 
