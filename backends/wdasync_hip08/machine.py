@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -114,6 +114,7 @@ class Machine:
             handler=self._handler,
             reporter=self._reporter,
             deadline=options.fault_deadline or None,
+            elsewhere=self._elsewhere,
             wake=self._wake,
             changed=self._wake,
         )
@@ -215,6 +216,18 @@ class Machine:
             self.chip.tasks.finish(task, work.run())
         else:
             self._workers.submit(task, work)
+
+    def _elsewhere(self, job: Callable[[], object]) -> bool:
+        """Do a job in an engine's thread and go on, unless this is one, or there are none."""
+        if self.clock.virtual or self._workers.here():
+            return False
+
+        def do() -> None:
+            job()
+            self.run()
+
+        self._workers.call(do)
+        return True
 
     def _finished(self, task: Task, result: object) -> None:
         """In an engine's thread."""
@@ -434,7 +447,9 @@ class Machine:
             self._closed = True
         self._workers.close()
         if isinstance(self.trace, Recorder):
-            Path(self.options.trace).write_text(self.trace.chrome(), encoding="utf-8")
+            path = Path(self.options.trace)
+            text = self.trace.text() if path.suffix == ".txt" else self.trace.chrome()
+            path.write_text(text, encoding="utf-8")
         with self.lock:
             self.chip.close()
         self.own.close()

@@ -42,7 +42,12 @@ class Options:
         default="real", metadata={"help": "real, or virtual: time stands still and nothing uses threads"}
     )
     ram: int = field(default=256, metadata={"help": "MiB of memory for tables and rings"})
-    trace: str = field(default="", metadata={"help": "file for a trace of every request, in Chrome's format"})
+    trace: str = field(
+        default="",
+        metadata={
+            "help": "file for a trace of every request: .txt a timeline, else JSON for Perfetto or chrome://tracing"
+        },
+    )
 
     def __post_init__(self) -> None:
         """Check what a type cannot say.

@@ -38,6 +38,10 @@ class Workers:
             thread.start()
         self._jobs.put(job)
 
+    def here(self) -> bool:
+        """Whether the calling thread is one of them."""
+        return threading.current_thread() in self._threads
+
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()

@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from wdasync.faults import FaultResponse, PageFault
+from wdasync_hip08.dumps import dump_queue, dump_space
 from wdasync_hip08.kernel.spaces import Residency
 from wdasync_hip08.memory import PAGE
 from wdasync_hip08.trace import Recorder
@@ -121,6 +122,31 @@ def test_the_trace_is_written_when_the_machine_is_switched_off(
     assert not path.exists()
     new_machine(trace=str(path)).close()
     assert "traceEvents" in path.read_text()
+    timeline = tmp_path / "trace.txt"
+    machine = new_machine(trace=str(timeline))
+    tenant(machine, raw_driver, "timed")
+    machine.run()
+    machine.close()
+    assert "mailbox" in timeline.read_text()
+
+
+def test_dumps(machine: Any, raw_driver: Any) -> None:
+    driver = tenant(machine, raw_driver, "shown")
+    driver.run(*[driver.entry(VA, 200, VA + 8 * PAGE, 500, tag=0x51DE)] * 3)
+    text = dump_queue(machine, driver.number)
+    assert text.count("CQE") == 3
+    assert text.count("0x000051de tag (type 0)") == 3
+    assert "input length" in text
+    assert "CQE" not in dump_queue(machine, driver.number, 0)
+    pasid = machine.process.pasid or next(iter(machine.spaces))
+    table = dump_space(machine, pasid)
+    assert table.count(" → ") == 16
+    assert "<STE v=0x1 config=0x5" in table
+    idle = machine.open("hisi_zip-0")
+    assert "not started" in dump_queue(machine, idle.queue.number)
+    idle.close()
+    with pytest.raises(KeyError):
+        dump_queue(machine, 63)
 
 
 def test_every_object_tells_its_state(machine: Any, raw_driver: Any) -> None:

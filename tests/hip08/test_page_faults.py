@@ -2,6 +2,8 @@
 
 import gzip
 import mmap
+import threading
+import time
 from typing import Any
 
 import anyio
@@ -234,6 +236,32 @@ class TestThisProcess:
         machine, _, _ = line
         with pytest.raises(OSError, match="below"):
             machine.process.grant((1 << 47) - 10, 20, writable=False)
+
+
+def test_an_absent_page_comes_in_another_thread(new_machine: Any, raw_driver: Any) -> None:
+    """It may have to be read from a disk, and the caller may be an event loop."""
+    machine = new_machine(clock="real")
+    driver = raw_driver(machine)
+    area = mmap.mmap(-1, 8 * PAGE)
+    address = driver.file.space.grant(area, True)
+    threads = []
+    populate = machine.own.populate
+
+    def watched(page: int, count: int, writable: bool) -> bool:
+        threads.append(threading.current_thread().name)
+        return populate(page, count, writable)
+
+    machine.own.populate = watched
+    driver.submit(driver.entry(address, 100, address + 4 * PAGE, PAGE))
+    found: list[Any] = []
+    end = time.monotonic() + 10
+    while not found and time.monotonic() < end:
+        machine.pump()
+        found = driver.completions()
+    assert found[0][1][3] == 0
+    assert machine.faults.counters.answers == {FaultResponse.SUCCESS: 2}
+    assert threads
+    assert {name.rpartition("-")[0] for name in threads} == {"hip08-engine"}
 
 
 @pytest.mark.anyio

@@ -93,6 +93,7 @@ class FaultHandling:
     :param device: name for reports, from a StreamID
     :param lock: the chip's
     :param deadline: seconds that a handler may take; ``None``: for ever, as upstream Linux
+    :param elsewhere: does a job in another thread, where that is called for; False: it is to be done here
     :param wake: called when :meth:`serve` has something to do
     :param changed: called after an answer: the chip can go on
     """
@@ -109,6 +110,7 @@ class FaultHandling:
         handler: FaultHandler | None = None,
         reporter: FaultReporter | None = None,
         deadline: float | None = None,
+        elsewhere: Callable[[Callable[[], object]], bool] = lambda job: False,
         wake: Callable[[], None] = lambda: None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
@@ -123,6 +125,7 @@ class FaultHandling:
         self._lock = lock
         self._device = device
         self._deadline = deadline
+        self._elsewhere = elsewhere
         self._wake = wake
         self._changed = changed
         #: Faults whose answer needs a task, not yet taken up by one.
@@ -170,8 +173,22 @@ class FaultHandling:
                 fault.timer = self._timers.after(self._deadline, lambda: self._expire(fault))
             self.waiting.append(fault)
             self._wake()
-        else:
+        elif not self._populate_elsewhere(fault):
             self.answer(fault, self._default(fault))
+
+    def _populate_elsewhere(self, fault: PendingFault) -> bool:
+        """A page that is absent may have to be read from a disk, for which no event loop may wait."""
+        populate = fault.space.populating(fault.vpn, Access.WRITE in fault.access) if fault.space else None
+        if populate is None:
+            return False
+
+        def job() -> None:
+            populate()
+            with self._lock:
+                if not fault.answered:
+                    self.answer(fault, self._default(fault))
+
+        return self._elsewhere(job)
 
     def _needs_task(self, fault: PendingFault) -> bool:
         space = fault.space

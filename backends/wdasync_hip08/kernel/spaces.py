@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -301,6 +302,16 @@ class Space:
         else:
             self._make_writable([vpn])
         return page.writable or not write
+
+    def populating(self, vpn: int, write: bool) -> Callable[[], object] | None:
+        """What brings an absent page in and may take long; it needs no lock. ``None``: nothing of that kind."""
+        page, area = self.pages.get(vpn), self.area(vpn)
+        if not self.alive or page is None or not page.grants or area is None or not area.supplied(vpn):
+            return None
+        backing, number = area.backing, vpn - area.start + area.page
+        if backing.present(number, 1)[0]:
+            return None
+        return lambda: backing.populate(number, 1, write)
 
     def _mend(self, vpn: int, pa: int, writable: bool) -> None:
         descriptor = page_descriptor(pa, writable)

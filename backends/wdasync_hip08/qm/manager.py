@@ -371,6 +371,7 @@ class QueueManager:
             self._halt(queue, QmError.BUS_WRITE)
             return
         self.completed += 1
+        queue.completed += 1
         self._trace.end(f"queue {queue.number}", "request", self._number(task), faults=task.faults)
         self._trace.instant(
             f"queue {queue.number}", "CQE", slot=task.slot, index=cq.tail, phase=int(cq.phase)

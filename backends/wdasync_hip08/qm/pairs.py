@@ -41,13 +41,14 @@ class Engine(Protocol):
 class QueuePair:
     """A submission queue and what it has in work."""
 
-    __slots__ = ("faults", "halted", "in_flight", "number", "scheduled", "sq")
+    __slots__ = ("completed", "faults", "halted", "in_flight", "number", "scheduled", "sq")
 
     def __init__(self, number: int, sq: SqContext) -> None:
         self.number = number
         self.sq = sq
         self.in_flight: deque[Task] = deque()
         self.halted = False
+        self.completed = 0
         self.scheduled = False
         #: Page faults by slot, of entries that are finished.
         self.faults: dict[int, int] = {}

@@ -1,0 +1,53 @@
+"""Rings and tables as text, for people who look for what went wrong."""
+
+from __future__ import annotations
+
+from wdasync_hip08.chip import ZIP_STREAM
+from wdasync_hip08.engines.zip import dump_entry
+from wdasync_hip08.machine import Machine
+from wdasync_hip08.qm.contexts import CQE_BYTES, unpack_cqe
+from wdasync_hip08.smmu.context_descriptor import ContextDescriptor
+from wdasync_hip08.smmu.stream_table_entry import StreamTableEntry
+
+__all__ = ["dump_queue", "dump_space"]
+
+
+def dump_queue(machine: Machine, number: int, entries: int = 4) -> str:
+    """The contexts of a queue, its last completions and the entries that they are for.
+
+    :param entries: how many completions to go back
+    :raises KeyError: there is no such queue
+    """
+    with machine.lock:
+        queue, pair = machine.qm.queues[number], machine.chip.qm.queues.get(number)
+        cq = machine.chip.qm.completion_queues.get(number)
+        lines = [f"queue {number}: {queue.depth} entries of {queue.entry_bytes} bytes, PASID {queue.pasid}"]
+        if pair is None or cq is None:
+            return "\n".join([*lines, "  not started"])
+        lines += [f"  {pair.sq}", f"  {cq}"]
+        ram, share = machine.chip.memory.ram, queue.share.pa
+        for back in range(min(entries, pair.completed), 0, -1):
+            index = (cq.tail - back) % cq.depth
+            slot, _, phase = unpack_cqe(ram.read(share + queue.cq_offset + index * CQE_BYTES, CQE_BYTES))
+            lines.append(f"  CQE {index}: SQ index {slot}, phase {phase}")
+            entry = ram.read(share + slot * queue.entry_bytes, queue.entry_bytes)
+            lines += [f"    {line}" for line in dump_entry(entry).splitlines()]
+        return "\n".join(lines)
+
+
+def dump_space(machine: Machine, pasid: int) -> str:
+    """What the SMMU finds for a PASID: stream table entry, context descriptor, and every page that is mapped.
+
+    :raises KeyError: nothing is bound to this PASID
+    """
+    with machine.lock:
+        space, memory = machine.spaces[pasid], machine.chip.memory
+        entry = StreamTableEntry.unpack(memory.read(machine.iommu.entry(ZIP_STREAM), 64))
+        descriptor = ContextDescriptor.unpack(memory.read(machine.iommu.descriptor(ZIP_STREAM, pasid), 64))
+        lines = [repr(space), f"  {entry!r}", f"  {descriptor!r}"]
+        lines += [
+            f"  {vpn << 12:#014x} → {page.frame.pa:#014x} {'rw' if page.writable else 'r-'} {page.grants}"
+            for vpn, page in sorted(space.pages.items())
+            if page.frame is not None
+        ]
+        return "\n".join(lines)
