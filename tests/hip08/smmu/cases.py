@@ -192,6 +192,8 @@ def stage2_fault(
 
 
 TABLE64 = 0x5000_0000
+OVERRIDES = {"IDR1": IDR["IDR1"] | 1 << 26}
+SMALL_TABLES = {"IDR3": IDR["IDR3"] | 1 << 9}
 _W08_PATH = {  # 16K: indices 1, 0x123, 0x22B, 0x1E2
     0x5000_0008: 0x5000_4003,
     0x5000_4918: 0x5000_8003,
@@ -508,6 +510,52 @@ WORKED = [
         record=(0x10_0000_0011, 0x208_0000_0000, 1 << 48, 0),
         mask=STAGE1_BITS,
     ),
+    # Attributes that the stream is given: only where the hardware can
+    *[
+        translation(name, stage1({L3: leaf}, ste=given), question, PA, 0x1000, registers=OVERRIDES)
+        for name, leaf, given, question in (
+            ("PRIVCFG=3 makes it privileged", 0x8765_4F03, {"privcfg": 3}, ask()),
+            ("PRIVCFG=1 leaves it as it is", 0x8765_4F03, {"privcfg": 1}, ask(privileged=True)),
+            ("INSTCFG=2 makes a fetch a read", 1 << 54 | 0x8765_4F43, {"instcfg": 2}, ask(op="X")),
+            ("INSTCFG=3 leaves a write a write", 1 << 54 | 0x8765_4F43, {"instcfg": 3}, ask(op="W")),
+        )
+    ],
+    stage1_fault(
+        "PRIVCFG=2 makes it unprivileged, and so it is recorded",
+        stage1({L3: 0x8765_4F03}, ste={"privcfg": 2}),
+        ask(privileged=True),
+        0x13,
+        3,
+        registers=OVERRIDES,
+        record=(0x10_0000_0013, 0x208_0000_0000, VA, 0),
+    ),
+    stage1_fault(
+        "INSTCFG=3 makes a read a fetch, and so it is recorded",
+        stage1({L3: 1 << 54 | 0x8765_4F43}, ste={"instcfg": 3}),
+        ask(),
+        0x13,
+        3,
+        registers=OVERRIDES,
+        record=(0x10_0000_0013, 0x20C_0000_0000, VA, 0),
+    ),
+    stage1_fault(
+        "without the feature PRIVCFG means nothing",
+        stage1({L3: 0x8765_4F03}, ste={"privcfg": 3}),
+        ask(),
+        0x13,
+        3,
+    ),
+    # Small tables, where the hardware has them
+    translation(
+        "STT: 16 bits of address, one table of 16 entries at L3",
+        stage1({0x5000_0048: 0x8765_4F43}, t0sz=48),
+        ask(0x9ABC),
+        PA,
+        0x1000,
+        registers=SMALL_TABLES,
+    ),
+    refused("STT: T0SZ 49", stage1(t0sz=49), ask(), 0x0A, registers=SMALL_TABLES),
+    refused("STT: 64K goes to 47", stage1(t0sz=48, tg0=1), ask(), 0x0A, registers=SMALL_TABLES),
     # Stage 2
     translation(
         "X01, worked",

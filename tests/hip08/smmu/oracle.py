@@ -166,6 +166,7 @@ class Walker:
             return Answer("ok", pa=ask.va)
         ste = self.find_ste()
         config = self.check_ste(ste)
+        ask = self.ask = self.overridden(ste)
         if config == 0b100:
             if ask.ssid is not None:
                 raise Stop(C_BAD_SUBSTREAMID)
@@ -186,6 +187,18 @@ class Walker:
         pa, size2 = self.stage2(ste, out, IN, ask.op, ask.privileged)
         return Answer("ok", pa=pa, leaf_bytes=min(size, size2), ipa=out)
 
+    def overridden(self, ste: list[int]) -> Ask:
+        """The access with the attributes that the stream is given."""
+        ask = self.ask
+        if not bit(self.idr1, 26):
+            return ask
+        privcfg, instcfg = bits(ste[1], 49, 48), bits(ste[1], 51, 50)
+        if privcfg & 2:
+            ask = ask._replace(privileged=privcfg == 3)
+        if instcfg & 2 and ask.op != "W":
+            ask = ask._replace(op="X" if instcfg == 3 else "R")
+        return ask
+
     def output_range(self, address: int) -> None:
         """Stage 1 that translates nothing still has an output size; no CD, so it always aborts and records."""
         if address >> self.oas:
@@ -197,6 +210,7 @@ class Walker:
         base = self.reg["STRTAB_BASE"] & ((1 << 52) - 1) & ~0x3F
         cfg = self.reg["STRTAB_BASE_CFG"]
         log2size, split, two_level = bits(cfg, 5, 0), bits(cfg, 10, 6), bits(cfg, 17, 16) == 1
+        log2size = min(log2size, bits(self.idr1, 5, 0))
         sid = self.ask.sid
         if sid >> log2size:
             raise Stop(C_BAD_STREAMID)

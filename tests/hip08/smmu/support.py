@@ -179,11 +179,22 @@ def make_ste(
     s2affd: int = 0,
     s2s: int = 0,
     s2r: int = 1,
+    privcfg: int = 0,
+    instcfg: int = 0,
     valid: int = 1,
 ) -> list[int]:
     """Eight words of a stream table entry; the default is stage 1 with one CD."""
     dw0 = valid | config << 1 | fmt << 4 | cd | cdmax << 59
-    dw1 = dss | 0b11_01_01 << 2 | ppar << 18 | stalld << 27 | eats << 28 | 1 << 44
+    dw1 = (
+        dss
+        | 0b11_01_01 << 2
+        | ppar << 18
+        | stalld << 27
+        | eats << 28
+        | 1 << 44
+        | privcfg << 48
+        | instcfg << 50
+    )
     dw2 = vmid
     if config & 2:
         dw2 |= (

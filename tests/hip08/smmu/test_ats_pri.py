@@ -32,6 +32,7 @@ from .support import (
     RW,
     SMMUEN,
     USER,
+    UXN,
     VECTORS,
     AbortedSilently,
     AddressSpace,
@@ -265,6 +266,58 @@ def test_the_access_flag_is_set_at_the_request_and_the_dirty_state_only_without_
     assert completion.write == (not rig.memory[slot] & READ_ONLY)
 
 
+def test_only_the_rights_that_were_asked_for() -> None:
+    rig, space = endpoint()
+    space.map(VA, FRAME, RW & ~USER)
+    space.map(VA + 0x1000, FRAME + 0x1000, RW | READ_ONLY)
+    space.map(VA + 0x2000, FRAME + 0x2000, RW | READ_ONLY | UXN)
+    assert nothing_granted(ask(rig)), "privileged only"
+    completion = ask(rig, privileged=True)
+    assert (completion.read, completion.write) == (True, True)
+    assert not ask(rig, VA + 0x1000).execute, "it did not ask"
+    assert ask(rig, VA + 0x1000, execute=True).execute
+    assert not ask(rig, VA + 0x2000, execute=True).execute
+
+
+def test_stage_2_only_and_nested_streams_give_physical_addresses() -> None:
+    for config, address in ((0b110, GUEST), (0b111, VA)):
+        rig, _, _ = guest(config)
+        rig.memory[0x4000_0408] |= 1 << 28
+        completion = ask(rig, address, ssid=None)
+        assert completion.status is AtsStatus.SUCCESS
+        assert (completion.address & ~0xFFF, completion.size) == (HOST, 0x1000)
+        assert rig.events() == []
+
+
+def test_stage_2_says_no_to_a_request_as_quietly_as_stage_1() -> None:
+    rig, map2, _ = guest(0b111)
+    rig.memory[0x4000_0408] |= 1 << 28
+    map2(GUEST, 0)
+    assert nothing_granted(ask(rig, ssid=None))
+    assert rig.events() == []
+
+
+def test_a_stream_whose_stage_1_is_skipped_translates_to_itself() -> None:
+    rig, _ = endpoint()
+    rig.memory[0x4000_0408] |= 1  # S1DSS
+    rig.sync(cmd.cfgi_ste(0x10))
+    completion = ask(rig, ssid=None)
+    assert completion.status is AtsStatus.SUCCESS
+    assert completion.address & ~0xFFF == VA
+    assert (completion.read, completion.write) == (True, True)
+
+
+@pytest.mark.parametrize("op", ["R", "W"])
+def test_split_stages_check_stage_2_rights_of_translated_accesses(op: Any) -> None:
+    rig, map2, _ = guest(0b111)
+    rig.memory[0x4000_0408] |= 2 << 28
+    map2(GUEST, HOST)
+    slot = next(a for a, w in rig.memory.words.items() if w == HOST | 0x7FF)
+    rig.memory[slot] = HOST | 0x77F  # S2AP: read only
+    outcome = translated(rig, GUEST, op)
+    assert isinstance(outcome, Translated) == (op == "R")
+
+
 @pytest.mark.parametrize(
     ("name", "status", "recorded"),
     [
@@ -329,9 +382,8 @@ def test_an_atc_invalidation_arrives_as_it_was_sent(
     rig = Rig(options={"on_atc_invalidate": invalidate})
     rig.sync(cmd.atc_inv(0x10, ssid, address, size, glob))
     [what] = seen
-    text = repr(what)
-    assert what.sid == 0x10
-    assert what.ssid == ssid, text
+    assert (what.sid, what.ssid, what.everywhere) == (0x10, ssid, bool(glob))
+    assert (what.address, what.size) == (address, 4096 << size)
 
 
 @pytest.mark.parametrize("vector", VECTORS["atc_inv_span"], ids=lambda v: v["id"])
@@ -459,6 +511,23 @@ def test_without_a_usable_ste_and_pps_the_automatic_answer_is_failure() -> None:
     request(rig, prg=2, sid=0x12)
     request(rig, prg=3, sid=0x12, ssid=None)
     assert answers(rig) == [(2, ResponseCode.FAILURE, None), (3, ResponseCode.SUCCESS, None)]
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_an_unusable_ste_behind_an_automatic_answer_is_reported_only_on_demand(told: bool) -> None:
+    rig = two_endpoints(idr=NO_PPS, priq_log2=0, registers={"CR2": 6 | REC_CFG_ATS * told})
+    request(rig, prg=1)
+    request(rig, prg=2, sid=0x12)
+    request(rig, prg=3, sid=0x1FF)
+    assert [(e.code, e.sid) for e in rig.events()] == ([(0x04, 0x12), (0x02, 0x1FF)] if told else [])
+
+
+def test_responses_say_who_gave_them() -> None:
+    rig = two_endpoints(priq_log2=0)
+    request(rig, prg=1)
+    request(rig, prg=2)
+    rig.command(cmd.pri_resp(0x10, 5, 1, 2))
+    assert [(a.prg, a.automatic) for a in rig.smmu.take_page_responses()] == [(2, True), (1, False)]
 
 
 @pytest.mark.parametrize("why", ["PRIQEN", "SMMUEN", "PRIQ_ABT_ERR"])

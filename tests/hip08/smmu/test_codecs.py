@@ -296,6 +296,7 @@ def test_any_words_decode_and_only_known_bits_come_back(words: list[int]) -> Non
     ("kind", "field", "value"),
     [
         (StreamTableEntry, "s1cdmax", 32),
+        (StreamTableEntry, "s1cdmax", -1),
         (StreamTableEntry, "s2vmid", 1 << 16),
         (ContextDescriptor, "asid", 1 << 16),
         (ContextDescriptor, "t0sz", 64),

@@ -277,10 +277,13 @@ def test_stepping_by_hand() -> None:
     rig = Rig(options={"auto_commands": False, "on_sync": lambda _: done.append(1)})
     rig.command(cmd.sync(), cmd.sync(), cmd.sync())
     assert (index(rig), done) == (0, [])
-    rig.smmu.process_commands(2)
+    assert rig.smmu.process_commands(2) == 2
     assert (index(rig), len(done)) == (2, 2)
-    rig.smmu.process_commands(10)
+    assert rig.smmu.process_commands(10) == 1
     assert (index(rig), len(done)) == (3, 3)
+    assert rig.smmu.process_commands() == 0
+    rig.command(cmd.sync(), BAD, cmd.sync())
+    assert rig.smmu.process_commands() == 1, "the bad one is not consumed"
 
 
 # Pointers that make no sense ------------------------------------------------------------------------------------------

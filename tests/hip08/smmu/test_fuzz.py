@@ -144,6 +144,8 @@ def test_random_hardware(idr0: int, idr1: int, idr5: int, access: Access) -> Non
     "access",
     [
         Access(sid=0x10, ssid=None, va=0xFFF, op="R", size=2),
+        Access(sid=0x10, ssid=None, va=0x1FFE, op="R", size=3),
+        Access(sid=0x10, ssid=None, va=(1 << 64) - 1, op="R", size=2),
         Access(sid=0x10, ssid=None, va=0x1000, op="R", size=0x1001),
         Access(sid=0x10, ssid=None, va=0, op="R", size=0),
         Access(sid=0x10, ssid=None, va=1 << 64, op="R"),
@@ -169,6 +171,9 @@ def test_the_largest_access_is_a_page() -> None:
     space.map(VA & ~0xFFF, 0x8_0000_0000)
     outcome = rig.smmu.translate(Access(sid=0x10, ssid=None, va=VA & ~0xFFF, op="W", size=0x1000))
     assert isinstance(outcome, Translated)
+    outcome = rig.smmu.translate(Access(sid=0x10, ssid=None, va=VA | 0xFFE, op="W", size=2))
+    assert isinstance(outcome, Translated)
+    assert outcome.pa == 0x8_0000_0FFE
 
 
 # The memory that comes with the model ---------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def mutated(draw: st.DrawFn) -> tuple[dict[str, int], dict[int, int], oracle.Ask
     )
     ask = case.ask
     used = sorted(set(memory) | {STE_AT + 8 * n for n in range(4)} | {CD_TABLES + 8 * n for n in range(3)})
-    for kind in draw(st.lists(st.sampled_from("bbbbwwtavvoksx"), min_size=1, max_size=4)):
+    for kind in draw(st.lists(st.sampled_from("bbbbwwtavvoksxy"), min_size=1, max_size=4)):
         match kind:
             case "b":  # one bit of one word
                 flip(memory, draw(st.sampled_from(used)), draw(st.integers(0, 63)))
@@ -136,6 +136,11 @@ def mutated(draw: st.DrawFn) -> tuple[dict[str, int], dict[int, int], oracle.Ask
                 mask, low = draw(st.sampled_from(IDR0_FIELDS))
                 value = draw(st.integers(0, mask - 1 if mask == 3 else mask))
                 registers["IDR0"] = registers["IDR0"] & ~(mask << low) | value << low
+            case "y":
+                registers["IDR1"] ^= 1 << 26
+                registers["IDR3"] ^= draw(st.sampled_from([0, 1 << 2, 1 << 4]))
+                registers["IDR5"] ^= draw(st.sampled_from([0, 1 << 4, 1 << 5, 1 << 6]))
+                flip(memory, STE_AT + 8, draw(st.integers(48, 51)))
     return registers, memory, ask
 
 
@@ -152,9 +157,9 @@ FLAGS = st.integers(0, 1)
 
 
 @st.composite
-def stage1_walks(draw: st.DrawFn) -> tuple[dict[int, int], oracle.Ask]:
+def stage1_walks(draw: st.DrawFn, largest: int = 39) -> tuple[dict[int, int], oracle.Ask]:
     """A whole stage-1 configuration of any granule, size and half, that translates more often than not."""
-    g, txsz, upper = draw(st.sampled_from([12, 14, 16])), draw(st.integers(16, 39)), draw(st.booleans())
+    g, txsz, upper = draw(st.sampled_from([12, 14, 16])), draw(st.integers(16, largest)), draw(st.booleans())
     stride, ia = g - 3, 64 - txsz
     start = 4 - -(-(ia - g) // stride)
     leaves = [3] + [n for n in ((1, 2) if g == 12 else (2,)) if n >= start]
@@ -200,12 +205,25 @@ def stage1_walks(draw: st.DrawFn) -> tuple[dict[int, int], oracle.Ask]:
     return memory, ask
 
 
+def registers_of(**idr: int) -> dict[str, int]:
+    return IDR | idr | {"CR0": 0x1F, "CR2": 6, "STRTAB_BASE": STREAM_TABLE, "STRTAB_BASE_CFG": 6}
+
+
 @tries(1500)
 @given(stage1_walks(), st.booleans())
 def test_stage_1_of_any_geometry(walk: tuple[dict[int, int], oracle.Ask], caches: bool) -> None:
     memory, ask = walk
-    registers = IDR | {"CR0": 0x1F, "CR2": 6, "STRTAB_BASE": STREAM_TABLE, "STRTAB_BASE_CFG": 6}
-    event(compare(registers, memory, ask, caches=caches))
+    event(compare(registers_of(), memory, ask, caches=caches))
+
+
+@tries(300)
+@given(stage1_walks(largest=48), st.sampled_from([1, 2, 3, 4, 5]))
+def test_stage_1_with_small_tables_and_narrow_addresses(
+    walk: tuple[dict[int, int], oracle.Ask], oas: int
+) -> None:
+    memory, ask = walk
+    registers = registers_of(IDR3=IDR["IDR3"] | 1 << 9, IDR5=IDR["IDR5"] & ~7 | oas)
+    event(compare(registers, memory, ask, caches=True))
 
 
 # Nested: stage 2 under random stage-1 tables --------------------------------------------------------------------------
@@ -274,8 +292,7 @@ def nested_walks(draw: st.DrawFn) -> tuple[dict[int, int], oracle.Ask]:
 @given(nested_walks(), st.booleans())
 def test_nested_of_any_geometry(walk: tuple[dict[int, int], oracle.Ask], caches: bool) -> None:
     memory, ask = walk
-    registers = IDR | {"CR0": 0x1F, "CR2": 6, "STRTAB_BASE": STREAM_TABLE, "STRTAB_BASE_CFG": 6}
-    event(compare(registers, memory, ask, caches=caches))
+    event(compare(registers_of(), memory, ask, caches=caches))
 
 
 # Stream tables --------------------------------------------------------------------------------------------------------
@@ -284,19 +301,27 @@ def test_nested_of_any_geometry(walk: tuple[dict[int, int], oracle.Ask], caches:
 @tries(500)
 @given(
     sid=st.integers(0, 0x1FFFF),
-    log2size=st.integers(0, 16),
+    log2size=st.integers(0, 20),
     split=st.sampled_from([6, 8, 10]),
     span=st.integers(0, 31),
     two_level=st.booleans(),
     record=st.booleans(),
+    junk=st.integers(0, 1 << 10),
 )
-@example(sid=0x1234, log2size=16, split=8, span=9, two_level=True, record=True)
-@example(sid=0x1234, log2size=16, split=8, span=6, two_level=True, record=True)
-def test_stream_tables(sid: int, log2size: int, split: int, span: int, two_level: bool, record: bool) -> None:
+@example(sid=0x1234, log2size=16, split=8, span=9, two_level=True, record=True, junk=0)
+@example(sid=0x1234, log2size=16, split=8, span=6, two_level=True, record=True, junk=0)
+@example(sid=0x1234, log2size=16, split=8, span=9, two_level=True, record=True, junk=0xFF)
+@example(sid=0x10034, log2size=20, split=8, span=9, two_level=True, record=True, junk=0)
+def test_stream_tables(
+    sid: int, log2size: int, split: int, span: int, two_level: bool, record: bool, junk: int
+) -> None:
+    """``junk`` are pointer bits below the size of the second level, which the hardware takes as zero."""
     memory = {CD_TABLES + 8 * n: w for n, w in enumerate(make_cd(0x5000_0000))} | PATH
     ste = make_ste(cd=CD_TABLES)
     if two_level:
-        memory[STREAM_TABLE + 8 * (sid >> split)] = 0x4800_0000 | span
+        memory[STREAM_TABLE + 8 * (sid >> split)] = (
+            0x4800_0000 | span | (junk << 6) & ((1 << min(span, 11) + 5) - 1) & ~0x3F
+        )
         place = 0x4800_0000 + 64 * (sid & ((1 << split) - 1))
     else:
         place = STREAM_TABLE + 64 * sid
