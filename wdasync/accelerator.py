@@ -22,7 +22,7 @@ from .backend import Capabilities, Direction, StreamSpec
 from .config import Effective
 from .dispatch import Lane, LaneState, Reaper
 from .errors import InvalidArgument, UnsupportedOperation, WdasyncError
-from .execution import Execution, Trip, in_thread
+from .execution import Execution, Trip, close_devices
 from .faults import FaultStream, PageFault
 from .operations import Compress, Decompress, Level, Nop, Operation, Priority
 from .paged import PagedBuffer
@@ -113,23 +113,31 @@ class Accelerator:
             return
         self._closing = True
         self._execution.open = False
-        try:
-            await self._reaper.close(self._config.close_timeout)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._execution.loop.stop()
-                for place in self._places:
-                    await self._close_device(place)
-            for stream in list(self._fault_streams):
-                stream.close()
-            self._closed.set()
-            logger.info("closed %r", self)
+        # A step that is cancelled ends early, and the next one follows all the same.
+        cancelled: BaseException | None = None
+        steps = (self._drain, self._execution.stop_opening, self._reaper.close, self._close_devices)
+        for step in steps:
+            try:
+                with anyio.CancelScope(shield=step != self._drain):
+                    await step()
+            except anyio.get_cancelled_exc_class() as error:
+                cancelled = error
+        for stream in list(self._fault_streams):
+            stream.close()
+        self._closed.set()
+        logger.info("closed %r", self)
+        if cancelled is not None:
+            raise cancelled
 
-    async def _close_device(self, place: Place) -> None:
+    async def _drain(self) -> None:
+        await self._reaper.drain(self._config.close_timeout)
+
+    async def _close_devices(self) -> None:
+        loop = self._execution.loop
         try:
-            await in_thread(place.device.close)
-        except Exception:
-            logger.exception("%s: close raised", place.name)
+            await close_devices(loop, self._places)
+        finally:
+            await loop.stop()
 
     # -- one operation ----------------------------------------------------------------------------------------
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
 import anyio
-import anyio.to_thread
 
 from . import forks
 from .backend import Capability, Completion, Queue, Status
@@ -31,13 +30,14 @@ from .errors import (
     error_for,
 )
 from .eventloop import EventLoop
+from .eventloop.threads import in_thread
 from .faults import serving_fault
 from .operations import Decompress, Kind, Operation, Priority
 from .paged import PagedBuffer
 from .results import Observation, Observer, Paging
 from .scheduling import Chosen, LaneKey, Place, Reason, Route, Schedule
 
-__all__ = ["Execution", "Trip", "in_thread", "open_lane"]
+__all__ = ["Execution", "Trip", "close_devices", "open_lane"]
 
 logger = logging.getLogger("wdasync")
 
@@ -254,13 +254,16 @@ class Execution:
                 await self._page(operation, operation.paged, place, Trip())
             flights.append(Flight(operation, await self.lane(place, row, priority)))
             places.append(place)
+        self.check()
         group = Group(flights, self.loop.wake)
         for flight in flights:
             flight.lane.submit(flight)
-        if flights and group.completion is None:
-            await self.loop.park(group)
-        else:
-            await self.loop.checkpoint()
+        try:
+            await (self.loop.park(group) if flights and group.completion is None else self.loop.checkpoint())
+        except BaseException:
+            for operation in operations:
+                operation.release()
+            raise
         return [
             await self._outcome(flight, priority, place)
             for flight, place in zip(flights, places, strict=True)
@@ -306,10 +309,16 @@ class Execution:
     async def _open_lane(self, place: Place, key: LaneKey) -> Lane:
         """Open a queue that is needed for the first time: another priority, or a fault handler's."""
         async with self._opening_lane:
+            self.check()
             if key not in place.lanes:
                 await open_lane(self.loop, self._reaper, self._config.depth, place, key)
         self.check()
         return place.lanes[key]
+
+    async def stop_opening(self) -> None:
+        """Wait for a lane that is being opened; no other one will be."""
+        async with self._opening_lane:
+            pass
 
     # -- inline -----------------------------------------------------------------------------------------------
 
@@ -341,11 +350,12 @@ class Execution:
 
     # -- checks and errors --------------------------------------------------------------------------------------
 
-    def check(self) -> None:
+    def check(self, timeout: float | None = None) -> None:
         """Whether this process, this thread and this loop may use it, and it is open.
 
         :raises ForeignLoopError: if not these
         :raises ClosedResourceError: if it is closed
+        :raises InvalidArgument: if ``timeout`` is none
         """
         if self._generation != forks.generation:
             raise ForeignLoopError(
@@ -354,6 +364,8 @@ class Execution:
         self.check_loop()
         if not self.open:
             raise ClosedResourceError
+        if timeout is not None:
+            _check_timeout(timeout)
 
     def check_loop(self) -> None:
         """Whether this thread and this loop may use it.
@@ -404,15 +416,24 @@ async def open_lane(loop: EventLoop, reaper: Reaper, depth: int, place: Place, k
     def open_queue() -> Queue:
         return place.device.open_queue(depth, priority, queue_class)
 
-    lane = Lane(name, await in_thread(open_queue), reaper, lambda: place.device.lost, place.device.inline)
+    queue = await in_thread(loop, open_queue, lambda opened: opened.close())
+    lane = Lane(name, queue, reaper, lambda: place.device.lost, place.device.inline)
     reaper.add(lane, open_queue)
     await loop.checkpoint()  # uvloop registers at the next poll: nothing may be armed before it
     place.lanes[key] = lane
 
 
-async def in_thread(function: Callable[[], Any]) -> Any:
-    """Call something that may block, in a worker thread. A cancellation waits for it."""
-    return await anyio.to_thread.run_sync(function)
+async def close_devices(loop: EventLoop, places: Sequence[Place]) -> None:
+    """Close devices whose queues are closed. What goes wrong is logged."""
+
+    def close() -> None:
+        for place in places:
+            try:
+                place.device.close()
+            except Exception:
+                logger.exception("%s: close raised", place.name)
+
+    await in_thread(loop, close)
 
 
 def _check_timeout(timeout: float) -> float:

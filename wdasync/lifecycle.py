@@ -18,7 +18,8 @@ from .config import Config, Effective, load
 from .dispatch import Reaper
 from .errors import BackendUnavailable, InvalidArgument
 from .eventloop import EventLoop, current_event_loop, loop_locals
-from .execution import Execution, in_thread, open_lane
+from .eventloop.threads import in_thread
+from .execution import Execution, close_devices, open_lane
 from .faults import FaultHandler, FaultReporter, FaultResponse, PageFault, serving_fault
 from .operations import Priority
 from .results import Observer
@@ -95,7 +96,7 @@ async def _open(
         if held and (opened := held[0]()) is not None:
             await opened.aclose()
 
-    places = await in_thread(lambda: _open_devices(effective, on_fault, report))
+    places = await in_thread(loop, lambda: _open_devices(effective, on_fault, report), _close_all)
     config = effective.config
     reaper = Reaper(
         loop, budget=config.reap_budget, interval=config.safety_interval, deadline=config.deadline
@@ -111,10 +112,9 @@ async def _open(
                 )
     except BaseException:
         with anyio.CancelScope(shield=True):
-            await reaper.close(0)
+            await reaper.close()
+            await close_devices(loop, places)
             await loop.stop()
-            for place in places:
-                await in_thread(place.device.close)
         raise
     execution = Execution(loop, config, Schedule(places, config), reaper, observer)
     accelerator = Accelerator(effective, places, reaper, execution)
@@ -142,8 +142,7 @@ def _open_devices(effective: Effective, on_fault: FaultHandler | None, report: F
                 else:
                     places.append(Place(backend.name, device))
     except BaseException:
-        for place in places:
-            place.device.close()
+        _close_all(places)
         raise
     if not places:
         raise BackendUnavailable(
@@ -151,6 +150,11 @@ def _open_devices(effective: Effective, on_fault: FaultHandler | None, report: F
             "run `python -m wdasync doctor`"
         )
     return places
+
+
+def _close_all(places: Sequence[Place]) -> None:
+    for place in places:
+        place.device.close()
 
 
 def _backends(config: Config) -> list[tuple[Backend, Sequence[DeviceInfo], bool]]:

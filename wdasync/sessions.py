@@ -71,6 +71,7 @@ class PinnedSession:
             raise BusyResourceError("using")
         if self.poisoned:
             raise InvalidState(f"{self!r}: expected a usable stream; call reset(), or open a new one")
+        self._execution.check(timeout)
         self._busy = True
         self.poisoned = "an operation of it was cancelled"
         try:

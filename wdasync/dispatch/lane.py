@@ -354,6 +354,8 @@ class Lane:
             self._vacate(flight)
             self._give_up(flight)
             self._start_parked()
+            if not self.in_flight and self.state is LaneState.DRAINING:
+                self.reaper.drained.set()
             return True
         if flight.completion is None and not flight.operation.detachable:
             self.outstayed += 1

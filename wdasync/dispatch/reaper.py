@@ -11,12 +11,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 
 import anyio
-import anyio.to_thread
 
 from ..backend import Queue
-from ..eventloop import EventLoop, TimerHandle, empty_context
+from ..eventloop import EventLoop, TimerHandle
 from .flight import Flight
 from .lane import TRANSITIONS, Lane, LaneState
 
@@ -94,80 +94,79 @@ class Reaper:
             self.wind_up(lane)
 
     def wind_up(self, lane: Lane) -> None:
-        """Close a stopped queue in the background, and open another if that is what it was stopped for."""
+        """Close a stopped queue, and open another if that is what it was stopped for.
+
+        These steps are calls in threads and what follows them in the loop, not a task: nothing can cancel them.
+        """
         if lane not in self._winding_up:
             self._winding_up[lane] = anyio.Event()
-
-            async def run() -> None:
-                await self._wind_up(lane)
-
-            self.loop.spawn(run, empty_context.copy())
-
-    async def _wind_up(self, lane: Lane) -> None:
-        overdue = self.ticks - self._patience
-        with anyio.CancelScope(shield=True):
-            await self._close_queue(lane)
-            lane.sweep(overdue)
-            if lane.state is LaneState.RESETTING:
-                await self._replace_queue(lane)
-        self._winding_up.pop(lane).set()
-
-    async def _close_queue(self, lane: Lane) -> None:
-        lane.collect()
-        if lane.in_flight:
-            await anyio.sleep(STOP_GRACE)
+            self.drained.set()
+            close = partial(self._close_queue, lane, self.ticks - self._patience)
             lane.collect()
-        self.loop.unwatch(lane.queue.fileno())
-        try:
-            await anyio.to_thread.run_sync(lane.queue.close)
-        except Exception:
-            # Whether the device still writes is unknown now: its operations stay referenced for good.
-            logger.exception("%s: close raised", lane.name)
-            lane.bury()
+            if lane.in_flight:
+                self.loop.call_later(STOP_GRACE, close)
+            else:
+                close()
 
-    async def _replace_queue(self, lane: Lane) -> None:
-        try:
-            queue = await anyio.to_thread.run_sync(self._reopen[lane])
-        except Exception as error:
-            logger.exception("%s: cannot open its queue again", lane.name)
+    def _close_queue(self, lane: Lane, overdue_tick: int) -> None:
+        lane.collect()
+        self.loop.unwatch(lane.queue.fileno())
+        self.loop.in_background(lane.queue.close, partial(self._queue_closed, lane, overdue_tick))
+
+    def _queue_closed(self, lane: Lane, overdue_tick: int, _: object, error: BaseException | None) -> None:
+        if error is not None:
+            # Whether the device still writes is unknown now: its operations stay referenced for good.
+            logger.error("%s: close raised", lane.name, exc_info=error)
+            lane.bury()
+        lane.sweep(overdue_tick)
+        if lane.state is LaneState.RESETTING:
+            self.loop.in_background(self._reopen[lane], partial(self._queue_opened, lane))
+        else:
+            self._wound_up(lane)
+
+    def _queue_opened(self, lane: Lane, queue: Queue | None, error: BaseException | None) -> None:
+        if queue is None:
+            logger.error("%s: cannot open its queue again", lane.name, exc_info=error)
             if lane.state is LaneState.RESETTING:
                 lane.stop(LaneState.LOST, f"its queue cannot be opened again: {error}")
+            self._wound_up(lane)
             return
+        self.loop.watch(queue.fileno(), lane.readable, lane.look_again)
+        # uvloop registers at the next poll: nothing may be armed before it.
+        self.loop.at_turn_end(lambda: self.loop.at_turn_end(partial(self._resume, lane, queue)))
+
+    def _resume(self, lane: Lane, queue: Queue) -> None:
         if lane.state is LaneState.RESETTING:
-            self.loop.watch(queue.fileno(), lane.readable, lane.look_again)
-            await self.loop.checkpoint()
             lane.resume(queue)
+            self._wound_up(lane)
         else:  # closed meanwhile
-            await anyio.to_thread.run_sync(queue.close)
+            self.loop.unwatch(queue.fileno())
+            self.loop.in_background(queue.close, lambda _, __: self._wound_up(lane))
 
-    async def close(self, timeout: float) -> None:
-        """Let what is on the devices finish, for ``timeout`` seconds; stop the rest; close all queues."""
-        try:
-            with anyio.move_on_after(timeout):
-                await self._drain()
-        finally:
-            with anyio.CancelScope(shield=True):
-                async with anyio.create_task_group() as group:
-                    for lane in self.lanes:
-                        group.start_soon(self._close, lane)
-                if self._timer is not None:
-                    self._timer.cancel()
+    def _wound_up(self, lane: Lane) -> None:
+        self._winding_up.pop(lane).set()
 
-    async def _drain(self) -> None:
+    async def drain(self, timeout: float) -> None:
+        """Take no more work, and let what is on the devices finish, for ``timeout`` seconds."""
         for lane in self.lanes:
             lane.drain()
-        while any(lane.in_flight for lane in self.lanes if lane.state is LaneState.DRAINING):
-            self.drained = anyio.Event()
-            await self.drained.wait()
+        with anyio.move_on_after(timeout):
+            while any(lane.in_flight for lane in self.lanes if lane.state is LaneState.DRAINING):
+                self.drained = anyio.Event()
+                await self.drained.wait()
 
-    async def _close(self, lane: Lane) -> None:
-        if LaneState.CLOSED in TRANSITIONS[lane.state]:
-            was_running = lane.state in (LaneState.OPEN, LaneState.DRAINING)
-            lane.stop(LaneState.CLOSED, "the accelerator was closed")
-            if was_running:
-                self.wind_up(lane)
-        if (event := self._winding_up.get(lane)) is not None:
+    async def close(self) -> None:
+        """Stop and close all queues."""
+        for lane in self.lanes:
+            if LaneState.CLOSED in TRANSITIONS[lane.state]:
+                was_running = lane.state in (LaneState.OPEN, LaneState.DRAINING)
+                lane.stop(LaneState.CLOSED, "the accelerator was closed")
+                if was_running:
+                    self.wind_up(lane)
+        for event in list(self._winding_up.values()):
             await event.wait()
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 #: The functions that change a lane's state from outside. No KeyboardInterrupt may break one off in the middle.

@@ -67,6 +67,11 @@ class EventLoop(Protocol):
     def call_later(self, seconds: float, callback: Callable[[], None]) -> TimerHandle:
         """Call once, later."""
 
+    def in_background(
+        self, function: Callable[[], Any], then: Callable[[Any, BaseException | None], None]
+    ) -> None:
+        """Call ``function`` in a thread, then ``then(result, error)`` in the loop. Nothing cancels it."""
+
     def watch(self, fd: int, callback: Callable[[], None], look_again: Callable[[], None]) -> None:
         """Register ``fd``; call ``callback`` whenever it is readable, and ``look_again`` after each registration that
         may have eaten its readiness. With one registration for good, that is never.

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import Context
+from threading import Thread
 from typing import Any
 from weakref import WeakSet
 
@@ -79,6 +81,19 @@ class AsyncioLoop:
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> TimerHandle:
         return self._loop.call_later(seconds, callback, context=self._context)
+
+    def in_background(
+        self, function: Callable[[], Any], then: Callable[[Any, BaseException | None], None]
+    ) -> None:
+        def run() -> None:
+            try:
+                result, error = function(), None
+            except BaseException as raised:  # noqa: BLE001  handed on
+                result, error = None, raised
+            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody is there to be told
+                self._loop.call_soon_threadsafe(then, result, error, context=self._context)
+
+        Thread(target=run, name="wdasync-background", daemon=True).start()
 
     def watch(self, fd: int, callback: Callable[[], None], look_again: Callable[[], None]) -> None:
         del look_again  # registered once and for good

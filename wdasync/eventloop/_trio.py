@@ -16,6 +16,7 @@ Facts this rests on:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
@@ -99,9 +100,10 @@ class TrioLoop:
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._turn_end = _TurnEnd(self._token)
-        self._context = empty_context.copy()
         self._watches: dict[int, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
+        self._shield = trio.CancelScope(shield=True)
+        self._limiter = trio.CapacityLimiter(math.inf)
         self._stopped = trio.Event()
         self._ended = trio.Event()
 
@@ -136,14 +138,14 @@ class TrioLoop:
     def call_later(self, seconds: float, callback: Callable[[], None]) -> TimerHandle:
         timer = _Timer()
         if self._nursery is not None:
-            self._context.run(self._nursery.start_soon, timer.run, seconds, callback)
+            empty_context.copy().run(self._nursery.start_soon, timer.run, seconds, callback)
         return timer
 
     def watch(self, fd: int, callback: Callable[[], None], look_again: Callable[[], None]) -> None:
         if self._nursery is None:
             raise RuntimeError("watch: expected a started event loop service; call start() first")
         self._watches[fd] = trio.CancelScope()
-        self._context.run(self._nursery.start_soon, self._watch, fd, callback, look_again)
+        empty_context.copy().run(self._nursery.start_soon, self._watch, fd, callback, look_again)
 
     async def _watch(self, fd: int, callback: Callable[[], None], look_again: Callable[[], None]) -> None:
         with self._watches[fd]:
@@ -167,27 +169,57 @@ class TrioLoop:
     async def start(self, at_shutdown: Callable[[], Awaitable[None]] | None) -> None:
         started = trio.Event()
         trio.lowlevel.add_instrument(self._turn_end)
-        trio.lowlevel.spawn_system_task(self._service, started, at_shutdown, context=self._context)
+        trio.lowlevel.spawn_system_task(self._service, started, at_shutdown, context=empty_context.copy())
         with trio.CancelScope(shield=True):
             await started.wait()
 
     async def _service(self, started: trio.Event, at_shutdown: Callable[[], Awaitable[None]] | None) -> None:
+        """Trio cancels its system tasks when the main task has ended. What is in flight then still has to be reaped, so
+        the workers are shielded, and only this task notices.
+        """
         try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
+            async with trio.open_nursery() as outer:
+                await outer.start(self._workers)
                 started.set()
                 try:
-                    await self._stopped.wait()
+                    await self._until_stopped(at_shutdown)
                 finally:
-                    if at_shutdown is not None and not self._stopped.is_set():
-                        self._ended.set()  # stop() is called from in here, and must not wait for us
-                        with trio.CancelScope(shield=True):
-                            await at_shutdown()
-                nursery.cancel_scope.cancel()
+                    self._shield.cancel()
         finally:
             self._nursery = None
             self._ended.set()
             trio.lowlevel.remove_instrument(self._turn_end)
+
+    async def _until_stopped(self, at_shutdown: Callable[[], Awaitable[None]] | None) -> None:
+        try:
+            await self._stopped.wait()
+        finally:
+            if at_shutdown is not None and not self._stopped.is_set():
+                self._ended.set()  # stop() is called from in here, and must not wait for us
+                with trio.CancelScope(shield=True):
+                    await at_shutdown()
+
+    async def _workers(self, task_status: trio.TaskStatus[None]) -> None:
+        with self._shield:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                task_status.started()
+                await trio.sleep_forever()
+
+    def in_background(
+        self, function: Callable[[], Any], then: Callable[[Any, BaseException | None], None]
+    ) -> None:
+        trio.lowlevel.spawn_system_task(self._background, function, then, context=empty_context.copy())
+
+    async def _background(
+        self, function: Callable[[], Any], then: Callable[[Any, BaseException | None], None]
+    ) -> None:
+        with trio.CancelScope(shield=True):
+            try:
+                result, error = await trio.to_thread.run_sync(function, limiter=self._limiter), None
+            except BaseException as raised:  # noqa: BLE001  handed on
+                result, error = None, raised
+            then(result, error)
 
     def spawn(self, function: Callable[[], Awaitable[None]], context: Context) -> None:
         if self._nursery is None:
@@ -200,6 +232,6 @@ class TrioLoop:
         if self._nursery is None:
             return
         self._stopped.set()
-        self._nursery.cancel_scope.cancel()
+        self._shield.cancel()
         with trio.CancelScope(shield=True):
             await self._ended.wait()
