@@ -198,11 +198,10 @@ class Execution:
         """Leave the pages to a device that can fetch them as it goes; else fetch them now."""
         if place.device.takes_paged:
             trip.paging = Paging.ON_FAULT
-            operation.source = b""
         else:
             trip.paging = Paging.BEFORE
             await buffer.fetch_all()
-            operation.source = buffer.view()
+            operation.source, operation.paged = buffer.view(), None
 
     async def _recover(
         self,

@@ -74,7 +74,7 @@ class Operation:
     """The common part of all operations.
 
     :ivar source: the input: one segment, or a tuple of them
-    :ivar paged: the input's pages come when they are touched; then ``source`` is empty until all of it was fetched
+    :ivar paged: the input's pages come when they are touched; then ``source`` is empty. ``None``: it is plain memory
     :ivar nbytes: length of the input in bytes
     :ivar immutable: nobody can change the input while the device reads it
     :ivar destination: where the caller wants the output; ``None``: the framework owns the output
