@@ -8,6 +8,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import wdasync_cpu
@@ -24,6 +25,8 @@ VARIANTS: dict[str, frozenset[str] | None] = {
     "packages": frozenset({"isal-package", "deflate-package", "zlib-module", "brotli-package"}),
     "standard library": frozenset({"zlib-module"}),
 }
+
+CHECKOUT = Path(__file__).parents[2]
 
 #: Seconds after which something that has not happened is lost. Nothing is measured with it.
 PATIENCE = 60.0
@@ -133,7 +136,9 @@ def expand(queue: Queue, session: Session, data: bytes, most: int = 1 << 20) -> 
 def python(code: str, *, status: int = 0) -> str:
     """Run a program of its own, with warnings as errors; what it printed."""
     command = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(
+        command, cwd=CHECKOUT, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert not done.stderr, done.stderr
     return done.stdout

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Input is fed in pieces, between which a worker notices that its queue is being stopped. */
-enum { PIECE = 1 << 18 };
+enum { PIECE = 1 << 16 };
 
 /* zlib repeats its flush marker if the output was full to the last byte; so there is always room for one. */
 enum { FLUSH_ROOM = 64 };

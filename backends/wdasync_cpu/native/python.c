@@ -933,11 +933,14 @@ static PyObject *finish_task(PyObject *self, PyObject *args)
             PyErr_SetString(PyExc_RuntimeError, "finish_task: there is no task");
         return NULL;
     }
-    if (!finish_by_python(&hand->slot->request, pin_of(hand->queue->owner, hand->slot), outcome))
-        return NULL;
+    bool good = finish_by_python(&hand->slot->request, pin_of(hand->queue->owner, hand->slot), outcome);
+    if (!good)
+        fail(&hand->slot->request, STATUS_DEVICE_ERROR, CAUSE_NONE, "the codec gave something that is no outcome");
     queue_finish(hand->queue, hand->slot);
     worker_done(hand->worker);
     hand->slot = NULL;
+    if (!good)
+        return NULL;
     Py_RETURN_NONE;
 }
 
