@@ -198,6 +198,8 @@ class Execution:
         """Leave the pages to a device that can fetch them as it goes; else fetch them now."""
         if place.device.takes_paged:
             trip.paging = Paging.ON_FAULT
+            if operation.kind is Kind.DECOMPRESS and buffer.pages:
+                await buffer.fetch(0)  # a driver reads the header of the unit before it asks the device
         else:
             trip.paging = Paging.BEFORE
             await buffer.fetch_all()

@@ -120,11 +120,18 @@ class TestPagedBuffers:
         packed = gzip.compress(os.urandom(3 * PAGE))
         book = Book(packed + bytes(60 * PAGE))
         async with open_chip() as acc:
-            buffer = book.buffer()
-            await buffer.fetch(0)
             with pytest.raises(wdasync.DataError):
-                await acc.decompress(buffer, "gzip")
+                await acc.decompress(book.buffer(), "gzip")
         assert max(book.asked) < 20
+
+    async def test_decompressing_one(self) -> None:
+        content = os.urandom(5 * PAGE)
+        book = Book(gzip.compress(content))
+        async with open_chip() as acc:
+            result = await acc.execute(wdasync.Decompress(book.buffer(), "gzip"))
+        assert result.output == content
+        assert result.paging is wdasync.Paging.ON_FAULT
+        assert sorted(book.asked) == list(range(-(-len(book.data) // PAGE)))
 
     async def test_an_error_on_page_3_means_page_10_is_never_asked_for(self) -> None:
         book = Book(TEXT)
