@@ -18,6 +18,7 @@ from wdasync.backend import (
     Completion,
     Detail,
     DeviceInfo,
+    PageFaults,
     Queue,
     QueueStatistics,
     Session,
@@ -612,7 +613,9 @@ class ForgetsThatMembersFollow(MockSession):
 @breaks("stream_goes_on_with_members", "after the end, b'no member'")
 class EatsWhatFollows(MockSession):
     def step(self, operation: Operation) -> Outcome:
-        return Outcome(Status.SUCCESS, b"", operation.nbytes) if self.ended else super().step(operation)
+        outcome = super().step(operation)
+        nothing = outcome.status is Status.SUCCESS and not outcome.output
+        return outcome._replace(consumed=operation.nbytes) if nothing else outcome
 
 
 @breaks("streams_do_not_mix", "completed DATA_ERROR")
@@ -936,6 +939,27 @@ class TakesForeignStreams(MockQueue):
     def _do(self, operation: Operation) -> Outcome:
         session = operation.session
         return session.step(operation) if isinstance(session, MockSession) else super()._do(operation)
+
+
+@breaks("pages_come_when_touched", "5 pages were absent, faults is 0", page_faults=PageFaults.HANDLER)
+class CountsNoFaults(MockQueue):
+    def _complete(self, flight: Any) -> None:
+        flight.faults = 0
+        super()._complete(flight)
+
+
+@breaks("pages_come_when_touched", "that nobody supplies completed SUCCESS", page_faults=PageFaults.HANDLER)
+class MakesPagesUp(MockQueue):
+    def _complete(self, flight: Any) -> None:
+        if flight.outcome and flight.outcome.status is Status.PAGE_FAULT:
+            flight.outcome = Outcome(Status.SUCCESS, b"")
+        super()._complete(flight)
+
+
+@breaks("pages_come_when_touched", "0 faults reported", page_faults=PageFaults.HANDLER)
+class ReportsNoFaults(MockDevice):
+    def __init__(self, info: DeviceInfo, program: Program, on_fault: Any, report: Any) -> None:
+        super().__init__(info, program, on_fault, None)
 
 
 # Trouble

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+import wdasync
 from wdasync.backend import Direction, PageFaults, StreamSpec
 from wdasync.errors import BackendUnavailable, DataCause, InvalidState, Status
 from wdasync.faults import FaultResponse, PageFault
@@ -23,6 +24,7 @@ from wdasync.testing.mock import (
     Order,
     Program,
 )
+from wdasync.testing.mock import backend as mock
 
 TEXT = b"what a page says, " * 300
 Opener = Callable[..., MockQueue]
@@ -581,3 +583,25 @@ async def test_the_coroutine_of_a_device_can_crash() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await serve()
     assert caught.group_contains(ZeroDivisionError, match="a bug in the model")
+
+
+@pytest.mark.anyio
+async def test_pages_are_fetched_while_it_works() -> None:
+    async def pager(offset: int, length: int) -> bytes:
+        return (TEXT * 3)[offset : offset + length]
+
+    with mock.programmed(page_faults=PageFaults.HANDLER):
+        async with wdasync.open_accelerator("mock") as acc:
+            result = await acc.execute(Compress(wdasync.PagedBuffer(len(TEXT) * 3, pager), "zlib"))
+    assert result.output is not None
+    assert zlib.decompress(result.output) == TEXT * 3
+    assert (result.paging, result.faults) == (wdasync.Paging.ON_FAULT, 4)
+
+
+def test_unfetched_pages_are_complained_of(opened: Opener) -> None:
+    async def pager(offset: int, length: int) -> bytes:
+        raise NotImplementedError
+
+    queue = opened()
+    with pytest.raises(RuntimeError, match="has pages to fetch"):
+        queue.enqueue_burst([(0, Compress(wdasync.PagedBuffer(10, pager), "gzip"))])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -28,6 +29,7 @@ from ..backend import (
     StreamSpec,
 )
 from ..errors import Status
+from ..faults import PageFault
 from ..operations import Kind, Operation, Priority
 
 __all__ = ["Bench", "NotApplicable", "Provoker", "Violation", "Watched", "require"]
@@ -274,6 +276,7 @@ class Bench:
     :ivar provoker: brings trouble; ``None``: this backend cannot be asked for it
     :ivar calling: the call that the check is in, and since when; ``None`` outside
     :ivar failure: what the check raised, and when
+    :ivar faults: page faults that devices reported, each with the thread that did
     """
 
     def __init__(
@@ -292,6 +295,7 @@ class Bench:
         self.provoker = provoker
         self.calling: tuple[str, float] | None = None
         self.failure: tuple[BaseException, float] | None = None
+        self.faults: list[tuple[PageFault, int]] = []
         self._devices: dict[int, Device] = {}
         self._queues: list[Watched] = []
         self._sessions: list[Session] = []
@@ -314,11 +318,14 @@ class Bench:
             found = self.backend.devices()
             if index >= len(found):
                 raise NotApplicable(f"there are {len(found)} devices here")
-            device = self.backend.open(found[index], self.options)
+            device = self.backend.open(found[index], self.options, report=self._take_fault)
             self._devices[index] = device
             if device.serve is not None:
                 self._serve(device)
         return self._devices[index]
+
+    def _take_fault(self, fault: PageFault) -> None:
+        self.faults.append((fault, threading.get_ident()))
 
     def borrow(self, device: Device) -> None:
         """Use a device that somebody else opened, and will close."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from ..backend import Detail, PageFaults
-from ..errors import Status
-from ..faults import FaultHandler, FaultReporter, FaultResponse, PageFault
+from ..errors import PageFaultError, Status
+from ..faults import Access, FaultHandler, FaultReporter, FaultResponse, PageFault
 from ._codecs import Outcome
 
 if TYPE_CHECKING:
+    from ..paged import PagedBuffer
     from ._mock_queue import Flight
     from .program import Rule
 
@@ -42,7 +45,7 @@ class Faults:
         self._on_fault = on_fault
         self._report = report
         self._tags = itertools.count(1)
-        self._parked: deque[tuple[PageFault, Flight, Callable[[], None]]] = deque()
+        self._jobs: deque[Callable[[], Coroutine[Any, Any, None]]] = deque()
         self._bell: anyio.Event | None = None
         self.crash: BaseException | None = None
 
@@ -58,9 +61,16 @@ class Faults:
             case PageFaults.KERNEL:
                 self._answer(fault, flight, FaultResponse.SUCCESS, 0.0)
             case PageFaults.HANDLER:
-                flight.parked = True
-                self._parked.append((fault, flight, ring))
-                self.ring()
+                self._park(flight, partial(self._ask, fault, flight, ring))
+
+    def fetch(self, flight: Flight, paged: PagedBuffer, ring: Callable[[], None]) -> None:
+        """The operation has an input whose pages come when they are touched: it touches all, one after another."""
+        self._park(flight, partial(self._fetch, flight, paged, ring))
+
+    def _park(self, flight: Flight, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        flight.parked = True
+        self._jobs.append(job)
+        self.ring()
 
     def ring(self) -> None:
         """Let :meth:`serve` look. In the thread of the event loop."""
@@ -72,8 +82,8 @@ class Faults:
         async with anyio.create_task_group() as handlers:
             while self.crash is None:
                 self._bell = anyio.Event()
-                while self._parked:
-                    handlers.start_soon(self._ask, *self._parked.popleft())
+                while self._jobs:
+                    handlers.start_soon(self._jobs.popleft())
                 await self._bell.wait()
             raise self.crash
 
@@ -83,6 +93,25 @@ class Faults:
         with anyio.move_on_after(self._deadline):
             response = await self._response(fault)
         self._answer(fault, flight, response, time.monotonic() - started)
+        flight.parked = False
+        ring()
+
+    async def _fetch(self, flight: Flight, paged: PagedBuffer, ring: Callable[[], None]) -> None:
+        for page in range(paged.pages):
+            if paged.is_present(page):
+                continue
+            fault = PageFault(self._device, page * paged.page_size, Access.READ, None, next(self._tags))
+            started = time.monotonic()
+            response = FaultResponse.INVALID
+            with contextlib.suppress(PageFaultError):
+                await paged.fetch(page)
+                response = FaultResponse.SUCCESS
+            self._answer(fault, flight, response, time.monotonic() - started)
+            if response is FaultResponse.INVALID:
+                break
+        else:
+            flight.operation.source = paged.view()
+        flight.parked = False
         ring()
 
     async def _response(self, fault: PageFault) -> FaultResponse:
@@ -94,7 +123,6 @@ class Faults:
             return FaultResponse.INVALID
 
     def _answer(self, fault: PageFault, flight: Flight, response: FaultResponse, seconds: float) -> None:
-        flight.parked = False
         flight.faults += 1
         if response is not FaultResponse.SUCCESS:
             flight.outcome = _refused(fault)

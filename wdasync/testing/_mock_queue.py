@@ -107,7 +107,8 @@ class MockQueue:
         for completion in taken:
             self._tags.pop(completion.tag, None)
         self._dequeued += len(taken)
-        self.wake.touched(empty=not self._done)
+        if taken:  # A look in vain after arm() must not take away the wake that arm() ordered.
+            self.wake.touched(empty=not self._done)
         return taken
 
     def fileno(self) -> int:
@@ -192,6 +193,15 @@ class MockQueue:
             self._program.complain(
                 f"enqueue_burst: expected a tag below 2**32 that is not in flight, got {tag!r}"
             )
+        if (
+            operation.paged is not None
+            and operation.nbytes
+            and not operation.source
+            and not self.device.takes_paged
+        ):
+            self._program.complain(
+                f"enqueue_burst: {operation!r} has pages to fetch; this device does not take them"
+            )
         self._enqueued += 1
         self._tags[tag] = operation
         self._mapped += maps_level(operation, self.device.capabilities)
@@ -228,7 +238,10 @@ class MockQueue:
             flight.time = time.monotonic() + delay if delay else 0.0
             if (rule := flight.effects.get(Effect.FAULT)) is not None:
                 self.device.faults.take(flight, rule, self.wake.ring)
-            if not options.late and flight.outcome is None:
+            paged = flight.operation.paged
+            if paged is not None and not flight.operation.source:
+                self.device.faults.fetch(flight, paged, self.wake.ring)
+            if not options.late and flight.able and flight.outcome is None:
                 flight.outcome = self._do(flight.operation)
                 self._deliver(flight.operation, flight.outcome)
             self._working.append(flight)

@@ -2,8 +2,8 @@
 
 *level*: readable from the first completion until the queue was dequeued empty.
 
-*edge*: readable once for each ``arm``; whatever the owner does next with the queue takes the readiness away,
-even if completions are left.
+*edge*: readable once for each ``arm``; the next completions that the owner takes, or the next ``arm``, take the
+readiness away, even if completions are left.
 
 *consuming*: as the file of a uacce queue, where the driver eats the event inside ``poll(2)``. No ordinary file
 does that, and nobody can see from outside when a file is polled. But ``/proc`` tells which epoll sets a
@@ -113,7 +113,7 @@ class Wake:
             os.eventfd_write(self._descriptor, 1)
 
     def touched(self, *, empty: bool) -> None:
-        """The owner did something with the queue; ``empty`` says that no completions are left."""
+        """The owner took completions, or arms again; ``empty`` says that no completions are left."""
         if empty or self._readiness is not Readiness.LEVEL:
             try:
                 os.eventfd_read(self._descriptor)

@@ -121,7 +121,7 @@ class MockDevice:
         self.capabilities = program.capabilities or _table(options.split)
         self.sva = True
         self.page_faults = options.page_faults
-        self.takes_paged = False
+        self.takes_paged = options.page_faults is PageFaults.HANDLER
         self.inline: Inline | None = _Inline(self) if options.inline_cost else None
         self.faults = Faults(info.name, options.page_faults, options.fault_deadline, on_fault, report)
         self.serve: Callable[[], Awaitable[None]] | None = (

@@ -46,7 +46,7 @@ def quiet(bench: Bench, queue: Watched, looks: int = 20) -> None:
         bench.pause()
 
 
-@check(EXACTLY_ONE, "Exactly one for each accepted entry", "A queue pair: requests in, completions out.")
+@check("One finished operation.", EXACTLY_ONE, "A queue pair: requests in, completions out.")
 def exactly_one_completion(bench: Bench) -> None:
     """Many operations in bursts: each tag comes back once, and nothing else does."""
     queue = bench.queue()
@@ -65,8 +65,8 @@ def poll_mode(bench: Bench) -> None:
 
 @check(
     ENQUEUE,
+    "how many were accepted.",
     "How many operations may be in flight.",
-    "operations in flight wished for; the queue may have fewer",
 )
 def burst_is_accepted_in_order(bench: Bench) -> None:
     """Of a burst that does not fit, a prefix is accepted, and only that completes."""
@@ -157,6 +157,7 @@ def impossible_operations_complete(bench: Bench) -> None:
 
 
 @check(
+    "Counters of one queue since it was opened.",
     "The counters, at any time, also after close.",
     "Whole numbers; they never go back.",
     "accepted, and not yet dequeued or withdrawn",

@@ -10,6 +10,7 @@ from pathlib import Path
 from ...backend import Capabilities, Check, Device, DeviceInfo, Direction, PageFaults, StreamSpec
 from ...errors import BackendUnavailable, Status, WdasyncError
 from ...operations import Compress, CompressChunk, Decompress, Kind, Nop, Operation, Priority
+from ...paged import PagedBuffer
 from .._bench import Bench, NotApplicable, Violation, require
 from .._checks import check
 from .._reference import reference, samples, text
@@ -57,10 +58,12 @@ def options_are_a_table(bench: Bench) -> None:
 
 @check(
     "The devices of this machine, without opening them.",
+    "Quick, never raises.",
     "Who a device is; known without opening it.",
     "name of the backend",
     "name of the device, unique within the backend, such as ``hisi_zip-0``",
     "one line for people",
+    "where it sits; ``None``: everywhere",
 )
 def devices_can_be_listed(bench: Bench) -> None:
     """devices() is quick, gives the same twice, and each has a name of its own."""
@@ -107,7 +110,8 @@ def doctor_gets_answers(bench: Bench) -> None:
     "it works with the pointers of this process as they are",
     "who supplies absent pages",
     "Why the device is gone; ``None`` while it is there.",
-    "a coroutine function that must run while the device is used",
+    "a coroutine function that must run while the device is used (timers, fault handlers), until cancelled; "
+    "``None``: nothing has to run",
 )
 def device_has_its_shape(bench: Bench) -> None:
     """The attributes of an opened device are what the contract says."""
@@ -116,6 +120,7 @@ def device_has_its_shape(bench: Bench) -> None:
     require(device.info == bench.backend.devices()[0], f"info is {device.info}")
     require(isinstance(device.capabilities, Capabilities), f"capabilities is {type(device.capabilities)}")
     require(type(device.sva) is bool, f"sva is {device.sva!r}")
+    require(type(device.takes_paged) is bool, f"takes_paged is {device.takes_paged!r}")
     require(isinstance(device.page_faults, PageFaults), f"page_faults is {device.page_faults!r}")
     require(device.lost is None, f"lost is {device.lost!r}")
     serve = device.serve
@@ -152,6 +157,7 @@ def table_makes_sense(bench: Bench) -> None:
 
 
 @check(
+    "Open a queue.",
     "one of ``capabilities.queue_classes``",
     "a device with separate queues for compression and decompression has two",
 )
@@ -222,6 +228,55 @@ def own_memory_is_usable(bench: Bench) -> None:
     (done,) = bench.run(bench.queue(row), [Compress(memory[:10_000], row.algorithm, into=output)])
     require(done.status is Status.SUCCESS, f"completed {done.status.name}")
     same_content(row.algorithm, Compress(text(10_000), row.algorithm), bytes(output[: done.produced]))
+
+
+class Pages:
+    """An input in pages, which counts how often it was asked."""
+
+    def __init__(self, content: bytes, broken: int = -1) -> None:
+        self.asked: list[int] = []
+        self.buffer = PagedBuffer(len(content), self._supply)
+        self._content = content
+        self._broken = broken
+
+    async def _supply(self, offset: int, length: int) -> bytes:
+        self.asked.append(offset)
+        if offset // self.buffer.page_size == self._broken:
+            raise OSError("there is no such page")
+        return self._content[offset : offset + length]
+
+
+@check(
+    "an operation whose ``paged`` is set is taken as it is, and its pages fetched as the device touches them; the "
+    "completion's ``detail.faults`` counts them.",
+    "page faults that were taken for it",
+    "is told of each fault after it was answered; called in the owner's thread",
+    "The device touched memory that nobody supplied.",
+)
+def pages_come_when_touched(bench: Bench) -> None:
+    """Pages of an input are asked for once, while the device works; one that is not to be had is PAGE_FAULT."""
+    row = bench.row(Kind.COMPRESS)
+    if not bench.device.takes_paged:
+        raise NotApplicable("the framework fetches all pages before it submits")
+    queue, content = bench.queue(row), text(20_000)
+    pages, before = Pages(content), len(bench.faults)
+    for expected in (5, 0):
+        (done,) = bench.run(queue, [Compress(pages.buffer, row.algorithm)])
+        require(done.status is Status.SUCCESS, f"completed {done.status.name}: {done.detail.message}")
+        same_content(row.algorithm, Compress(content, row.algorithm), done.output)
+        require(len(pages.asked) == 5, f"5 pages, and the pager was asked for {pages.asked}")
+        require(
+            done.detail.faults == expected, f"{expected} pages were absent, faults is {done.detail.faults}"
+        )
+    reported = bench.faults[before:]
+    require(len(reported) >= 5, f"5 pages were absent, and {len(reported)} faults reported")
+    for fault, thread in reported:
+        require(fault.response is not None, f"reported before it was answered: {fault}")
+        require(
+            thread == threading.get_ident(), "a fault was reported in a thread that does not own the device"
+        )
+    (done,) = bench.run(queue, [Compress(Pages(content, broken=2).buffer, row.algorithm)])
+    require(done.status is Status.PAGE_FAULT, f"a page that nobody supplies completed {done.status.name}")
 
 
 @check(

@@ -162,7 +162,7 @@ def stream_ends_inside(bench: Bench, row: Capability) -> None:
 @check_each(
     Kind.DECOMPRESS_CHUNK,
     sentences=(
-        "the step in which a unit (member, frame) ends says ``detail.final``.",
+        "Of a decompressing stream: the step in which a unit (member, frame) ends says ``detail.final``.",
         "A later step with more input begins the next member, where the format has members (gzip, RFC 1952 section "
         "2.2) and what follows is one.",
         "Otherwise it succeeds, consumes and produces nothing, and says ``final`` again: the input is not the "

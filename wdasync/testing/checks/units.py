@@ -13,7 +13,7 @@ from .._checks import check_each
 from .._reference import Reference, reference, samples, text
 from .bursts import content_of
 
-RULES = "on SUCCESS the input bytes used and the output bytes made"
+RULES = "``consumed`` and ``produced`` follow DPDK: on SUCCESS the input bytes used and the output bytes made"
 TABLE = "One row of a capability table: one kind of operation on one algorithm."
 FULL = (Status.OUT_OF_SPACE_TERMINATED, Status.OUT_OF_SPACE_RECOVERABLE)
 BAD = (Status.DATA_ERROR, Status.CHECKSUM_FAILED)

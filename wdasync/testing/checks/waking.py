@@ -43,7 +43,7 @@ def sleeper_is_woken(bench: Bench) -> None:
         succeed(bench, queue, plain(bench, 2 * queue.depth, size), sleep=True)
 
 
-@check(READABLE, "make sure that its event loop has registered the descriptor, looks once more")
+@check(READABLE, "makes sure that its event loop has registered the descriptor, looks once more")
 def sleeper_looks_once_more(bench: Bench) -> None:
     """The whole ritual: dequeue until empty, arm, look once more, sleep only then; limit one below ready."""
     queue = bench.queue()
