@@ -15,7 +15,7 @@ Facts this rests on:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
 from threading import Thread
@@ -143,7 +143,7 @@ async def _call(function: Callable[[], Awaitable[None]]) -> None:
     await function()
 
 
-async def _close_after_generators(close: Callable[[], Awaitable[None]]) -> Any:
+async def _close_after_generators(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
     """An async generator whose ``finally`` closes the default accelerator.
 
     ``asyncio.run`` first cancels and joins all tasks, then closes all async generators, at the same time, then
