@@ -101,7 +101,7 @@ leave: Callable[[object], None] = _native.leave
 next_task: Callable[[object], tuple[Operation, int] | None] = _native.next_task
 finish_task: Callable[[object, Outcome], None] = _native.finish_task
 must_stop: Callable[[object], bool] = _native.must_stop
-explain: Callable[[int, bytes | memoryview, int], tuple[int, int, str] | None] = _native.explain
+explain: Callable[[int, bytes | memoryview, int, bool], tuple[int, int, str] | None] = _native.explain
 
 
 def _module_file(name: str) -> str | None:

@@ -10,7 +10,8 @@ in about half the time from 16 KiB on. Brotli's levels 0 to 11 are its own. libd
 whose level is above 2 is zlib's, and ends at level 9.
 
 *Damage.* libdeflate and ISA-L take some deflate data that is not valid: reserved symbols, codes that nothing has. The
-check values of gzip and zlib tell. Raw deflate has none, so it is left to zlib, which takes nothing of the kind.
+check values of gzip and zlib tell. Raw deflate has none, so it is left to zlib, which takes nothing of the kind. So are
+all streams, whose output is used before the check value comes.
 
 *Windows.* libdeflate and ISA-L have a history of 32 KiB. A smaller one is zlib's to make.
 """
@@ -154,7 +155,6 @@ _DEFLATE_STREAM_LEVELS: Final = {level: _deflate_stream_level(level) for level i
 _BROTLI_LEVELS: Final = {level: _brotli_level(level) for level in range(12)}
 _ONE_SHOT: Final = _decoders("libdeflate", "zlib", "isal-package", "zlib-module")
 _STRICT: Final = _decoders("zlib", "zlib-module")
-_STREAMED: Final = _decoders("zlib", "isal-package", "zlib-module")
 _BROTLI: Final = _decoders("brotli", "brotli-package")
 
 #: Kind -> format -> level -> who, best first.
@@ -178,8 +178,8 @@ TABLE: Final[dict[Kind, dict[Format, dict[int, tuple[Choice, ...]]]]] = {
         Format.BROTLI: _BROTLI,
     },
     Kind.DECOMPRESS_CHUNK: {
-        Format.GZIP: _STREAMED,
-        Format.ZLIB: _STREAMED,
+        Format.GZIP: _STRICT,
+        Format.ZLIB: _STRICT,
         Format.DEFLATE: _STRICT,
         Format.BROTLI: _BROTLI,
     },

@@ -298,6 +298,8 @@ class _Unpacking:
 
     def member(self, begin: int) -> int | Outcome:
         """One member; where it ends."""
+        if self.format is not Format.BROTLI and (found := self.ask(begin, only_header=True)):
+            return found  # ISA-L would overlook reserved flags.
         stream, position, before = decoder(self.plan), begin, len(self.parts)
         produced = self.produced
         while not stream.ended:
@@ -334,13 +336,19 @@ class _Unpacking:
         """What is wrong with the member that begins there."""
         if self.format is Format.BROTLI:
             return self.explain_brotli(begin, position, error)
-        found = binding.explain(self.format, self.data[begin:], begin)
-        if found is not None:
-            status, cause, message = found
-            return failed(Status(status), message, binding.CAUSES[cause])
+        if found := self.ask(begin, only_header=False):
+            return found
         if error is None:
             return failed(Status.DATA_ERROR, "the input ends inside the check value", DataCause.TRUNCATED)
         return failed(Status.CHECKSUM_FAILED, f"the check value is another: {error}", DataCause.CHECKSUM)
+
+    def ask(self, begin: int, *, only_header: bool) -> Outcome | None:
+        """What the C side finds wrong with the member that begins there."""
+        found = binding.explain(self.format, self.data[begin:], begin, only_header)
+        if found is None:
+            return None
+        status, cause, message = found
+        return failed(Status(status), message, binding.CAUSES[cause])
 
     def explain_brotli(self, begin: int, position: int, error: Exception | None) -> Outcome:
         """The package fails the same for bad data and for data after the end: take the last piece byte by byte."""

@@ -144,7 +144,15 @@ def test_decompress_into(queue: CpuQueue, device: CpuDevice) -> None:
     for algorithm in decompressors(device):
         for content in (b"", words(3000), bytes(300_000)):
             packed = pack(content, algorithm)
-            for room in {0, 1, len(content) // 2, len(content) - 1, len(content), len(content) + 1, len(content) + 500}:
+            for room in {
+                0,
+                1,
+                len(content) // 2,
+                len(content) - 1,
+                len(content),
+                len(content) + 1,
+                len(content) + 500,
+            }:
                 if room < 0:
                     continue
                 whole, view = guarded(room)
@@ -184,7 +192,9 @@ def test_input_and_output_of_many_operations_do_not_mix(open_queue: Callable[...
     queue = open_queue(256)
     contents = [words(size, size) for size in range(1, 400)]
     buffers = [guarded(len(content) + 100) for content in contents]
-    work = [Compress(content, "zlib", into=view) for content, (_, view) in zip(contents, buffers, strict=True)]
+    work = [
+        Compress(content, "zlib", into=view) for content, (_, view) in zip(contents, buffers, strict=True)
+    ]
     for content, (whole, view), done in zip(contents, buffers, run(queue, work), strict=True):
         assert untouched(whole)
         assert zlib.decompress(view[: done.produced]) == content

@@ -71,7 +71,9 @@ def test_every_window(queue: CpuQueue, device: CpuDevice) -> None:
                 output = good(done)
                 assert unpack(output, algorithm) == content
                 if algorithm == "zlib":
-                    assert (output[0] >> 4) + 8 <= window, "the header promises a larger history than was asked for"
+                    assert (output[0] >> 4) + 8 <= window, (
+                        "the header promises a larger history than was asked for"
+                    )
                 if algorithm == "deflate":
                     assert zlib.decompress(output, -window) == content
         for window in (low - 1, high + 1, 0, -1, 1 << 40):
@@ -128,7 +130,9 @@ def test_many_segments(whole_queue: CpuQueue) -> None:
         pieces = [content[start : start + 3] for start in range(0, len(content), 3)]
         packed = good(run(whole_queue, [Compress(pieces, algorithm)])[0])
         assert unpack(packed, algorithm) == content
-        assert good(run(whole_queue, [Decompress([bytes([byte]) for byte in packed], algorithm)])[0]) == content
+        assert (
+            good(run(whole_queue, [Decompress([bytes([byte]) for byte in packed], algorithm)])[0]) == content
+        )
 
 
 def test_large_outputs_are_copied_by_a_worker(queue: CpuQueue) -> None:
@@ -179,7 +183,9 @@ def test_optional_fields_of_a_header_are_skipped(queue: CpuQueue) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_content(whole_queue: CpuQueue, data: st.DataObject) -> None:
-    parts = data.draw(st.lists(st.one_of(st.binary(max_size=300), st.binary(max_size=4).map(lambda b: b * 500)), max_size=8))
+    parts = data.draw(
+        st.lists(st.one_of(st.binary(max_size=300), st.binary(max_size=4).map(lambda b: b * 500)), max_size=8)
+    )
     algorithm = data.draw(st.sampled_from(sorted(ALGORITHMS)))
     level = data.draw(st.integers(*ALGORITHMS[algorithm].scale))
     packed = good(run(whole_queue, [Compress(parts, algorithm, level=level)])[0])

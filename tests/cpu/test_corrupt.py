@@ -48,8 +48,12 @@ WRONG = {
     "stored length and its complement": Wrong(
         Bits().block(0).align().number(5, 16).number(5, 16).raw(b"12345").done(), "complement do not agree"
     ),
-    "286 as a number of literal codes": Wrong(Bits().dynamic(287, 1, META).done() + bytes(9), "more than 286"),
-    "31 as a number of distance codes": Wrong(Bits().dynamic(257, 31, META).done() + bytes(9), "more than 30"),
+    "286 as a number of literal codes": Wrong(
+        Bits().dynamic(287, 1, META).done() + bytes(9), "more than 286"
+    ),
+    "31 as a number of distance codes": Wrong(
+        Bits().dynamic(257, 31, META).done() + bytes(9), "more than 30"
+    ),
     "too many codes for code lengths": Wrong(
         Bits().dynamic(257, 1, {0: 1, 1: 1, 2: 1}).done() + bytes(9), "more codes for code lengths"
     ),
@@ -63,7 +67,9 @@ WRONG = {
     "repeat of the last past the end": Wrong(
         lengths(*NO_LITERALS, (1, 0), (16, 3)), "repeated code length that runs past"
     ),
-    "few zeros past the end": Wrong(lengths(*NO_LITERALS, (1, 0), (17, 7)), "repeated code length that runs past"),
+    "few zeros past the end": Wrong(
+        lengths(*NO_LITERALS, (1, 0), (17, 7)), "repeated code length that runs past"
+    ),
     "many zeros past the end": Wrong(lengths((18, 127), (18, 127)), "repeated code length that runs past"),
     "no code for the end of the block": Wrong(
         lengths((1, 0), (1, 0), (18, 127), (18, 105), (0, 0), (1, 0)), "without a code for its end"
@@ -72,7 +78,8 @@ WRONG = {
         lengths((1, 0), (1, 0), (18, 127), (18, 105), (1, 0), (1, 0)), "more literal and length codes"
     ),
     "too few literal codes": Wrong(
-        lengths((2, 0), (0, 0), (18, 127), (18, 105), (2, 0), (1, 0)), "literal and length codes that leave some"
+        lengths((2, 0), (0, 0), (18, 127), (18, 105), (2, 0), (1, 0)),
+        "literal and length codes that leave some",
     ),
     "too many distance codes": Wrong(
         lengths(*NO_LITERALS, (1, 0), (1, 0), (1, 0), (1, 0), distances=3), "more distance codes"
@@ -81,7 +88,8 @@ WRONG = {
         lengths(*NO_LITERALS, (1, 0), (2, 0), (2, 0), distances=2), "distance codes that leave some"
     ),
     "a literal code that nothing has": Wrong(
-        Bits().dynamic(257, 1, META).lengths(META, *NO_LITERALS, (1, 0), (1, 0)).number(1, 1).done() + b"\xff" * 9,
+        Bits().dynamic(257, 1, META).lengths(META, *NO_LITERALS, (1, 0), (1, 0)).number(1, 1).done()
+        + b"\xff" * 9,
         "no literal or length has this code",
     ),
     "a distance code that nothing has": Wrong(
@@ -96,8 +104,12 @@ WRONG = {
         + b"\xff" * 9,
         "no distance has this code",
     ),
-    "length symbol 286": Wrong(Bits().block(1).fixed(65, 286).done() + bytes(4), "length symbol that is reserved"),
-    "length symbol 287": Wrong(Bits().block(1).fixed(65, 287).done() + bytes(4), "length symbol that is reserved"),
+    "length symbol 286": Wrong(
+        Bits().block(1).fixed(65, 286).done() + bytes(4), "length symbol that is reserved"
+    ),
+    "length symbol 287": Wrong(
+        Bits().block(1).fixed(65, 287).done() + bytes(4), "length symbol that is reserved"
+    ),
     "distance symbol 30": Wrong(
         Bits().block(1).fixed(65, 257).code(5, 30).done() + bytes(4), "distance symbol that is reserved"
     ),
@@ -115,7 +127,9 @@ WRONG = {
     "the end in the head of a stored block": Wrong(
         Bits().block(0).align().number(5, 16).done(), "the header of a stored block", TRUNCATED
     ),
-    "the end in a stored block": Wrong(Bits().stored(b"12345").done()[:-2], "inside a stored block", TRUNCATED),
+    "the end in a stored block": Wrong(
+        Bits().stored(b"12345").done()[:-2], "inside a stored block", TRUNCATED
+    ),
     "the end in the head of a dynamic block": Wrong(
         Bits().dynamic(257, 1, META).done()[:5], "the header of a block", TRUNCATED
     ),
@@ -266,9 +280,13 @@ def test_changed_bits(queue: CpuQueue) -> None:
             copy = bytearray(packed)
             copy[chance.randrange(len(copy))] ^= 1 << chance.randrange(8)
             changed.append(bytes(copy))
-        for data, done in zip(changed, run(queue, [Decompress(each, algorithm) for each in changed]), strict=True):
+        for data, done in zip(
+            changed, run(queue, [Decompress(each, algorithm) for each in changed]), strict=True
+        ):
             if done.status is Status.SUCCESS:
-                assert zlib.decompress(data, {"gzip": 31, "zlib": 15, "deflate": -15}[algorithm]) == done.output
+                assert (
+                    zlib.decompress(data, {"gzip": 31, "zlib": 15, "deflate": -15}[algorithm]) == done.output
+                )
             else:
                 assert done.status in (Status.DATA_ERROR, Status.CHECKSUM_FAILED)
                 assert done.detail.message
@@ -278,7 +296,10 @@ def test_changed_bits(queue: CpuQueue) -> None:
 def test_noise(queue: CpuQueue, device: CpuDevice) -> None:
     """Whatever comes, a worker answers and lives."""
     for algorithm in (row.algorithm for row in device.capabilities if row.kind is Kind.DECOMPRESS):
-        inputs = [noise(size, size) for size in (1, 2, 3, 10, 50, 400, 20_000)] * 3 + [b"\xff" * 50_000, bytes(50_000)]
+        inputs = [noise(size, size) for size in (1, 2, 3, 10, 50, 400, 20_000)] * 3 + [
+            b"\xff" * 50_000,
+            bytes(50_000),
+        ]
         done = run(queue, [Decompress(data, algorithm, max_length=1 << 20) for data in inputs])
         bad = {Status.DATA_ERROR, Status.CHECKSUM_FAILED, Status.OUT_OF_SPACE_TERMINATED, Status.SUCCESS}
         assert {each.status for each in done} <= bad

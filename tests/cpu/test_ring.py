@@ -166,7 +166,10 @@ def test_subclasses_of_operations_are_operations(whole_queue: CpuQueue) -> None:
 def test_names_of_levels_and_numbers_that_are_mapped() -> None:
     device = open_device("only zlib")
     queue = device.open_queue(64)
-    assert {good(done) for done in run(queue, [Compress(words(5000), "gzip", level=level) for level in (9, 10, 11, 12)])}
+    assert {
+        good(done)
+        for done in run(queue, [Compress(words(5000), "gzip", level=level) for level in (9, 10, 11, 12)])
+    }
     assert queue.statistics().levels_mapped == 3
     run(queue, [Compress(b"x", "gzip", level="best")])
     assert queue.statistics().levels_mapped == 3
@@ -217,11 +220,10 @@ def unpacked(output: bytearray, done: Completion) -> bytes:
 
 def test_a_queue_that_is_dropped_lets_go_of_everything(whole_device: CpuDevice) -> None:
     source = bytearray(words(100_000))
-    queue = whole_device.open_queue(64)
-    queue.enqueue_burst([(tag, Compress(source, "gzip")) for tag in range(20)])
+    queues = [whole_device.open_queue(64)]
+    queues[0].enqueue_burst([(tag, Compress(source, "gzip")) for tag in range(20)])
     with pytest.warns(ResourceWarning, match="unclosed <CpuQueue"):
-        del queue
-        gc.collect()
+        queues.clear()
     assert resizable(source)
 
 
@@ -293,7 +295,9 @@ def test_withdrawn_buffers_are_let_go(whole_device: CpuDevice, open_queue: Opene
         assert resizable(source)
 
 
-def test_a_step_that_is_withdrawn_leaves_its_stream_alone(whole_device: CpuDevice, open_queue: Opener) -> None:
+def test_a_step_that_is_withdrawn_leaves_its_stream_alone(
+    whole_device: CpuDevice, open_queue: Opener
+) -> None:
     queue = open_queue()
     session = whole_device.open_session(StreamSpec(Direction.COMPRESS, "zlib"))
     with busy_workers(whole_device):
@@ -387,7 +391,9 @@ def test_stop_aborts_without_waiting(whole_device: CpuDevice, open_queue: Opener
         queue.stop()
         assert readable(queue)
         done = queue.dequeue_burst(64)
-        assert sorted((each.tag, each.status) for each in done) == [(tag, Status.ABORTED) for tag in range(20)]
+        assert sorted((each.tag, each.status) for each in done) == [
+            (tag, Status.ABORTED) for tag in range(20)
+        ]
         assert queue.enqueue_burst([(0, Nop())]) == 0
         queue.stop()
         assert queue.dequeue_burst(64) == []
@@ -400,10 +406,12 @@ def test_what_is_being_worked_on_ends_soon_after_a_stop(whole_device: CpuDevice)
 
 
 def test_close_under_load(open_queue: Opener) -> None:
+    contents = [words(60_000, tag) for tag in range(40)]
     for _ in range(20):
         queue = open_queue(256)
         outputs = [bytearray(70_000) for _ in range(40)]
-        work = [Compress(words(60_000, tag), "gzip", level=6, into=each) for tag, each in enumerate(outputs)]
+        pairs = zip(contents, outputs, strict=True)
+        work = [Compress(content, "gzip", level=6, into=output) for content, output in pairs]
         assert queue.enqueue_burst(list(enumerate(work))) == 40
         closer = threading.Thread(target=queue.close)
         closer.start()
@@ -414,7 +422,7 @@ def test_close_under_load(open_queue: Opener) -> None:
         assert {each.status for each in done} <= {Status.SUCCESS, Status.ABORTED}
         for each in done:
             if each.status is Status.SUCCESS:
-                assert unpacked(outputs[each.tag], each) == words(60_000, each.tag)
+                assert unpacked(outputs[each.tag], each) == contents[each.tag]
         del work
         assert all(map(resizable, outputs))
 
@@ -446,10 +454,9 @@ def test_large_outputs_in_a_queue_that_is_closed(open_queue: Opener) -> None:
 
 def test_there_is_a_last_queue(whole_device: CpuDevice) -> None:
     """More queues than there is room for are refused with an error, and closing them makes room again."""
-    queues = []
+    queues: list[CpuQueue] = []
     with pytest.raises(BackendUnavailable, match="close others"):
-        for _ in range(1100):
-            queues.append(whole_device.open_queue(1, Priority.LOW))
+        queues.extend(whole_device.open_queue(1, Priority.LOW) for _ in range(1100))
     assert run(queues[-1], [Nop()])[0].status is Status.SUCCESS
     for queue in queues:
         queue.close()

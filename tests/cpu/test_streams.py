@@ -97,7 +97,9 @@ def test_segments(queue: CpuQueue, device: CpuDevice) -> None:
     content = words(30_000)
     for algorithm in algorithms(device, Kind.COMPRESS_CHUNK):
         session = compressor(device, algorithm)
-        (done,) = run(queue, [CompressChunk(session, [content[:100], b"", bytearray(content[100:])], Flush.FINISH)])
+        (done,) = run(
+            queue, [CompressChunk(session, [content[:100], b"", bytearray(content[100:])], Flush.FINISH)]
+        )
         assert done.consumed == len(content)
         packed = good(done)
         assert unpack(packed, algorithm) == content
@@ -230,12 +232,20 @@ def test_two_steps_at_once(queue: CpuQueue, device: CpuDevice) -> None:
     first, second = run(queue, [CompressChunk(session, words(200_000)), CompressChunk(session, b"x")])
     assert first.status is Status.SUCCESS
     assert second.status in (Status.INVALID_STATE, Status.SUCCESS)  # SUCCESS if the first was done already
-    tags = [(0, CompressChunk(session, b"a")), (1, CompressChunk(session, b"b")), (2, CompressChunk(session, b"c"))]
+    tags = [
+        (0, CompressChunk(session, b"a")),
+        (1, CompressChunk(session, b"b")),
+        (2, CompressChunk(session, b"c")),
+    ]
     assert queue.enqueue_burst(tags) == 3
     found = []
     while len(found) < 3:
         found += queue.dequeue_burst(8)
-    assert sorted(done.status for done in found) == [Status.SUCCESS, Status.INVALID_STATE, Status.INVALID_STATE]
+    assert sorted(done.status for done in found) == [
+        Status.SUCCESS,
+        Status.INVALID_STATE,
+        Status.INVALID_STATE,
+    ]
     assert "under way" in found[0].detail.message + found[1].detail.message
 
 
@@ -272,7 +282,10 @@ def test_many_streams_do_not_mix(queue: CpuQueue, device: CpuDevice) -> None:
     outputs = [b""] * len(sessions)
     for turn in range(5):
         flush = Flush.FINISH if turn == 4 else Flush.NONE
-        steps = [CompressChunk(session, words(2000, index * 10 + turn), flush) for index, session in enumerate(sessions)]
+        steps = [
+            CompressChunk(session, words(2000, index * 10 + turn), flush)
+            for index, session in enumerate(sessions)
+        ]
         for index, done in enumerate(run(queue, steps)):
             outputs[index] += good(done)
     for index, (session, output) in enumerate(zip(sessions, outputs, strict=True)):

@@ -956,20 +956,20 @@ static PyObject *task_must_stop(PyObject *self, PyObject *capsule)
     return PyBool_FromLong(!hand->slot || must_stop(&hand->slot->request));
 }
 
-/* explain(format, data, base) -> (status, cause, message): what is wrong with a unit, which lies at `base` in its input
-   and was refused by a Python codec; None: nothing was found */
+/* explain(format, data, base, only_header) -> (status, cause, message): what is wrong with a unit, which lies at `base`
+   in its input; None: nothing was found */
 static PyObject *explain(PyObject *self, PyObject *args)
 {
-    int format;
+    int format, only_header;
     Py_ssize_t base;
     Py_buffer data;
     (void)self;
-    if (!PyArg_ParseTuple(args, "iy*n", &format, &data, &base))
+    if (!PyArg_ParseTuple(args, "iy*np", &format, &data, &base, &only_header))
         return NULL;
     struct request request = {.message = ""};
     PyThreadState *state = PyEval_SaveThread();
     size_t header = read_header(&request, (enum format)format, data.buf, (size_t)data.len, (size_t)base);
-    if (request.status == STATUS_SUCCESS)
+    if (request.status == STATUS_SUCCESS && !only_header)
         explain_deflate(&request, (const uint8_t *)data.buf + header, (size_t)data.len - header, (size_t)base + header);
     PyEval_RestoreThread(state);
     PyBuffer_Release(&data);
