@@ -244,7 +244,7 @@ def _print(out: Console, finding: Finding, *, new: bool) -> None:
     sign, style = SIGNS[check.passed]
     row = Table.grid(padding=(0, 2, 0, 0))
     row.add_column(width=4)
-    row.add_column(width=20)
+    row.add_column(width=24)
     row.add_column()
     row.add_row(sign, check.name, check.found, style=style if check.passed is not True else None)
     if check.advice:
