@@ -173,15 +173,19 @@ async def test_slots_that_stay_taken_are_found(monkeypatch: pytest.MonkeyPatch) 
 async def test_a_close_that_does_not_come_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     close = wdasync.Accelerator.aclose
 
+    calls = 0
+
     async def never(self: wdasync.Accelerator) -> None:
-        if self.statistics().in_flight:
-            await anyio.sleep(1)
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await anyio.sleep(60)
         await close(self)
 
     monkeypatch.setattr(wdasync.Accelerator, "aclose", never)
     with mock.programmed(latency=0.1):
         (finding,) = (
-            await examine_accelerator("mock", patience=0.1, only=["closing_ends_everything"])
+            await examine_accelerator("mock", patience=0.5, only=["closing_ends_everything"])
         ).failed
     assert "aclose() did not return" in finding.explanation
 

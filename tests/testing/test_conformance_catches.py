@@ -25,7 +25,7 @@ from wdasync.backend import (
     StreamSpec,
 )
 from wdasync.errors import DataCause, Status, UnsupportedOperation
-from wdasync.operations import Compress, Decompress, Flush, Operation, Priority
+from wdasync.operations import Compress, Decompress, DecompressChunk, Flush, Operation, Priority
 from wdasync.testing import _codecs
 from wdasync.testing._mock_queue import MockQueue
 from wdasync.testing._work import MockSession
@@ -565,7 +565,7 @@ class DoesNotFlush(MockSession):
 @breaks("stream_decompresses", "came out of a step of at most")
 class KnowsNoBound(MockSession):
     def step(self, operation: Operation) -> Outcome:
-        if hasattr(operation, "max_length"):
+        if isinstance(operation, DecompressChunk):
             operation.max_length = 1 << 20
         return super().step(operation)
 

@@ -498,13 +498,12 @@ async def faulting(
     program = Program(Options(page_faults=PageFaults.HANDLER, fault_deadline=0.05))
     backend = MockBackend(program)
     device = backend.open(backend.devices()[0], program.options, on_fault=handler, report=seen.append)
-    assert device.serve is not None
     program.page_fault(count=count)
     queue = device.open_queue(16)
+    found: list[tuple[int, Status]] = []
     async with anyio.create_task_group() as group:
-        group.start_soon(device.serve)
+        group.start_soon(device.faults.serve)
         fill_with_nops(queue, 4)
-        found = []
         while len(found) < 4:
             assert queue.statistics().in_flight
             found += [(done.tag, done.status) for done in queue.dequeue_burst(16)]
@@ -575,9 +574,8 @@ async def test_the_coroutine_of_a_device_can_crash() -> None:
         program.crash(ZeroDivisionError("a bug in the model"))
 
     async def serve() -> None:
-        assert device.serve is not None
         async with anyio.create_task_group() as group:
-            group.start_soon(device.serve)
+            group.start_soon(device.faults.serve)
             group.start_soon(crash)
 
     with pytest.raises(ExceptionGroup) as caught:

@@ -81,10 +81,10 @@ class Faults:
         """Ask the handler, for several faults at a time."""
         async with anyio.create_task_group() as handlers:
             while self.crash is None:
-                self._bell = anyio.Event()
+                bell = self._bell = anyio.Event()
                 while self._jobs:
                     handlers.start_soon(self._jobs.popleft())
-                await self._bell.wait()
+                await bell.wait()
             raise self.crash
 
     async def _ask(self, fault: PageFault, flight: Flight, ring: Callable[[], None]) -> None:

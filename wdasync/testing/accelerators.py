@@ -351,7 +351,8 @@ async def closing_ends_everything(acc: Accelerator, patience: float) -> None:
         async with anyio.create_task_group() as tasks:
             for seed in range(40):
                 tasks.start_soon(one, seed)
-            await anyio.lowlevel.checkpoint()
+            for _ in range(5):  # Until some are on the device, and some wait for a slot.
+                await anyio.lowlevel.checkpoint()
             await acc.aclose()
         await acc.aclose()
     require(
