@@ -643,6 +643,50 @@ WORKED = [
         3,
     ),
     translation(
+        "nested: hardware without XNX knows XN[1] only",
+        nested({L3: 0x8765_4FC3}, s2={0x6000_52A0: 1 << 53 | 0x2_9876_57FF}),
+        ask(op="X", privileged=True),
+        0x2_9876_5ABC,
+        0x1000,
+        ipa=PA,
+        registers={"IDR3": IDR["IDR3"] & ~(1 << 4)},
+    ),
+    *[
+        stage2_fault(
+            f"nested: XN={xn} forbids {'privileged' if privileged else 'user'} fetches, IDR3 {idr3:#x}",
+            nested({L3: 0x8765_4FC3}, s2={0x6000_52A0: xn << 53 | 0x2_9876_57FF}),
+            ask(op="X", privileged=privileged),
+            0x13,
+            2,
+            0x8765_4000,
+            3,
+            registers={"IDR3": idr3},
+        )
+        for xn, privileged, idr3 in (
+            (2, False, 0x1434),
+            (2, True, 0x1434),
+            (3, False, 0x1434),
+            (2, True, 0x1424),
+            (3, True, 0x1424),
+        )
+    ],
+    translation(
+        "nested: XN=3 lets privileged code run",
+        nested({L3: 0x8765_4FC3}, s2={0x6000_52A0: 3 << 53 | 0x2_9876_57FF}),
+        ask(op="X", privileged=True),
+        0x2_9876_5ABC,
+        0x1000,
+        ipa=PA,
+    ),
+    translation(
+        "nested: execute only at stage 2",
+        nested({L3: 0x8765_4FC3}, s2={0x6000_52A0: 0x2_9876_573F}),
+        ask(op="X"),
+        0x2_9876_5ABC,
+        0x1000,
+        ipa=PA,
+    ),
+    translation(
         "nested: user fetch, XN=1",
         nested({L3: 0x8765_4FC3}, s2={0x6000_52A0: 1 << 53 | 0x2_9876_57FF}),
         ask(op="X"),

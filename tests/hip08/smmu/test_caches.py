@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from .support import (
     AF,
     CONTIGUOUS,
+    IDR,
     NG,
     READ_ONLY,
     RW,
@@ -169,6 +170,87 @@ def test_a_global_entry_serves_every_asid_of_its_vmid_and_no_other() -> None:
     assert not hit(rig, VA, sid=0x10)
     assert hit(rig, VA, sid=0x11)
     assert not hit(rig, VA, sid=0x12)
+
+
+IDENTITIES = st.tuples(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
+LOOKALIKES = [
+    (0, 0),
+    (0, 1),
+    (1, 0),
+    (0, 0x100),
+    (0x100, 0),
+    (1, 0xFFFF),
+    (0xFFFF, 1),
+    (0xFFFF, 0xFFFF),
+    (0x7FFF, 0x8000),
+]
+
+
+@tries(80)
+@given(st.lists(IDENTITIES | st.sampled_from(LOOKALIKES), min_size=2, max_size=10, unique=True))
+@example(LOOKALIKES)
+def test_spaces_are_told_apart_by_all_of_vmid_and_asid(identities: list[tuple[int, int]]) -> None:
+    """Equal addresses in streams that differ in one bit of VMID or ASID; one invalidation takes one of them."""
+    rig = Rig(options={"caches": True})
+    for n, (vmid, asid) in enumerate(identities):
+        space = rig.space(asid=asid)
+        rig.attach(n, space)
+        rig.memory[STREAM_TABLE + 64 * n + 16] = vmid
+        space.map(VA, OLD + n * 0x1000)
+    for n in range(len(identities)):
+        assert rig.pa(VA, sid=n) == OLD + n * 0x1000
+    for n in range(len(identities)):
+        assert hit(rig, VA, sid=n)
+        assert rig.pa(VA, sid=n) == OLD + n * 0x1000
+    vmid, asid = identities[0]
+    rig.sync(cmd.nh_va(VA, asid, vmid))
+    assert [hit(rig, VA, sid=n) for n in range(len(identities))] == [False] + [True] * (len(identities) - 1)
+    rig.sync(cmd.nh_asid(asid, vmid))
+    assert [hit(rig, VA, sid=n) for n in range(len(identities))] == [False] + [True] * (len(identities) - 1)
+
+
+def test_without_stage_2_there_are_no_vmids() -> None:
+    rig = Rig(idr=IDR | {"IDR0": IDR["IDR0"] & ~1}, options={"caches": True})
+    space = rig.space(asid=7)
+    for sid, vmid in ((0x10, 0), (0x11, 5)):
+        rig.attach(sid, space)
+        rig.memory[STREAM_TABLE + 64 * sid + 16] = vmid
+    space.map(VA, OLD)
+    assert not hit(rig, VA, sid=0x10)
+    assert hit(rig, VA, sid=0x11)
+    rig.sync(cmd.nh_asid(7))
+    assert not hit(rig, VA, sid=0x11)
+
+
+def test_stage_1_and_stage_2_entries_of_one_vmid_are_apart() -> None:
+    """The same number as a virtual address with ASID 0 and as an intermediate one."""
+    rig, _, _ = guest(0b110)
+    space = rig.space(asid=0)
+    rig.attach(0x11, space)
+    rig.memory[STREAM_TABLE + 64 * 0x11 + 16] = 3
+    space.map(GUEST, OLD)
+    for _ in range(2):
+        assert rig.pa(GUEST) == HOST
+        assert rig.pa(GUEST, sid=0x11) == OLD
+    rig.sync(cmd.nh_asid(0, vmid=3))
+    assert hit(rig, GUEST)
+    assert not hit(rig, GUEST, sid=0x11)
+    rig.sync(cmd.s2_ipa(GUEST, vmid=3))
+    assert hit(rig, GUEST, sid=0x11)
+    assert not hit(rig, GUEST)
+
+
+def test_the_tlb_of_the_default_has_sixty_four_entries() -> None:
+    rig = Rig()
+    space = rig.space(asid=7)
+    rig.attach(0x10, space)
+    for n in range(65):
+        space.map(VA + n * 0x1000, OLD + n * 0x1000)
+    for n in range(64):
+        rig.pa(VA + n * 0x1000)
+    assert all(hit(rig, VA + n * 0x1000) for n in range(64))
+    rig.pa(VA + 64 * 0x1000)
+    assert not hit(rig, VA)
 
 
 def test_command_invalidation_disregards_aset() -> None:

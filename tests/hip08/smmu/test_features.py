@@ -7,6 +7,9 @@ import pytest
 from wdasync_hip08.smmu import (
     HIP08,
     Access,
+    Config,
+    ContextDescriptor,
+    ContextL1,
     EventCode,
     FaultClass,
     GlobalError,
@@ -14,7 +17,9 @@ from wdasync_hip08.smmu import (
     PageRequest,
     Profile,
     ResponseCode,
+    S1Dss,
     Smmu,
+    StreamTableEntry,
 )
 
 from .support import (
@@ -77,6 +82,20 @@ def test_the_numbers_of_the_specification() -> None:
         *range(0x20, 0x24),
         *(0x28, 0x2A, 0x30, 0x40, 0x41, 0x44, 0x45, 0x46),
     }
+
+
+def test_the_numbers_of_configurations() -> None:
+    assert [int(c) for c in (Config.ABORT, Config.BYPASS, Config.S1, Config.S2, Config.NESTED)] == [
+        0,
+        4,
+        5,
+        6,
+        7,
+    ]
+    assert [int(d) for d in (S1Dss.TERMINATE, S1Dss.BYPASS, S1Dss.SUBSTREAM0)] == [0, 1, 2]
+    assert ContextL1(l2ptr=0x1000).encode() == (0x1001,)
+    assert ContextDescriptor().encode()[0] == 1 << 31 | 1 << 41
+    assert StreamTableEntry().encode() == (1, 0, 0, 0, 0, 0, 0, 0)
 
 
 def test_the_default_profile_is_the_documented_one() -> None:

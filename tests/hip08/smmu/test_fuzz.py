@@ -200,11 +200,29 @@ def test_sparse_memory_answers_nothing_where_nothing_was_written() -> None:
     assert SparseMemory(missing_reads_zero=True).read(0x5FFC, 8) == bytes(8)
 
 
-@given(st.lists(st.tuples(st.integers(0, 0x3000), st.binary(max_size=20)), max_size=20))
-def test_sparse_memory_is_memory(writes: list[tuple[int, bytes]]) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 0x3000), st.binary(max_size=20)), max_size=20), st.integers(0, 1 << 34)
+)
+def test_sparse_memory_is_memory(writes: list[tuple[int, bytes]], page: int) -> None:
     memory: Any = SparseMemory(missing_reads_zero=True)
+    base = page << 12
     plain = bytearray(0x4000)
     for at, data in writes:
-        memory.write(at, data)
+        memory.write(base + at, data)
         plain[at : at + len(data)] = data
-    assert memory.read(0, 0x4000) == plain
+    assert memory.read(base, 0x4000) == plain
+    for at in range(0, 0x4000, 8):
+        assert memory.read64(base + at) == int.from_bytes(plain[at : at + 8], "little")
+
+
+def test_sparse_memory_pages_are_present_one_by_one() -> None:
+    memory = SparseMemory()
+    memory.write64(0x2008, 7)
+    assert memory.read64(0x2FF8) == 0, "the rest of a page that exists is zero"
+    for absent in (0x1FF8, 0x3000):
+        with pytest.raises(BusError):
+            memory.read64(absent)
+        with pytest.raises(BusError):
+            memory.read(absent, 1)
+    with pytest.raises(BusError):
+        memory.read(0x2FFF, 2)
