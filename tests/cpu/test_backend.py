@@ -10,9 +10,9 @@ import pytest
 
 import wdasync_cpu
 from tests.cpu.support import BACKEND, VARIANTS, open_device, python, run
-from wdasync.backend import Check, DeviceInfo, Kind, PageFaults
+from wdasync.backend import Check, DeviceInfo, PageFaults
 from wdasync.errors import BackendUnavailable, DataCause, Status
-from wdasync.operations import Flush, Nop
+from wdasync.operations import Flush, Kind, Nop
 from wdasync.testing import check_backend
 from wdasync_cpu import Options, binding, codecs, trials
 from wdasync_cpu.backend import CpuBackend, available

@@ -185,7 +185,7 @@ def test_whole_members_that_fit_can_be_gone_on_from(queue: CpuQueue) -> None:
     assert (done.consumed, done.produced) == (len(members[0] + members[1]), 1200)
     assert view[:1200] == content[:1200]
     (rest,) = run(queue, [Decompress(packed[done.consumed :], "gzip", into=view)])
-    assert (rest.status, view[: rest.produced]) == (Status.SUCCESS, content[1200:])
+    assert (rest.status, bytes(view[: rest.produced])) == (Status.SUCCESS, content[1200:])
 
 
 def test_input_and_output_of_many_operations_do_not_mix(open_queue: Callable[..., CpuQueue]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.cpu.support import WBITS, expand, good, noise, pack, run, squeeze, unpack, words
-from wdasync.backend import DataCause, Direction, Status, StreamSpec
+from wdasync.backend import Completion, DataCause, Direction, Status, StreamSpec
 from wdasync.errors import UnsupportedOperation
 from wdasync.operations import CompressChunk, DecompressChunk, Flush, Kind
 from wdasync_cpu.codecs import ALGORITHMS
@@ -238,7 +238,7 @@ def test_two_steps_at_once(queue: CpuQueue, device: CpuDevice) -> None:
         (2, CompressChunk(session, b"c")),
     ]
     assert queue.enqueue_burst(tags) == 3
-    found = []
+    found: list[Completion] = []
     while len(found) < 3:
         found += queue.dequeue_burst(8)
     assert sorted(done.status for done in found) == [

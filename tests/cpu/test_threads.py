@@ -15,6 +15,7 @@ from tests.cpu.support import PATIENCE, drain, good, open_device, python, run, w
 from wdasync.backend import Direction, Status, StreamSpec
 from wdasync.operations import Compress, CompressChunk, Decompress
 from wdasync_cpu import packages, threads
+from wdasync_cpu.binding import Outcome
 from wdasync_cpu.queues import CpuQueue
 
 
@@ -115,7 +116,7 @@ def test_close_waits_for_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = open_device("standard library").open_queue(4)
     reached, go_on = threading.Event(), threading.Event()
 
-    def slow(operation: Compress, *_: object) -> packages.Outcome:
+    def slow(operation: Compress, *_: object) -> Outcome:
         reached.set()
         assert go_on.wait(PATIENCE)
         return packages.failed(Status.ABORTED, "so be it")

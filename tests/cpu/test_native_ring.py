@@ -1,0 +1,30 @@
+"""The rings without Python, for a moment; `nox -s stress` does it for longer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cpu.sanitizers import build_stress, has_sanitizer, stress
+
+
+def operations(report: str) -> int:
+    return int(report.split(maxsplit=1)[0])
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_nothing_is_lost(tmp_path: Path, workers: int) -> None:
+    assert operations(stress(build_stress(tmp_path), 0.5, 3, workers, workers)) > 1000
+
+
+def test_no_data_race(tmp_path: Path) -> None:
+    if not has_sanitizer("thread", tmp_path):
+        pytest.skip("the compiler has no thread sanitizer that runs here")
+    assert operations(stress(build_stress(tmp_path, "thread"), 1.0, 2, 2, 7)) > 1000
+
+
+def test_no_memory_error(tmp_path: Path) -> None:
+    if not has_sanitizer("address,undefined", tmp_path):
+        pytest.skip("the compiler has no address sanitizer that runs here")
+    assert operations(stress(build_stress(tmp_path, "address,undefined"), 0.5, 2, 2, 8)) > 1000
