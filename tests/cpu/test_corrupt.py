@@ -13,6 +13,7 @@ from tests.cpu.bits import Bits
 from tests.cpu.support import noise, pack, run, words
 from wdasync.backend import DataCause, Status
 from wdasync.operations import Decompress, Kind
+from wdasync_cpu import binding, codecs
 from wdasync_cpu.devices import CpuDevice
 from wdasync_cpu.queues import CpuQueue
 
@@ -291,6 +292,34 @@ def test_changed_bits(queue: CpuQueue) -> None:
                 assert done.status in (Status.DATA_ERROR, Status.CHECKSUM_FAILED)
                 assert done.detail.message
                 assert done.detail.cause is not None
+
+
+def zlibs_verdict(data: bytes) -> str:
+    decoder = zlib.decompressobj(-15)
+    try:
+        decoder.decompress(data)
+    except zlib.error:
+        return "wrong"
+    return "good" if decoder.eof else "truncated"
+
+
+def test_the_explanation_agrees_with_zlib() -> None:
+    """What zlib takes, nothing is found wrong with; what it refuses, something is; and it knows the end when it comes."""
+    chance, verdicts = random.Random(2), {"good": 0, "wrong": 0, "truncated": 0}
+    for seed in range(2000):
+        content = words(chance.randrange(1, 800), seed) if seed % 3 else noise(seed % 50, seed)
+        strategy = chance.choice([zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_RLE, zlib.Z_HUFFMAN_ONLY])
+        encoder = zlib.compressobj(6, zlib.DEFLATED, -15, 8, strategy)
+        changed = bytearray(encoder.compress(content) + encoder.flush())
+        for _ in range(chance.randrange(3)):
+            changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+        data = bytes(changed[: chance.randrange(len(changed) + 1)] if chance.randrange(5) == 0 else changed)
+        found = binding.explain(codecs.Format.DEFLATE, data, 0, False)
+        cause = binding.CAUSES[found[1]] if found else None
+        verdict = {None: "good", TRUNCATED: "truncated"}.get(cause, "wrong")
+        assert verdict == zlibs_verdict(data), (seed, found)
+        verdicts[verdict] += 1
+    assert min(verdicts.values()) > 100, verdicts
 
 
 def test_noise(queue: CpuQueue, device: CpuDevice) -> None:
