@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import enum
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import MISSING
 from typing import Any, NamedTuple
 
 import wdasync
+import wdasync_cpu.codecs as cpu
 from wdasync import registry
 from wdasync.backend import Backend, Capability
 from wdasync.config import Config, Rule
@@ -257,10 +259,52 @@ def installed() -> Iterator[Table]:
     yield Table("", ("Backend", "Chosen", "Takes over from others"), rows)
 
 
+def codecs() -> Iterator[Table]:
+    """Who does the work of the CPU backend, best first; consecutive levels with the same answer share a row."""
+    for kind, title in (
+        (wdasync.Kind.COMPRESS, "Compress, in one call"),
+        (wdasync.Kind.COMPRESS_CHUNK, "Compress, as a stream"),
+        (wdasync.Kind.DECOMPRESS, "Decompress, in one call"),
+        (wdasync.Kind.DECOMPRESS_CHUNK, "Decompress, as a stream"),
+    ):
+        rows = [
+            (", ".join(f"`{name}`" for name in names), levels, who)
+            for names, by_level in families(kind)
+            for levels, who in ranges(by_level)
+        ]
+        yield Table(title, ("Algorithm", "Level", "Who, best first"), rows)
+
+
+def families(kind: wdasync.Kind) -> Iterator[tuple[list[str], dict[int, str]]]:
+    """Algorithms that have the same answers, and the answers: level -> who."""
+    grouped: dict[tuple[tuple[int, str], ...], list[str]] = {}
+    for name, algorithm in cpu.ALGORITHMS.items():
+        answers = cpu.TABLE[kind][algorithm.format]
+        written = tuple((level, ", ".join(names_of(choices))) for level, choices in answers.items())
+        grouped.setdefault(written, []).append(name)
+    for answers, names in grouped.items():
+        yield names, dict(answers)
+
+
+def names_of(choices: Iterable[tuple[str, int]]) -> Iterator[str]:
+    """Names of implementations for people."""
+    for name in dict.fromkeys(name for name, _ in choices):
+        yield {"isal": "ISA-L", "brotli": "Brotli"}.get(name, name.replace("-", " "))
+
+
+def ranges(by_level: dict[int, str]) -> Iterator[tuple[str, str]]:
+    """Consecutive levels with the same answer, as one row."""
+    for who, group in itertools.groupby(by_level, key=by_level.__getitem__):
+        first, *rest = group
+        levels = f"{first} to {rest[-1]}" if rest else str(first)
+        yield levels if len(by_level) > 1 else "–", who
+
+
 TABLES: dict[str, Callable[[], Iterator[Table]]] = {
     function.__name__: function
     for function in (
         settings, rules, options, variables, statuses, errors, causes, reasons, capabilities, installed,
+        codecs,
     )
 }  # fmt: skip
 
