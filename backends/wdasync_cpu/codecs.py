@@ -242,34 +242,43 @@ class Cost(NamedTuple):
     per_kib: int
 
 
-#: Implementation -> level -> cost of compressing; a level that is not named costs what the next lower one does. For a
-#: core on which ISA-L's level 1 takes 18 µs for 1 KiB of JSON; scaled to the machine by a measurement.
+#: Implementation -> level -> cost of compressing; a level that is not named costs what the next lower one does. From
+#: JSON of 256 bytes to 4 KiB, with the codec's state kept, on the core whose yardstick is in ``calibration``.
 COMPRESS_COSTS: Final[dict[str, dict[int, Cost]]] = {
-    "isal": {0: Cost(2_000, 5_600), 1: Cost(12_000, 5_900), 2: Cost(14_000, 11_000)},
+    "isal": {0: Cost(2_000, 1_400), 1: Cost(4_500, 1_500), 2: Cost(4_500, 1_700)},
     "libdeflate": {
-        0: Cost(1_000, 100),
-        1: Cost(13_000, 14_000),
-        3: Cost(14_000, 17_000),
-        5: Cost(16_000, 22_000),
-        7: Cost(20_000, 35_000),
-        9: Cost(30_000, 90_000),
-        10: Cost(100_000, 300_000),
+        0: Cost(1_000, 150),
+        1: Cost(6_000, 2_000),
+        2: Cost(7_000, 3_400),
+        5: Cost(7_000, 4_500),
+        7: Cost(7_000, 6_500),
+        8: Cost(7_000, 14_000),
+        10: Cost(8_000, 30_000),
+        12: Cost(8_000, 40_000),
     },
-    "zlib": {0: Cost(3_000, 700), 1: Cost(33_000, 24_000), 4: Cost(35_000, 35_000), 6: Cost(40_000, 49_000)},
+    "zlib": {
+        0: Cost(2_000, 400),
+        1: Cost(5_500, 3_700),
+        4: Cost(5_500, 5_000),
+        6: Cost(5_500, 7_000),
+        7: Cost(5_500, 9_500),
+    },
     "brotli": {
-        0: Cost(30_000, 12_000),
-        2: Cost(50_000, 30_000),
-        4: Cost(60_000, 60_000),
-        5: Cost(90_000, 95_000),
+        0: Cost(3_500, 3_000),
+        2: Cost(6_000, 5_000),
+        4: Cost(10_000, 11_500),
+        7: Cost(12_000, 16_000),
+        9: Cost(300_000, 600_000),
+        11: Cost(300_000, 1_200_000),
     },
 }
 
 #: Implementation -> cost of decompressing, by the KiB of compressed input.
 DECOMPRESS_COSTS: Final[dict[str, Cost]] = {
-    "libdeflate": Cost(3_000, 7_000),
-    "isal": Cost(5_000, 10_000),
-    "zlib": Cost(4_000, 16_000),
-    "brotli": Cost(10_000, 30_000),
+    "libdeflate": Cost(2_000, 3_600),
+    "isal": Cost(2_500, 4_500),
+    "zlib": Cost(2_200, 4_800),
+    "brotli": Cost(2_000, 5_500),
 }
 
 #: What the names of packages cost as: their C code is the libraries'.

@@ -119,7 +119,7 @@ def test_the_buffers_are_let_go(device: CpuDevice) -> None:
 def test_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0.1 <= calibration.factor() <= 10
     assert calibration.factor() == calibration.factor()
-    for nanoseconds, expected in ((57_000, 1.0), (114_000, 2.0), (1, 0.1), (10**9, 10.0)):
+    for nanoseconds, expected in ((7_100, 1.0), (14_200, 2.0), (1, 0.1), (10**9, 10.0)):
         monkeypatch.setattr(calibration, "_run", lambda value=nanoseconds: value)
         assert calibration.factor.__wrapped__() == pytest.approx(expected)
     assert len(calibration.SAMPLE) == 1024
