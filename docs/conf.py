@@ -23,6 +23,8 @@ release = importlib.metadata.version("wdasync")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_click"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["wdasync.css"]
 html_title = f"wdasync {release}"
 
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -38,7 +40,9 @@ python_use_unqualified_type_names = True
 MADE_BY_US = ("Accelerator", "Compressor", "Decompressor", "FaultStream")
 
 
-def document_once(app: Any, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+def document_once(
+    app: Any, what: str, name: str, obj: object, skip: bool, options: object
+) -> bool | None:
     """Skip in other modules what `wdasync` itself offers: it is documented there, under the name that programs use."""
     return True if what == "module" and getattr(wdasync, name, None) is obj else None
 
@@ -47,7 +51,9 @@ def hide_constructor(
     app: Any, what: str, name: str, obj: object, options: object, signature: str, returns: str
 ) -> tuple[str, None] | None:
     """No parameters for classes that users do not make, and none for enums."""
-    hidden = name.rpartition(".")[2] in MADE_BY_US or (isinstance(obj, type) and issubclass(obj, enum.Enum))
+    hidden = name.rpartition(".")[2] in MADE_BY_US or (
+        isinstance(obj, type) and issubclass(obj, enum.Enum)
+    )
     return ("", None) if what == "class" and hidden else None
 
 
@@ -57,7 +63,8 @@ class WdasyncTable(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """The nodes."""
+        """The nodes. The page is read anew at each build, as the code may have changed."""
+        self.env.note_reread()
         text = "\n".join(map(tables.markdown, tables.TABLES[self.arguments[0]]()))
         return self.parse_text_to_nodes(text)
 

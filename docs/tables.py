@@ -50,16 +50,18 @@ def comments(kind: type[enum.Enum]) -> dict[str, str]:
     """Member -> the comment above it, in one line; of an enum."""
     found = COMMENTED.findall(inspect.getsource(kind))
     return {
-        name: " ".join(line.strip().removeprefix("#:").strip() for line in text.splitlines()).replace(
-            "``", "`"
-        )
+        name: " ".join(
+            line.strip().removeprefix("#:").strip() for line in text.splitlines()
+        ).replace("``", "`")
         for text, name in found
     }
 
 
 def summary(thing: object) -> str:
     """The first paragraph of a docstring, in one line."""
-    return " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split()).replace("``", "`")
+    return " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split()).replace(
+        "``", "`"
+    )
 
 
 # -- settings -----------------------------------------------------------------------------------------------
@@ -114,7 +116,9 @@ def options() -> Iterator[Table]:
 
 def variables() -> Iterator[Table]:
     """Environment variables that are no settings."""
-    yield Table("", ("Variable", "What it is"), [(f"`{name}`", text) for name, text in RESERVED.items()])
+    yield Table(
+        "", ("Variable", "What it is"), [(f"`{name}`", text) for name, text in RESERVED.items()]
+    )
 
 
 # -- errors -------------------------------------------------------------------------------------------------
@@ -130,7 +134,8 @@ def statuses() -> Iterator[Table]:
     meanings = comments(Status)
     rows = [
         (
-            f"`{status.name}`<br>" + (linked(ERRORS[status]) if status in ERRORS else "a result"),
+            f"`{status.name}`<br>"
+            + (linked(ERRORS[status]) if status in ERRORS else "a result"),
             meanings.get(status.name, "It succeeded."),
             ADVICE.get(status, "–"),
         )
@@ -144,11 +149,16 @@ def errors() -> Iterator[Table]:
     rows = [
         (
             linked(kind),
-            ", ".join(f"`{base.__name__}`" for base in kind.__bases__ if base is not WdasyncError) or "–",
+            ", ".join(
+                f"`{base.__name__}`" for base in kind.__bases__ if base is not WdasyncError
+            )
+            or "–",
             summary(kind).removeprefix("Raised "),
         )
         for kind in vars(wdasync).values()
-        if isinstance(kind, type) and issubclass(kind, WdasyncError) and kind is not WdasyncError
+        if isinstance(kind, type)
+        and issubclass(kind, WdasyncError)
+        and kind is not WdasyncError
     ]
     yield Table("", ("Error", "Is also a", "Raised"), rows)
 
@@ -175,7 +185,8 @@ def reasons() -> Iterator[Table]:
     """Why an operation ran where it ran."""
     meanings = comments(Reason)
     rows = [
-        (f"`Reason.{reason.name}`", f"`{reason.name.lower()}`", meanings[reason.name]) for reason in Reason
+        (f"`Reason.{reason.name}`", f"`{reason.name.lower()}`", meanings[reason.name])
+        for reason in Reason
     ]
     yield Table("", ("Reason", "In `statistics().reasons`", "What it means"), rows)
 
@@ -191,7 +202,9 @@ def backends() -> Iterator[tuple[str, Backend]]:
             found.append((name, registry.get_backend(name)))
         except BackendUnavailable:
             continue
-    yield from sorted(found, key=lambda entry: (entry[1].automatic is None, -(entry[1].automatic or 0)))
+    yield from sorted(
+        found, key=lambda entry: (entry[1].automatic is None, -(entry[1].automatic or 0))
+    )
 
 
 KINDS = {
@@ -204,7 +217,11 @@ def directions(rows: Sequence[Capability], way: str) -> str:
     """What a device can do with an algorithm, in one call or in a stream."""
     compress, decompress = KINDS[way]
     kinds = {row.kind for row in rows}
-    able = [name for kind, name in ((compress, "compress"), (decompress, "decompress")) if kind in kinds]
+    able = [
+        name
+        for kind, name in ((compress, "compress"), (decompress, "decompress"))
+        if kind in kinds
+    ]
     return " and ".join(able) or "–"
 
 
@@ -212,7 +229,10 @@ def levels(rows: Sequence[Capability]) -> tuple[str, str]:
     """The scale of levels, and what the three names mean on it."""
     for row in rows:
         if row.kind in (wdasync.Kind.COMPRESS, wdasync.Kind.COMPRESS_CHUNK):
-            return f"{row.scale[0]} to {row.scale[1]}", f"{row.default}, {row.balanced}, {row.best}"
+            return (
+                f"{row.scale[0]} to {row.scale[1]}",
+                f"{row.default}, {row.balanced}, {row.best}",
+            )
     return "–", "–"
 
 
@@ -236,7 +256,14 @@ def capability_rows(table: Iterable[Capability]) -> list[Row]:
 
 def capabilities() -> Iterator[Table]:
     """What the first device of each backend can do that has one here."""
-    head = ("Algorithm", "In one call", "As a stream", "Levels", "fast, balanced, best", "Window, bytes")
+    head = (
+        "Algorithm",
+        "In one call",
+        "As a stream",
+        "Levels",
+        "fast, balanced, best",
+        "Window, bytes",
+    )
     for name, backend in backends():
         for info in backend.devices()[:1]:
             device = backend.open(info, backend.Options())
@@ -251,7 +278,9 @@ def installed() -> Iterator[Table]:
     rows = [
         (
             f"`{name}`",
-            "only by name" if backend.automatic is None else f"by itself, rank {backend.automatic}",
+            "only by name"
+            if backend.automatic is None
+            else f"by itself, rank {backend.automatic}",
             "yes" if backend.fallback else "no",
         )
         for name, backend in backends()
@@ -280,7 +309,9 @@ def families(kind: wdasync.Kind) -> Iterator[tuple[list[str], dict[int, str]]]:
     grouped: dict[tuple[tuple[int, str], ...], list[str]] = {}
     for name, algorithm in cpu.ALGORITHMS.items():
         answers = cpu.TABLE[kind][algorithm.format]
-        written = tuple((level, ", ".join(names_of(choices))) for level, choices in answers.items())
+        written = tuple(
+            (level, ", ".join(names_of(choices))) for level, choices in answers.items()
+        )
         grouped.setdefault(written, []).append(name)
     for answers, names in grouped.items():
         yield names, dict(answers)
@@ -312,6 +343,8 @@ TABLES: dict[str, Callable[[], Iterator[Table]]] = {
 def markdown(table: Table) -> str:
     """The table as Markdown."""
     lines = [table.head, tuple("---" for _ in table.head), *table.rows]
-    written = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+    written = [
+        "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines
+    ]
     title = [f"**{table.title}**", ""] if table.title else []
     return "\n".join([*title, *written, ""])

@@ -18,7 +18,7 @@ UNIVERSAL = {
 
 # What is no prose: code, comments, the targets of links.
 NOT_PROSE = re.compile(
-    r"^ *```(?!\{glossary\}).*?^ *```$|<!--.*?-->|`[^`]*`|\]\([^)]*\)|<https?:[^>]*>",
+    r"^ *```(?!\{glossary\}).*?^ *```$|<!--.*?-->|(?<!`)`[^`]+`(?!`)|\]\([^)]*\)|<https?:[^>]*>",
     re.MULTILINE | re.DOTALL,
 )
 # Two capitals at least; a plural s or a version number is no part of it.
@@ -62,10 +62,13 @@ def test_the_glossary_is_sorted() -> None:
         "XYZv3",
         "[XYZ](there.md)",
         "**XYZ**",
+        "```{glossary}\nTerm\n  An XYZ.\n```",
     ],
 )
 def test_an_undefined_acronym_is_found(text: str) -> None:
-    assert list(undefined(f"First line.\n{text}", {"QM"})) == ["2: XYZ"]
+    page = f"First line.\n{text}"
+    line = page.partition("XYZ")[0].count("\n") + 1
+    assert list(undefined(page, {"QM"})) == [f"{line}: XYZ"]
 
 
 @pytest.mark.parametrize(
