@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def served(source: str, folder: Path, loop: str) -> Iterator[int]:
     assert "wdasync" not in told or "Warning" not in told, told
 
 
-def port_of(readline, server: subprocess.Popen[bytes]) -> int:  # type: ignore[no-untyped-def]  # TextIO.readline
+def port_of(readline: Callable[[], str], server: subprocess.Popen[bytes]) -> int:
     """Wait until the server says where it is."""
     while server.poll() is None:
         if found := ADDRESS.search(readline()):
