@@ -161,11 +161,7 @@ def _transfer(job: Job, target: str, steps: Steps, *, text: bool) -> None:
     with Input(job.file) as source:
         if source.path is not None and target != STANDARD and _same(source.path, Path(target)):
             raise Failure(f"{target}: is the input itself; name another file with -o")
-        with Output(target, force=job.force, text=text) as result:
-            with progress(Path(source.name).name, source.size, quiet=job.quiet) as advance:
-                run(lambda: _pump(job, source, result, steps, advance))
-            regular = source.path is not None and source.size is not None
-            result.commit(source.stat if regular else None, durable=not job.keep)
+        result = run(lambda: _pump(job, source, target, steps, text=text))
         if not job.keep and source.path is not None:
             source.path.unlink()
     if not job.quiet:
@@ -176,14 +172,21 @@ def _same(one: Path, other: Path) -> bool:
     return other.exists() and one.samefile(other)
 
 
-async def _pump(
-    job: Job, source: Input, result: Output, steps: Steps, advance: Callable[[int], None]
-) -> None:
+async def _pump(job: Job, source: Input, target: str, steps: Steps, *, text: bool) -> Output:
+    """Make the result, and name it. A signal cancels this, so none comes between a file and its removal."""
     backend = tuple(job.backend.split(",")) if job.backend else None
-    async with open_accelerator(backend) as accelerator:
-        async with aclosing(source.chunks(advance)) as chunks, aclosing(steps(accelerator, chunks)) as pieces:
-            async for piece in pieces:
-                await result.write(piece)
+    with Output(target, force=job.force, text=text) as result:
+        with progress(Path(source.name).name, source.size, quiet=job.quiet) as advance:
+            async with open_accelerator(backend) as accelerator:
+                async with (
+                    aclosing(source.chunks(advance)) as chunks,
+                    aclosing(steps(accelerator, chunks)) as pieces,
+                ):
+                    async for piece in pieces:
+                        await result.write(piece)
+        regular = source.path is not None and source.size is not None
+        result.commit(source.stat if regular else None, durable=not job.keep)
+    return result
 
 
 def _summary(source: Input, result: Output, seconds: float) -> None:
