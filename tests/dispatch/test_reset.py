@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
@@ -208,3 +209,107 @@ async def test_each_status_is_one_error(
             await acc.compress(PAGE)
         assert type(caught.value) is error
         assert acc.statistics().lanes[0].statuses == {status: 1}
+
+
+class FinishesWhenStopped(MockQueue):
+    """What is on the device ends well when the queue is stopped; taking something back is broken."""
+
+    def withdraw(self, tag: int) -> bool:
+        self._program.release()
+        raise ValueError("a bug in the model")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda acc: acc.compress(PAGE),
+        lambda acc: acc.compress_into(PAGE, bytearray(4096)),
+        lambda acc: acc.compress_many([PAGE, bytearray(PAGE)]),
+        lambda acc: acc.compress_many([bytearray(PAGE), PAGE]),
+    ],
+    ids=["one", "memory of the caller's", "many", "many, the first of the caller's"],
+)
+async def test_completions_come_while_it_is_cancelled(
+    opener: Opener,
+    program: Program,
+    start: Callable[[wdasync.Accelerator], Awaitable[object]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A queue that raises in the middle of a cancellation is wound up at once, and what it then hands out may belong to
+    him who is being cancelled: he is not woken twice, and not forgotten.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MockQueue, "withdraw", FinishesWhenStopped.withdraw)
+        patch.setattr(MockQueue, "stop", lambda self: self._pump(100))
+        async with opener() as acc:
+            program.hold()
+            with anyio.fail_after(5), anyio.move_on_after(0.02) as scope, caplog.at_level(logging.CRITICAL):
+                await start(acc)
+            assert scope.cancelled_caught
+            assert acc.statistics().lanes[0].state == "lost"
+
+
+async def test_a_completion_that_makes_no_sense(
+    opener: Opener, program: Program, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rest of its batch would be lost: the device is taken out of use, and nobody hangs."""
+    with pytest.MonkeyPatch.context() as patch:
+        async with opener() as acc:
+            program.hold()
+            errors: list[wdasync.DeviceError] = []
+            async with anyio.create_task_group() as group:
+
+                async def run() -> None:
+                    with pytest.raises(wdasync.DeviceError, match="dequeue_burst") as caught:
+                        await acc.compress(PAGE)
+                    errors.append(caught.value)
+
+                for _ in range(3):
+                    group.start_soon(run)
+                await anyio.sleep(0.01)
+                with caplog.at_level(logging.CRITICAL):
+                    patch.setattr(MockQueue, "dequeue_burst", lambda self, limit: [("no tag",)])
+                    program.wake()
+                    with anyio.fail_after(5):
+                        while len(errors) < 3:
+                            await anyio.sleep(0.005)
+            assert acc.statistics().in_flight == 0
+
+
+async def test_a_stream_lives_through_a_reset_of_its_queue(opener: Opener, program: Program) -> None:
+    """The state of an idle stream is not the queue's."""
+    async with opener(deadline=0.05) as acc, acc.compressor() as stream:
+        output = await stream.compress(b"before, ")
+        program.stick(count=1)
+        with pytest.raises(wdasync.DeviceError):
+            await acc.compress(PAGE)
+        assert acc.statistics().lanes[0].resets == 1
+        output += await stream.finish(b"after")
+        assert gzip.decompress(output) == b"before, after"
+
+
+async def test_a_stream_whose_queue_is_reset_under_it(opener: Opener, program: Program) -> None:
+    async with opener(deadline=0.05) as acc, acc.compressor() as stream:
+        await stream.compress(b"before, ")
+        program.stick(count=1)
+        with pytest.raises(wdasync.DeviceError, match="deadline"):
+            await stream.compress(b"stuck")
+        with pytest.raises(wdasync.InvalidState, match="DEVICE_ERROR"):
+            await stream.compress(b"after")
+        await stream.reset()
+        assert gzip.decompress(await stream.finish(b"anew")) == b"anew"
+
+
+async def test_a_refusal_is_the_reason_why_another_took_it(opener: Opener, program: Program) -> None:
+    async with opener(fallback=True) as acc:
+        program.fail(Status.INVALID_ARGS, count=1)
+        result = await acc.execute(wdasync.Compress(PAGE, "gzip"))
+        assert (result.backend, result.reason) == ("cpu", wdasync.Reason.UNSUPPORTED)
+
+
+async def test_what_failed_has_no_output(opener: Opener, program: Program) -> None:
+    """What a device says of a failed operation's output has no meaning and is not counted."""
+    async with opener() as acc:
+        with pytest.raises(wdasync.OutOfSpace):
+            await acc.compress_into(bytes(range(256)), bytearray(20))
+        assert acc.statistics().lanes[0].bytes_out == 0

@@ -1,11 +1,15 @@
 """Wake-ups: none is lost with any kind of descriptor, and one that a backend loses is found and counted."""
 
 import gzip
+import threading
+from collections.abc import Callable
 
 import anyio
 import pytest
 
-from wdasync.testing.mock import Program, Readiness
+import wdasync
+from wdasync.testing._wake import Wake
+from wdasync.testing.mock import MockQueue, Program, Readiness
 
 from .conftest import Opener
 from .test_backpressure import compress_numbered
@@ -79,3 +83,40 @@ async def test_readers_run_in_no_request_s_context(opener: Opener, program: Prog
             with anyio.move_on_after(0.05):
                 await compress_numbered(acc, 20)
     assert set(seen) == {"nobody's"}
+
+
+async def test_deadlines_hold_after_everything_was_withdrawn(opener: Opener, program: Program) -> None:
+    """A wake that was ordered for what was then withdrawn stays ordered; the safety timer has stopped meanwhile."""
+    async with opener(deadline=0.05, safety_interval=0.01, close_timeout=0.1) as acc:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(MockQueue, "_start", lambda self: None)  # it takes up nothing
+            with anyio.move_on_after(0.02):
+                await acc.compress(b"withdrawn")
+            (lane,) = acc.statistics().lanes
+            assert (lane.withdrawn, lane.in_flight) == (1, 0)
+        await anyio.sleep(0.05)
+        program.stick(count=1)
+        with anyio.fail_after(5), pytest.raises(wdasync.DeviceError, match="deadline"):
+            await acc.compress(b"stuck")
+
+
+async def test_a_wake_that_is_late_is_not_taken_for_lost(opener: Opener, program: Program) -> None:
+    """A worker may be put to sleep between its completion and its wake: that is no bug of the backend."""
+    program.change(latency=0.02)
+    rings: list[Callable[[], None]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        original = Wake.ring
+
+        def late(self: Wake) -> None:
+            if self.armed:
+                rings.append(lambda: original(self))
+                threading.Timer(0.06, original, (self,)).start()
+
+        async with opener(safety_interval=0.05) as acc:
+            await acc.nop()
+            patch.setattr(Wake, "ring", late)
+            for _ in range(4):
+                await acc.nop()
+            patch.undo()
+            assert rings
+            assert acc.statistics().rescues == 0

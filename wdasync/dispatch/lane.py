@@ -22,8 +22,8 @@ from __future__ import annotations
 import enum
 import logging
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..backend import Completion, Detail, Inline, Queue
@@ -44,8 +44,8 @@ REAP_LIMIT = 64
 #: Tags have this many bits: the tag field of a HiSilicon descriptor.
 _TAG_MASK = 0xFFFFFFFF
 
-#: Operations whose memory a device may still write to, because its queue could not be closed.
-_buried: list[Operation] = []
+#: Memory that a device may still write to, because its queue could not be closed; and the queues.
+_buried: list[object] = []
 
 
 class LaneState(enum.Enum):
@@ -79,7 +79,7 @@ class Lane:
     :ivar inline: how to do small work in this thread instead; ``None``: not at all
     :ivar state: a :class:`LaneState`
     :ivar reason: why it is not open
-    :ivar parked: flights that wait for a slot, oldest first; cancelled ones are skipped when they come up
+    :ivar parked: flights that wait for a slot, oldest first: a queue from whose middle one can leave
     :ivar withdrawn: cancelled before the device saw them
     :ivar detached: cancelled while the device worked on them, and left to it
     :ivar outstayed: cancelled, and waited for because the memory was the caller's
@@ -100,7 +100,7 @@ class Lane:
         self.inline = inline
         self.state = LaneState.OPEN
         self.reason = ""
-        self.parked: deque[Flight] = deque()
+        self.parked: OrderedDict[Flight, None] = OrderedDict()
         self.submitted = self.succeeded = self.bytes_in = self.bytes_out = self.bursts = self.wakes = 0
         self.withdrawn = self.detached = self.outstayed = self.spurious = self.rescues = self.resets = 0
         self.failures = [0] * len(Status)
@@ -164,9 +164,9 @@ class Lane:
             if self._free and not self.parked:
                 self._start(flight)
             else:
-                self.parked.append(flight)
+                self.parked[flight] = None
         elif self.state is LaneState.RESETTING:
-            self.parked.append(flight)
+            self.parked[flight] = None
         else:
             self._refuse(flight)
 
@@ -184,9 +184,8 @@ class Lane:
 
     def _start_parked(self) -> None:
         while self.parked and self._free and self.state is LaneState.OPEN:
-            flight = self.parked.popleft()
-            if flight.completion is None:
-                self._start(flight)
+            flight, _ = self.parked.popitem(last=False)
+            self._start(flight)
 
     def _send(self) -> None:
         """Give the burst to the queue. What does not fit stays, in order."""
@@ -209,9 +208,10 @@ class Lane:
             return
         if self._burst:
             self._send()
-        if not self._armed and self.in_flight:
+        if self.in_flight:
             self.reaper.keep_watch()
-            self._settle()
+            if not self._armed:
+                self._settle()
 
     def retry(self) -> None:
         """Ask a queue again that had no room although nothing of ours was in it."""
@@ -259,10 +259,12 @@ class Lane:
 
     def _reap_some(self) -> int:
         try:
-            batch = self.queue.dequeue_burst(REAP_LIMIT)
-        except Exception as error:  # noqa: BLE001  whatever it is, none was allowed
+            return self._take(self.queue.dequeue_burst(REAP_LIMIT))
+        except Exception as error:  # noqa: BLE001  it raised, or gave what is no completion: none is allowed
             self._broken("dequeue_burst", error)
             return 0
+
+    def _take(self, batch: Sequence[Completion]) -> int:
         # The plain case of _finish(), without calls: this loop runs once for each operation.
         table, index, stride, free, wake = self._table, self._index, self._stride, self._free, self._wake
         for completion in batch:
@@ -326,7 +328,8 @@ class Lane:
         self._table[index] = None
         self._free.append((tag + self._stride) & _TAG_MASK)
         flight.tag = NO_TAG
-        self.bytes_out += completion[4]
+        if status is Status.SUCCESS or status is Status.OUT_OF_SPACE_RECOVERABLE:
+            self.bytes_out += completion[4]
         self._deliver(flight, completion)
 
     def _deliver(self, flight: Flight, completion: Completion) -> None:
@@ -348,7 +351,8 @@ class Lane:
         Only a flight whose memory belongs to nobody else may be left to the device.
         """
         if flight.tag == NO_TAG:
-            self._give_up(flight)  # still parked: skipped when it comes up
+            del self.parked[flight]
+            self._give_up(flight)
             return True
         if self._drop_from_burst(flight.tag) or (self._taking and self._ask_back(flight.tag)):
             self._vacate(flight)
@@ -357,7 +361,9 @@ class Lane:
             if not self.in_flight and self.state is LaneState.DRAINING:
                 self.reaper.drained.set()
             return True
-        if flight.completion is None and not flight.operation.detachable:
+        if flight.completion is not None:
+            return True  # the queue raised, and what it had finished was taken from it
+        if not flight.operation.detachable:
             self.outstayed += 1
             return False
         flight.detached = True
@@ -398,18 +404,22 @@ class Lane:
     def check_wake(self) -> None:
         """Is something finished that nobody was told of?
 
-        A wake may be on its way while the timer runs. So a suspicion is confirmed only when the event loop has
-        polled once more and the wake has still not come.
+        A worker may be put to sleep between its completion and its wake. So a suspicion is looked into at the next tick
+        only; and since timers may run before the poll, when the event loop has polled once more.
         """
-        if self._armed and self._taking and not self._arm() and self._taking:
+        if not (self._armed and self._taking) or self._arm():
+            self._suspected_at = -1
+        elif self._taking:
             self._armed = True  # the wake that was ordered is still owed
+            if self._suspected_at == self.wakes:
+                loop = self.reaper.loop
+                loop.at_turn_end(lambda: loop.at_turn_end(self._confirm_rescue))
             self._suspected_at = self.wakes
-            loop = self.reaper.loop
-            loop.at_turn_end(lambda: loop.at_turn_end(self._confirm_rescue))
 
     def _confirm_rescue(self) -> None:
         if self._taking and self._armed and self._suspected_at == self.wakes:
             self._armed = False
+            self._suspected_at = -1
             before = self.completed
             self.reap()
             if self.completed != before:
@@ -474,8 +484,13 @@ class Lane:
                 self._deliver(flight, Completion(NO_TAG, status, None, 0, 0, Detail(self.reason)))
 
     def bury(self) -> None:
-        """The queue could not be closed: keep the memory of its operations for as long as the process lives."""
-        _buried.extend(flight.operation for flight in self._table if flight is not None)
+        """The queue could not be closed: keep it and the memory of its operations for as long as the process lives.
+
+        The operations themselves will not do: whoever waited for one lets go of its buffers when it ends.
+        """
+        operations = [flight.operation for flight in self._table if flight is not None]
+        _buried.append(self.queue)
+        _buried.extend((operation.source, operation.destination, operation.paged) for operation in operations)
 
     def resume(self, queue: Queue) -> None:
         """Go on with a new queue after a reset."""
@@ -492,11 +507,11 @@ class Lane:
                 self._vacate(flight)
                 self.submitted -= 1
                 self.bytes_in -= flight.operation.nbytes
-                self.parked.appendleft(flight)
+                self.parked[flight] = None
+                self.parked.move_to_end(flight, last=False)
         self._burst = []
 
     def _refuse_parked(self) -> None:
         while self.parked:
-            flight = self.parked.popleft()
-            if flight.completion is None:
-                self._refuse(flight)
+            flight, _ = self.parked.popitem(last=False)
+            self._refuse(flight)
