@@ -17,11 +17,14 @@ NOT_IN_AN_SDIST = re.compile(r"\.(so|o|pyc)$|__pycache__|/\.nox/|/\.git/|/docs/_
 
 def check_wheel(path: Path) -> None:
     """The four packages and their metadata, nothing else; one wheel for every CPython that has the GIL."""
-    names = zipfile.ZipFile(path).namelist()
+    archive = zipfile.ZipFile(path)
+    names = archive.namelist()
     top = {name.split("/")[0] for name in names}
     info = {name for name in top if name.endswith(".dist-info")}
     assert top - info == PACKAGES, f"the wheel's top level: {sorted(top)}"
     assert any(name.endswith("/licenses/LICENSE") for name in names), "the wheel has no licence"
+    metadata = archive.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
+    assert metadata.endswith((CHECKOUT / "README.md").read_text()), "the wheel is not described by README.md"
     unwanted = [name for name in names if NOT_IN_A_WHEEL.search(name)]
     assert not unwanted, f"the wheel has {unwanted}"
     built = [name for name in names if name.endswith(".so")]
