@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, overload
@@ -20,7 +20,7 @@ import anyio
 from . import forks
 from .backend import Capabilities, Direction, StreamSpec
 from .config import Effective
-from .dispatch import Lane, LaneState, Reaper
+from .dispatch import Lane, Reaper
 from .errors import InvalidArgument, UnsupportedOperation, WdasyncError
 from .execution import Execution, Trip, close_devices
 from .faults import FaultStream, PageFault
@@ -93,10 +93,8 @@ class Accelerator:
             source=self,
             stacklevel=2,
         )
-        for lane in self._reaper.lanes:
-            if lane.state in (LaneState.OPEN, LaneState.DRAINING):
-                lane.queue.stop()
-                lane.queue.close()
+        execution.open = False
+        self._reaper.forget()
 
     async def aclose(self) -> None:
         """Close it. What is on the devices gets ``close_timeout`` seconds to finish; callers that wait for a slot, and
@@ -113,15 +111,18 @@ class Accelerator:
             return
         self._closing = True
         self._execution.open = False
-        # A step that is cancelled ends early, and the next one follows all the same.
         cancelled: BaseException | None = None
-        steps = (self._drain, self._execution.stop_opening, self._reaper.close, self._close_devices)
-        for step in steps:
-            try:
-                with anyio.CancelScope(shield=step != self._drain):
-                    await step()
-            except anyio.get_cancelled_exc_class() as error:
-                cancelled = error
+        try:
+            await self._reaper.drain(self._config.close_timeout)
+        except anyio.get_cancelled_exc_class() as error:
+            cancelled = error
+        for step in (
+            self._execution.stop_opening,
+            self._reaper.close,
+            self._close_devices,
+            self._execution.loop.stop,
+        ):
+            cancelled = await _insist(step) or cancelled
         for stream in list(self._fault_streams):
             stream.close()
         self._closed.set()
@@ -129,15 +130,8 @@ class Accelerator:
         if cancelled is not None:
             raise cancelled
 
-    async def _drain(self) -> None:
-        await self._reaper.drain(self._config.close_timeout)
-
     async def _close_devices(self) -> None:
-        loop = self._execution.loop
-        try:
-            await close_devices(loop, self._places)
-        finally:
-            await loop.stop()
+        await close_devices(self._execution.loop, self._places)
 
     # -- one operation ----------------------------------------------------------------------------------------
 
@@ -405,6 +399,22 @@ class Accelerator:
         self._faults += 1
         for stream in self._fault_streams:
             stream.report(fault)
+
+
+async def _insist(step: Callable[[], Awaitable[None]]) -> BaseException | None:
+    """Do a step of closing to its end, for the next one relies on it; returns a cancellation that came meanwhile.
+
+    asyncio's own cancellations come through the shield; each step can be begun again.
+    """
+    cancelled: BaseException | None = None
+    while True:
+        try:
+            with anyio.CancelScope(shield=True):
+                await step()
+        except anyio.get_cancelled_exc_class() as error:
+            cancelled = error
+        else:
+            return cancelled
 
 
 class _Probe(Operation):

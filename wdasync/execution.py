@@ -420,7 +420,6 @@ async def open_lane(loop: EventLoop, reaper: Reaper, depth: int, place: Place, k
     queue = await in_thread(loop, open_queue, lambda opened: opened.close())
     lane = Lane(name, queue, reaper, lambda: place.device.lost, place.device.inline)
     reaper.add(lane, open_queue)
-    await loop.checkpoint()  # uvloop registers at the next poll: nothing may be armed before it
     place.lanes[key] = lane
 
 

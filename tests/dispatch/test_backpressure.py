@@ -49,10 +49,12 @@ async def test_the_first_of_a_turn_goes_at_once_and_the_rest_in_one_burst(
 ) -> None:
     program.change(depth=64)
     async with opener() as acc:
+        await acc.nop()
+        before = acc.statistics().lanes[0].bursts
         await compress_numbered(acc, 33)
         (lane,) = acc.statistics().lanes
-        assert lane.submitted == 33
-        assert lane.bursts == 2
+        assert lane.submitted == 34
+        assert lane.bursts - before == 2
 
 
 async def test_a_burst_keeps_its_order(opener: Opener, program: Program) -> None:

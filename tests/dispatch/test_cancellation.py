@@ -11,7 +11,7 @@ import pytest
 
 import wdasync
 from wdasync import Accelerator
-from wdasync.testing.mock import Program
+from wdasync.testing.mock import MockQueue, Program
 
 from .conftest import Opener
 
@@ -279,3 +279,88 @@ async def test_every_coroutine_cancelled_at_every_await(opener: Opener, program:
         while acc.statistics().in_flight:
             await anyio.sleep(0.001)
         assert statistics.rescues == 0
+
+
+async def test_a_cancelled_burst_starts_nothing_new(opener: Opener, program: Program) -> None:
+    """Those that wait for a slot are given up before the slots become free."""
+    async with opener() as acc:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(MockQueue, "_start", lambda self: None)  # it takes up nothing: all can be withdrawn
+            await cancelled_after_start(acc.compress_many([PAGE] * 10))
+        (lane,) = acc.statistics().lanes
+        assert (lane.submitted, lane.withdrawn, lane.in_flight) == (4, 10, 0)
+
+
+async def test_who_gave_up_waiting_is_not_kept(opener: Opener, program: Program) -> None:
+    """Callers whose time runs out while the queue stands still must not pile up, nor count as load."""
+    program.hold()
+    async with opener() as acc, anyio.create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(acc.compress, PAGE)
+        for _ in range(3):
+            await anyio.lowlevel.checkpoint()
+        for _ in range(3):
+            await cancelled_after_start(acc.compress_many([PAGE] * 5))
+        (lane,) = acc.statistics().lanes
+        assert (lane.in_flight, lane.parked, lane.withdrawn) == (4, 0, 15)
+        program.release()
+
+
+async def test_waiting_in_spite_of_a_cancellation_lets_the_loop_sleep(
+    opener: Opener, program: Program, anyio_backend_name: str
+) -> None:
+    """anyio delivers a cancellation on asyncio again and again; it must not turn the loop while a device works."""
+    import asyncio
+
+    program.hold()
+    async with opener() as acc, anyio.create_task_group() as group:
+        scope = anyio.CancelScope()
+        tasks: list[asyncio.Task[object]] = []
+
+        async def run() -> None:
+            if anyio_backend_name == "asyncio" and (task := asyncio.current_task()):
+                tasks.append(task)
+            with scope:
+                await acc.compress_into(PAGE, bytearray(4096))
+
+        group.start_soon(run)
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        scope.cancel()
+        for _ in range(50):
+            await anyio.lowlevel.checkpoint()
+        assert all(task.cancelling() < 5 for task in tasks)
+        program.release()
+    assert scope.cancelled_caught
+    assert all(task.cancelling() == 0 for task in tasks)
+
+
+async def test_a_lane_whose_opener_is_cancelled_is_opened_once(opener: Opener, program: Program) -> None:
+    async with opener() as acc:
+        for turns in range(40):
+            async with anyio.create_task_group() as group:
+                group.start_soon(lambda: acc.nop(priority=wdasync.Priority.LOW))
+                for _ in range(turns):
+                    await anyio.lowlevel.checkpoint()
+                await anyio.sleep(0.002 * (turns % 3))
+                group.cancel_scope.cancel()
+        await acc.nop(priority=wdasync.Priority.LOW)
+        assert [lane.name for lane in acc.statistics().lanes] == ["mock/mock-0", "mock/mock-0 low"]
+
+
+async def test_an_opening_that_is_cancelled_leaves_nothing(program: Program) -> None:
+    """Whenever it is cancelled: what was opened in a thread meanwhile is closed before the cancellation goes on."""
+    for turns in range(30):
+        async with anyio.create_task_group() as group:
+
+            async def run() -> None:
+                async with wdasync.open_accelerator("mock", fallback=False):
+                    pass
+
+            group.start_soon(run)
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+            if turns % 2:
+                await anyio.sleep(0.0002 * turns)
+            group.cancel_scope.cancel()
+        assert not program.devices

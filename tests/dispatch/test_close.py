@@ -168,3 +168,54 @@ async def test_close_during_a_reset(program: Program) -> None:
         await anyio.sleep(0.02)
         program.unblock_close()
     assert not program.devices
+
+
+async def test_memory_of_a_queue_that_cannot_be_closed_stays_pinned(program: Program) -> None:
+    """Nobody knows whether the device still writes: the caller may go on, his memory may not."""
+    acc = await wdasync.open_accelerator("mock", fallback=False, close_timeout=0.02)
+    program.stick(count=None)
+    program.fail_close(1)
+    given, wanted = bytearray(PAGE), bytearray(4096)
+    async with anyio.create_task_group() as group:
+
+        async def run() -> None:
+            with pytest.raises(wdasync.ClosedResourceError):
+                await acc.compress_into(given, wanted)
+
+        group.start_soon(run)
+        await anyio.sleep(0.01)
+        await acc.aclose()
+    for memory in (given, wanted):
+        with pytest.raises(BufferError):
+            memory.extend(b"resized under the device")
+    for device in list(program.devices):
+        for queue in list(device.queues):
+            queue.close()
+        device.close()
+
+
+async def test_a_second_cancellation_does_not_hurry_the_closing(
+    program: Program, anyio_backend_name: str
+) -> None:
+    """asyncio delivers each cancellation; queues are closed before their devices all the same."""
+    import asyncio
+
+    if anyio_backend_name != "asyncio":
+        return
+    acc = await wdasync.open_accelerator("mock", fallback=False, close_timeout=10)
+    program.stick(count=1)
+    program.block_close()
+    operation = asyncio.create_task(acc.compress(PAGE))
+    await asyncio.sleep(0.01)
+    closing = asyncio.create_task(acc.aclose())
+    for _ in range(4):
+        await asyncio.sleep(0.03)
+        closing.cancel()
+    program.unblock_close()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    with pytest.raises(wdasync.ClosedResourceError):
+        await operation
+    assert not acc.is_open
+    assert not program.devices
+    await acc.aclose()

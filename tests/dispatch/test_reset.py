@@ -283,8 +283,8 @@ async def test_a_stream_lives_through_a_reset_of_its_queue(opener: Opener, progr
         program.stick(count=1)
         with pytest.raises(wdasync.DeviceError):
             await acc.compress(PAGE)
-        assert acc.statistics().lanes[0].resets == 1
         output += await stream.finish(b"after")
+        assert acc.statistics().lanes[0].resets == 1
         assert gzip.decompress(output) == b"before, after"
 
 

@@ -492,9 +492,24 @@ class Lane:
         _buried.append(self.queue)
         _buried.extend((operation.source, operation.destination, operation.paged) for operation in operations)
 
-    def resume(self, queue: Queue) -> None:
-        """Go on with a new queue after a reset."""
-        self.adopt(queue)
+    def forget(self) -> None:
+        """Stop and close the queue here and now. Nobody waits for what is on the device."""
+        if self._taking:
+            self._taking = False
+            self._become(LaneState.CLOSED, "the accelerator was forgotten")
+            try:
+                self.queue.stop()
+                self.queue.close()
+            except Exception:
+                logger.exception("%s: cannot be closed", self.name)
+                self.bury()
+
+    def hold(self) -> None:
+        """Send nothing before the next :meth:`turn_ends`."""
+        self._collecting = True
+
+    def resume(self) -> None:
+        """Go on with the new queue after a reset."""
         self._become(LaneState.OPEN)
         self.resets += 1
         self._start_parked()

@@ -61,7 +61,13 @@ class Reaper:
         """Watch a lane. ``reopen`` opens its queue anew after a reset; it may block."""
         self.lanes.append(lane)
         self._reopen[lane] = reopen
+        self._watch(lane)
+
+    def _watch(self, lane: Lane) -> None:
+        """Watch a new queue. uvloop registers at its next poll, and nothing may be armed before that."""
+        lane.hold()
         self.loop.watch(lane.queue.fileno(), lane.readable, lane.look_again)
+        self.loop.at_turn_end(lambda: self.loop.at_turn_end(lane.turn_ends))
 
     # -- time -----------------------------------------------------------------------------------------------
 
@@ -130,17 +136,12 @@ class Reaper:
             if lane.state is LaneState.RESETTING:
                 lane.stop(LaneState.LOST, f"its queue cannot be opened again: {error}")
             self._wound_up(lane)
-            return
-        self.loop.watch(queue.fileno(), lane.readable, lane.look_again)
-        # uvloop registers at the next poll: nothing may be armed before it.
-        self.loop.at_turn_end(lambda: self.loop.at_turn_end(partial(self._resume, lane, queue)))
-
-    def _resume(self, lane: Lane, queue: Queue) -> None:
-        if lane.state is LaneState.RESETTING:
-            lane.resume(queue)
+        elif lane.state is LaneState.RESETTING:
+            lane.adopt(queue)
+            self._watch(lane)
+            lane.resume()
             self._wound_up(lane)
-        else:  # closed meanwhile
-            self.loop.unwatch(queue.fileno())
+        else:  # closed or lost meanwhile
             self.loop.in_background(queue.close, lambda _, __: self._wound_up(lane))
 
     def _wound_up(self, lane: Lane) -> None:
@@ -167,6 +168,16 @@ class Reaper:
             await event.wait()
         if self._timer is not None:
             self._timer.cancel()
+
+    def forget(self) -> None:
+        """Nobody holds the accelerator any more, and nobody closed it. The event loop may be gone: this blocks."""
+        here = self.loop.is_current()
+        if here and self._timer is not None:
+            self._timer.cancel()
+        for lane in self.lanes:
+            if here:
+                self.loop.unwatch(lane.queue.fileno())
+            lane.forget()
 
 
 #: The functions that change a lane's state from outside. No KeyboardInterrupt may break one off in the middle.

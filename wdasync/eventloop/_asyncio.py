@@ -22,6 +22,8 @@ from threading import Thread
 from typing import Any
 from weakref import WeakSet
 
+import anyio
+
 from . import Parkable, TimerHandle, empty_context
 
 __all__ = ["AsyncioLoop"]
@@ -57,13 +59,17 @@ class AsyncioLoop:
             raise
 
     async def _outstay(self, parkable: Parkable) -> None:
-        """Wait for the device in spite of cancellations: it may write into the caller's memory until then."""
-        while parkable.completion is None:
-            parkable.waiter = self._loop.create_future()
-            try:
-                await parkable.waiter
-            except asyncio.CancelledError:
-                continue
+        """Wait for the device in spite of cancellations: it may write into the caller's memory until then.
+
+        The shield is for anyio's scopes, which would cancel again in every turn of the loop.
+        """
+        with anyio.CancelScope(shield=True):
+            while parkable.completion is None:
+                parkable.waiter = self._loop.create_future()
+                try:
+                    await parkable.waiter
+                except asyncio.CancelledError:
+                    continue
 
     def wake(self, parkable: Parkable, value: Any) -> None:
         future = parkable.waiter
@@ -93,7 +99,10 @@ class AsyncioLoop:
             with suppress(RuntimeError):  # the loop was closed meanwhile: nobody is there to be told
                 self._loop.call_soon_threadsafe(then, result, error, context=self._context)
 
-        Thread(target=run, name="wdasync-background", daemon=True).start()
+        try:
+            Thread(target=run, name="wdasync-background", daemon=True).start()
+        except RuntimeError as error:  # no thread to be had
+            self._loop.call_soon(then, None, error, context=self._context)
 
     def watch(self, fd: int, callback: Callable[[], None], look_again: Callable[[], None]) -> None:
         del look_again  # registered once and for good

@@ -16,6 +16,7 @@ Facts this rests on:
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Awaitable, Callable
 from contextvars import Context
@@ -29,6 +30,8 @@ from trio.lowlevel import Abort
 from . import Parkable, TimerHandle, empty_context
 
 __all__ = ["TrioLoop", "loop_locals"]
+
+logger = logging.getLogger("wdasync.eventloop")
 
 _locals: trio.lowlevel.RunVar[dict[str, Any]] = trio.lowlevel.RunVar("wdasync")
 
@@ -52,6 +55,7 @@ class _Timer:
     def cancel(self) -> None:
         self._scope.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, seconds: float, callback: Callable[[], None]) -> None:
         with self._scope:
             await trio.sleep(seconds)
@@ -74,7 +78,10 @@ class _TurnEnd(trio.abc.Instrument):
             return
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:  # trio would remove the instrument, and nothing would go on
+                logger.exception("%r raised", callback)
         if timeout > 0:
             # A callback may have made a task ready, or asked for another turn: do not sleep on it.
             self._token.run_sync_soon(_nothing, idempotent=True)
@@ -82,6 +89,12 @@ class _TurnEnd(trio.abc.Instrument):
 
 def _nothing() -> None:
     pass
+
+
+@trio.lowlevel.enable_ki_protection
+async def _protected(function: Callable[[], Awaitable[None]]) -> None:
+    """A KeyboardInterrupt belongs into the main task; in here it would end the service, and trio with it."""
+    await function()
 
 
 @trio.lowlevel.enable_ki_protection
@@ -144,11 +157,14 @@ class TrioLoop:
     def watch(self, fd: int, callback: Callable[[], None], look_again: Callable[[], None]) -> None:
         if self._nursery is None:
             raise RuntimeError("watch: expected a started event loop service; call start() first")
-        self._watches[fd] = trio.CancelScope()
-        empty_context.copy().run(self._nursery.start_soon, self._watch, fd, callback, look_again)
+        scope = self._watches[fd] = trio.CancelScope()
+        empty_context.copy().run(self._nursery.start_soon, self._watch, scope, fd, callback, look_again)
 
-    async def _watch(self, fd: int, callback: Callable[[], None], look_again: Callable[[], None]) -> None:
-        with self._watches[fd]:
+    @trio.lowlevel.enable_ki_protection
+    async def _watch(
+        self, scope: trio.CancelScope, fd: int, callback: Callable[[], None], look_again: Callable[[], None]
+    ) -> None:
+        with scope:
             while True:
                 self._turn_end.add(look_again)  # will run after the registration in the next line
                 try:
@@ -224,7 +240,7 @@ class TrioLoop:
     def spawn(self, function: Callable[[], Awaitable[None]], context: Context) -> None:
         if self._nursery is None:
             raise RuntimeError("spawn: expected a started event loop service; call start() first")
-        context.run(self._nursery.start_soon, function)
+        context.run(self._nursery.start_soon, _protected, function)
 
     async def stop(self) -> None:
         for fd in list(self._watches):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Generic, TypeVar, cast
+
+import anyio
 
 from . import EventLoop
 
 __all__ = ["in_thread"]
+
+logger = logging.getLogger("wdasync.eventloop")
 
 T = TypeVar("T")
 
@@ -34,7 +40,8 @@ async def in_thread(
 ) -> T:
     """Call ``function`` in a thread. A cancellation waits for it to return, and is raised then.
 
-    :param undo: called in a thread with the result of a call that was cancelled, so that nothing is lost
+    :param undo: called in a thread with the result of a call that was cancelled, so that nothing is lost; that too is
+        waited for, since what comes next may rely on it
     """
     errand: _Errand[T] = _Errand(loop)
     loop.in_background(function, errand.done)
@@ -42,8 +49,7 @@ async def in_thread(
         await loop.park(errand)
     except BaseException:
         if undo is not None and errand.completion is not None and errand.completion[1] is None:
-            undo_it, result = undo, cast("T", errand.completion[0])
-            loop.in_background(lambda: undo_it(result), _forget)
+            await _undo(loop, undo, cast("T", errand.completion[0]))
         raise
     result_or_none, error = cast("tuple[T | None, BaseException | None]", errand.completion)
     if error is not None:
@@ -51,5 +57,10 @@ async def in_thread(
     return cast("T", result_or_none)
 
 
-def _forget(result: object, error: BaseException | None) -> None:
-    """Nobody waits for it any more."""
+async def _undo(loop: EventLoop, undo: Callable[[T], object], result: T) -> None:
+    errand: _Errand[object] = _Errand(loop)
+    loop.in_background(lambda: undo(result), errand.done)
+    with anyio.CancelScope(shield=True), suppress(anyio.get_cancelled_exc_class()):  # asyncio's own come through
+        await loop.park(errand)
+    if errand.completion is not None and (error := errand.completion[1]) is not None:
+        logger.error("what was opened for a cancelled call cannot be closed", exc_info=error)
