@@ -32,6 +32,7 @@ myst_heading_anchors = 3
 
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
+autodoc_mock_imports = ["pytest"]  # Its plug-in is documented where it is not installed.
 autodoc_typehints = "signature"
 python_use_unqualified_type_names = True
 

@@ -30,6 +30,7 @@ __all__ = [
     "headers",
     "join",
     "leave",
+    "library_file",
     "library_problem",
     "methods",
     "must_stop",
@@ -51,24 +52,29 @@ class Library(NamedTuple):
     """A codec library, and where it may be.
 
     :ivar files: names for the dynamic linker
-    :ivar module: the extension module of a Python package that contains it; empty: none
+    :ivar module: the extension module that contains it; empty: none
+    :ivar package: the Python package of that module; empty: the standard library
     :ivar advice: what to type to get it
     """
 
     files: tuple[str, ...]
     module: str
+    package: str
     advice: str
 
 
 #: Name -> library. The soname's number is the version of the binary interface.
 LIBRARIES: Final[dict[str, Library]] = {
-    "zlib": Library(("libz.so.1",), "zlib", "apt install zlib1g"),
+    "zlib": Library(("libz.so.1",), "zlib", "", "apt install zlib1g"),
     "libdeflate": Library(
-        ("libdeflate.so.0",), "deflate._deflate", "apt install libdeflate0, or pip install deflate"
+        ("libdeflate.so.0",), "deflate._deflate", "deflate", "pip install deflate, or apt install libdeflate0"
     ),
-    "isal": Library(("libisal.so.2",), "isal.igzip_lib", "apt install libisal2, or pip install isal"),
+    "isal": Library(("libisal.so.2",), "isal.igzip_lib", "isal", "pip install isal, or apt install libisal2"),
     "brotli": Library(
-        ("libbrotlienc.so.1", "libbrotlidec.so.1"), "_brotli", "apt install libbrotli1, or pip install Brotli"
+        ("libbrotlienc.so.1", "libbrotlidec.so.1"),
+        "_brotli",
+        "Brotli",
+        "pip install Brotli, or apt install libbrotli1",
     ),
 }
 
@@ -77,10 +83,14 @@ CREWS: Final = ("worker {}", "thread {}", "inline")
 
 CAUSES: Final = (None, *DataCause)
 
+#: The number of a worker that is none, as in ``native/request.h``.
+NO_WORKER: Final = 0xFFFF
+
 
 def describe(message: str, cause: int, crew: int, number: int, final: int) -> Detail:
     """The detail of a completion."""
-    return Detail(message, cause=CAUSES[cause], where=CREWS[crew].format(number), final=bool(final))
+    where = "" if number == NO_WORKER else CREWS[crew].format(number)
+    return Detail(message, cause=CAUSES[cause], where=where, final=bool(final))
 
 
 if not _native.lib.install(_native.__name__.encode()):
@@ -114,11 +124,21 @@ def _module_file(name: str) -> str | None:
 
 
 def _files_in(library: Library) -> Sequence[Sequence[str]]:
-    """The sets of files that may hold a library, best first."""
+    """The sets of files that may hold a library, best first. zlib is the system's, as for everybody."""
     inside = (
-        _module_file(library.module) if library.module != zlib.__name__ else getattr(zlib, "__file__", None)
+        getattr(zlib, "__file__", "") if library.module == zlib.__name__ else _module_file(library.module)
     )
-    return [library.files, *([(inside,)] if inside else [])]
+    found = [library.files, *([(inside,)] if inside else [])]
+    return found if library.module == zlib.__name__ else found[::-1]
+
+
+#: Name of each library that was found -> the file that it is in.
+_found: dict[str, str] = {}
+
+
+def library_file(name: str) -> str:
+    """Where a library was found; empty if it was not."""
+    return _found.get(name, "")
 
 
 @cache
@@ -129,6 +149,7 @@ def library_problem(name: str) -> str:
         texts = [_native.ffi.new("char[]", os.fsencode(file)) for file in files]
         answer = _native.lib.library_bind(name.encode(), [*texts, _native.ffi.NULL])
         if answer == _native.ffi.NULL:
+            _found[name] = files[0]
             return ""
         problem = _native.ffi.string(answer).decode(errors="replace")
     return problem

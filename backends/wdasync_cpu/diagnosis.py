@@ -26,29 +26,37 @@ def checks(backend: CpuBackend, options: Any) -> Iterator[Check]:
     try:
         device = backend.open(backend.devices()[0], options)
     except BackendUnavailable as error:
-        yield Check("workers", False, str(error), "raise the limit on threads (ulimit -u), or set workers=1")
+        advice = "raise the limit on threads (ulimit -u), or set workers=1"
+        yield Check("workers", passed=False, found=str(error), advice=advice)
         return
-    yield Check("workers", True, f"{binding.workers()} native worker threads")
+    yield Check("workers", passed=True, found=f"{binding.workers()} native worker threads")
     for row in device.capabilities:
         if row.kind is Kind.COMPRESS:
             yield _round_trip(device, row.algorithm)
 
 
 def _library(name: str) -> Check:
-    problem, library = trials.problem(name), binding.LIBRARIES[name]
-    if not problem:
-        return Check(f"library {name}", True, "found")
-    package = library.module.split(".")[0]
-    return Check(
-        f"library {name}", None, f"{problem}; package {package}: {_version(package)}", library.advice
-    )
+    """Without a library its codecs still work, in Python threads or by another library, and slower."""
+    library, problem = binding.LIBRARIES[name], trials.problem(name)
+    if problem:
+        return Check(
+            f"library {name}",
+            passed=None,
+            found=f"{problem}{_package(library.package)}",
+            advice=library.advice,
+        )
+    file = binding.library_file(name)
+    return Check(f"library {name}", passed=True, found=f"in {file}{_package(library.package, file)}")
 
 
-def _version(package: str) -> str:
+def _package(name: str, file: str = "") -> str:
+    """The version of the package that has the library inside, if that is where it was found or looked for."""
+    if not name or (file and "/" not in file):
+        return ""
     try:
-        return version(package.lstrip("_"))
+        return f" of {name} {version(name)}"
     except PackageNotFoundError:
-        return "not installed"
+        return f"; package {name} is not installed"
 
 
 def _round_trip(device: CpuDevice, algorithm: str) -> Check:

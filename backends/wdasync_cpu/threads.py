@@ -51,12 +51,21 @@ def want(count: int) -> None:
 
 
 def ensure() -> None:
-    """Start what is missing."""
+    """Start what is missing.
+
+    :raises RuntimeError: if there is no thread and none can be started
+    """
     with _crew.lock:
         while len(_crew.threads) < _crew.wanted and not _crew.ending:
             thread = threading.Thread(target=_serve, name="wdasync-cpu-thread", daemon=True)
             _crew.threads.add(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                _crew.threads.discard(thread)
+                if not _crew.threads:
+                    raise
+                break
 
 
 def running() -> int:
@@ -78,6 +87,8 @@ def _serve() -> None:
             _work(hand, *task)
             del task  # its buffers belong to somebody
         died = False
+    except BaseException:
+        logger.exception("a thread for Python codecs died; another takes its place")
     finally:
         binding.leave(hand)
         with _crew.lock:

@@ -255,8 +255,8 @@ def test_a_library_that_does_not_keep_its_promise_is_not_used(
 def test_a_library_that_is_not_there() -> None:
     code = """
 from wdasync_cpu import binding
-binding.LIBRARIES["isal"] = binding.Library(("libnot-there.so.9",), "not_there.at_all", "apt install it")
-binding.LIBRARIES["libdeflate"] = binding.Library(("libc.so.6",), "", "apt install it")
+binding.LIBRARIES["isal"] = binding.Library(("libnot-there.so.9",), "not_there.at_all", "", "apt install it")
+binding.LIBRARIES["libdeflate"] = binding.Library(("libc.so.6",), "", "", "apt install it")
 print(binding.library_problem("isal"))
 print(binding.library_problem("libdeflate"))
 print(binding.library_problem("zlib") == "")

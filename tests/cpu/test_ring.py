@@ -603,3 +603,8 @@ print(*order[1:])
 """
     order = [int(word) for word in python(code).split()]
     assert sorted(order[:30]) == [0] * 10 + [1] * 10 + [2] * 10
+
+
+def test_nobody_did_what_was_refused(whole_queue: CpuQueue) -> None:
+    (done,) = run(whole_queue, [Compress(b"x", "gzip", level=99)])
+    assert done.detail.where == ""

@@ -61,7 +61,6 @@ def test_a_codec_without_memory(python_queue: CpuQueue, monkeypatch: pytest.Monk
     assert (done.status, done.detail.message) == (Status.DEVICE_ERROR, "out of memory")
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_is_killed_is_counted_and_replaced(
     python_queue: CpuQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,7 +79,6 @@ def test_a_thread_that_is_killed_is_counted_and_replaced(
     assert threads.running() >= 1
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("outcome", [None, (), (99, b"", 0, 0, False, None), (0, "text", 0, 0, False, None)])
 def test_a_codec_that_gives_nonsense(
     python_queue: CpuQueue, monkeypatch: pytest.MonkeyPatch, outcome: object
@@ -146,6 +144,25 @@ def test_a_failed_step_breaks_its_stream(python_queue: CpuQueue, monkeypatch: py
     session.reset()
     assert run(queue, [CompressChunk(session, b"x")])[0].status is Status.SUCCESS
     queue.close()
+
+
+def test_no_thread_can_be_started() -> None:
+    code = """
+import threading
+from tests.cpu.support import open_device, run
+from wdasync.operations import Compress
+queue = open_device("standard library").open_queue(4)
+start = threading.Thread.start
+def refuse(thread):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = refuse
+(done,) = run(queue, [Compress(b"x", "gzip")])
+print(done.status.name, done.detail.message)
+threading.Thread.start = start
+print(run(queue, [Compress(b"x", "gzip")])[0].status.name)
+queue.close()
+"""
+    assert python(code).splitlines() == ["DEVICE_ERROR can't start new thread", "SUCCESS"]
 
 
 def test_threads_start_with_the_first_work_for_them() -> None:

@@ -616,8 +616,23 @@ static bool read_entry(struct port *port, struct slot *slot, PyObject *entry, en
     return true;
 }
 
+/* Python threads are started when the first work for them comes. False: there is none, and the request has failed. */
+static bool has_helpers(struct port *port, struct request *request)
+{
+    if (crew_size(CREW_PYTHON))
+        return true;
+    struct desk *desk = PyCapsule_GetPointer(port->desk, DESK);
+    PyObject *nothing = PyObject_CallFunctionObjArgs(desk->helpers, NULL);
+    if (!nothing) {
+        put_exception(request);
+        request->status = STATUS_DEVICE_ERROR;
+    }
+    Py_XDECREF(nothing);
+    return nothing != NULL;
+}
+
 /* One entry. 1: accepted; 0: no room; -1: an exception. */
-static int enqueue_one(struct port *port, PyObject *entry, bool *python)
+static int enqueue_one(struct port *port, PyObject *entry)
 {
     struct queue *queue = port->queue;
     enum read_result result;
@@ -630,15 +645,16 @@ static int enqueue_one(struct port *port, PyObject *entry, bool *python)
         return -1;
     }
     slot->request.stop = &queue->stopping;
-    slot->request.worker = 0;
+    slot->request.worker = NO_WORKER;
+    bool by_python = result == READ_SUBMIT && slot->request.plan->engine == ENGINE_PYTHON;
+    if (by_python && !has_helpers(port, &slot->request))
+        result = READ_DONE;
     if (result == READ_SUBMIT) {
-        bool by_python = slot->request.plan->engine == ENGINE_PYTHON;
         if (!queue_submit(queue, slot, by_python ? LANE_PYTHON : LANE_NATIVE)) {
             unpin(pin_of(port, slot));
             queue_release(queue, slot);
             return 0;
         }
-        *python |= by_python;
         queue->counters.python += by_python;
         queue->counters.levels_mapped += slot->request.plan->mapped;
     } else {
@@ -655,7 +671,7 @@ static PyObject *port_enqueue(PyObject *self, PyObject *entries)
 {
     struct port *port = PyCapsule_GetPointer(self, PORT);
     struct queue *queue = port->queue;
-    bool python = false, list = PyList_CheckExact(entries);
+    bool list = PyList_CheckExact(entries);
     Py_ssize_t accepted = 0;
     int outcome = 1;
     PyObject *sequence = list || PyTuple_CheckExact(entries) ? entries : PySequence_Tuple(entries);
@@ -666,17 +682,10 @@ static PyObject *port_enqueue(PyObject *self, PyObject *entries)
         && !atomic_load_explicit(crews_stopping(), memory_order_relaxed)) {
         while (accepted < count) {
             PyObject *entry = list ? PyList_GetItem(sequence, accepted) : PyTuple_GetItem(sequence, accepted);
-            outcome = entry ? enqueue_one(port, entry, &python) : -1;
+            outcome = entry ? enqueue_one(port, entry) : -1;
             if (outcome <= 0)
                 break;
             accepted++;
-        }
-        if (python && !crew_size(CREW_PYTHON)) {
-            struct desk *desk = PyCapsule_GetPointer(port->desk, DESK);
-            PyObject *nothing = PyObject_CallFunctionObjArgs(desk->helpers, NULL);
-            if (!nothing)
-                PyErr_WriteUnraisable(desk->helpers);
-            Py_XDECREF(nothing);
         }
         if (accepted)
             queue_kick(queue);
@@ -890,7 +899,14 @@ static PyObject *next_task(PyObject *self, PyObject *capsule)
     while (plans[number] != hand->slot->request.plan)
         number++;
     struct pin *pin = pin_of(hand->queue->owner, hand->slot);
-    return Py_BuildValue("On", pin->operation, number);
+    PyObject *task = Py_BuildValue("On", pin->operation, number);
+    if (!task) { /* no memory for a pair: this thread ends, and its operation with it */
+        fail_memory(&hand->slot->request, sizeof(void *) * 2);
+        queue_finish(hand->queue, hand->slot);
+        worker_done(hand->worker);
+        hand->slot = NULL;
+    }
+    return task;
 }
 
 /* outcome: (status, output or None, consumed, produced, final, detail or None) */

@@ -53,7 +53,7 @@ struct segment {
 
 struct session;
 
-enum { MESSAGE_SIZE = 160 };
+enum { MESSAGE_SIZE = 160, NO_WORKER = 0xffff };
 
 struct request {
     const struct plan *plan;
@@ -70,7 +70,7 @@ struct request {
     uint8_t status;
     uint8_t cause;
     bool final;
-    uint16_t worker;
+    uint16_t worker; /* who ran it; NO_WORKER: nobody */
     uint8_t *out; /* from malloc, unless `into` */
     size_t room;
     size_t produced;
