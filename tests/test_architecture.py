@@ -48,6 +48,7 @@ PLUG_INS = {
 # Packages that only some rooms may know. A command module of a plug-in counts as the room "commands".
 ANYIO = FRONT | {
     "dispatch",
+    "eventloop",
     "paged",
     "errors",
     "execution",

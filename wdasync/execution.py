@@ -228,12 +228,13 @@ class Execution:
             elif status is not Status.ABORTED or trip.retries >= RETRIES:
                 raise error
             trip.retries += 1
+            failed = place
             try:
-                place, row, reason = self.schedule.choose(operation, priority, None, avoid)
+                place, row, _ = self.schedule.choose(operation, priority, None, avoid)
             except (DeviceError, UnsupportedOperation):
                 raise error from None
             self.retries += 1
-            reason = Reason.RETRY if status is Status.ABORTED else reason
+            reason = _reason_to_move(status, failed)
             completion = await self._fly(operation, (place, row, reason), priority, trip)
         return completion
 
@@ -453,6 +454,13 @@ def _ended(flight: Flight) -> Completion:
     if flight.completion is None:
         raise RuntimeError(f"{flight!r}: woken without a completion")
     return flight.completion
+
+
+def _reason_to_move(status: Status, failed: Place) -> Reason:
+    """Why an operation is sent again."""
+    if status is Status.INVALID_ARGS:
+        return Reason.UNSUPPORTED
+    return Reason.DEVICE_LOST if failed.lost else Reason.RETRY
 
 
 def _status_of(error: WdasyncError) -> Status | None:

@@ -136,7 +136,21 @@ async def test_a_failure_that_a_fallback_may_mend(opener: Opener, program: Progr
         result = await acc.execute(wdasync.Compress(PAGE, "gzip"))
         assert result.output is not None
         assert gzip.decompress(result.output) == PAGE
-        assert (result.backend, result.reason) == ("cpu", wdasync.Reason.DEVICE_LOST)
+        assert (result.backend, result.reason) == ("cpu", wdasync.Reason.RETRY)
+
+
+async def test_a_device_that_is_lost_with_the_work_on_it(opener: Opener, program: Program) -> None:
+    program.hold()
+    async with opener(fallback=True) as acc, anyio.create_task_group() as group:
+
+        async def caller() -> None:
+            result = await acc.execute(wdasync.Compress(PAGE, "gzip"))
+            assert (result.backend, result.reason) == ("cpu", wdasync.Reason.DEVICE_LOST)
+
+        group.start_soon(caller)
+        while not acc.statistics().lanes[0].in_flight:
+            await anyio.sleep(0)
+        program.lose_device("unplugged")
 
 
 @pytest.mark.parametrize("method", ["enqueue_burst", "dequeue_burst", "arm", "withdraw"])

@@ -1,13 +1,13 @@
 """Wake-ups: none is lost with any kind of descriptor, and one that a backend loses is found and counted."""
 
+import contextvars
 import gzip
-import threading
-from collections.abc import Callable
 
 import anyio
 import pytest
 
 import wdasync
+from wdasync.dispatch import Lane
 from wdasync.testing._wake import Wake
 from wdasync.testing.mock import MockQueue, Program, Readiness
 
@@ -61,10 +61,6 @@ async def test_a_completion_that_comes_twice_reaches_nobody_else(opener: Opener,
 
 async def test_readers_run_in_no_request_s_context(opener: Opener, program: Program) -> None:
     """A context variable of the first caller must not be seen by the code that others' completions run in."""
-    import contextvars
-
-    from wdasync.dispatch import Lane
-
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nobody's")
     seen: list[str] = []
     original = Lane.reap
@@ -103,20 +99,29 @@ async def test_deadlines_hold_after_everything_was_withdrawn(opener: Opener, pro
 async def test_a_wake_that_is_late_is_not_taken_for_lost(opener: Opener, program: Program) -> None:
     """A worker may be put to sleep between its completion and its wake: that is no bug of the backend."""
     program.change(latency=0.02)
-    rings: list[Callable[[], None]] = []
+    late: list[Wake] = []
+    ring, check_wake = Wake.ring, Lane.check_wake
+
+    def fall_asleep(self: Wake) -> None:
+        if self.armed:
+            late.append(self)
+
+    def wake_up_after(self: Lane) -> None:
+        """The safety timer comes between the completion and its wake."""
+        check_wake(self)
+        while late:
+            ring(late.pop())
+            seen.append(self.in_flight)
+
+    seen: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        original = Wake.ring
-
-        def late(self: Wake) -> None:
-            if self.armed:
-                rings.append(lambda: original(self))
-                threading.Timer(0.06, original, (self,)).start()
-
         async with opener(safety_interval=0.05) as acc:
             await acc.nop()
-            patch.setattr(Wake, "ring", late)
+            patch.setattr(Wake, "ring", fall_asleep)
+            patch.setattr(Lane, "check_wake", wake_up_after)
             for _ in range(4):
                 await acc.nop()
             patch.undo()
-            assert rings
+            assert len(seen) >= 4
+            assert set(seen) == {1}  # each nop was finished, and nobody told
             assert acc.statistics().rescues == 0

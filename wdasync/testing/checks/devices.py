@@ -318,14 +318,18 @@ def queues_in_two_threads(bench: Bench) -> None:
         raise NotApplicable("the device's coroutine belongs to one thread")
     problems: list[BaseException] = []
     work = plain(bench, 60)
+    both_ready = threading.Barrier(2, timeout=bench.patience)  # else one may have ended before the other begins
 
     def own() -> None:
         try:
             mine = Bench(bench.backend, bench.options, patience=bench.patience)
             mine.borrow(bench.device)
             with mine:
-                succeed(mine, mine.queue(), work, sleep=True)
+                queue = mine.queue()
+                both_ready.wait()
+                succeed(mine, queue, work, sleep=True)
         except BaseException as problem:  # noqa: BLE001  it is raised in the other thread
+            both_ready.abort()
             problems.append(problem)
 
     threads = [threading.Thread(target=own, daemon=True) for _ in range(2)]
@@ -334,8 +338,8 @@ def queues_in_two_threads(bench: Bench) -> None:
     for thread in threads:
         thread.join(4 * bench.patience)
         require(not thread.is_alive(), f"a thread did not finish within {4 * bench.patience} s")
-    if problems:
-        raise problems[0]
+    if problems:  # if one could not open its queue, the other's barrier is broken; the first one says why
+        raise min(problems, key=lambda problem: isinstance(problem, threading.BrokenBarrierError))
 
 
 @check("one of ``devices()``", "State on a device that outlives an operation.")
