@@ -92,9 +92,9 @@ def test_the_same_program_gives_the_same_trace(new_machine: Any, raw_driver: Any
 def test_a_trace_tells_the_life_of_a_request(new_machine: Any, raw_driver: Any, tmp_path: Any) -> None:
     names = [event.name for event in story(new_machine, raw_driver, tmp_path).events if event.phase != "e"]
     life = [
-        "doorbell", "request", "stall", "page fault", "resume", "walk", "deflate", "CQE", "interrupt", "wake",
+        "doorbell", "SQE fetch", "request", "stall", "page fault", "resume", "walk", "deflate", "CQE", "interrupt", "wake",
     ]  # fmt: skip
-    positions = [names.index(name, names.index("request")) if name != "doorbell" else 0 for name in life]
+    positions = [names.index(name, names.index("SQE fetch")) if name != "doorbell" else 0 for name in life]
     assert positions == sorted(positions), names
     assert "TLB hit" in names
     assert "refused" in names

@@ -329,6 +329,7 @@ class QueueManager:
         task = Task(queue.number, slot)
         queue.in_flight.append(task)
         self.fetched += 1
+        self._trace.instant(f"queue {queue.number}", "SQE fetch", slot=slot, nbytes=len(entry))
         self._trace.begin(f"queue {queue.number}", "request", self._number(task), slot=slot)
         self.tasks.start(task, self._engine.process(entry, sq, self._user(sq), task))
 
