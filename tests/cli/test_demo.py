@@ -75,9 +75,7 @@ def test_page_faults_are_shown(invoke: Invoke, page: Path, monkeypatch: pytest.M
     def fault(self: mock.MockDevice) -> None:
         report = self.faults._report
         assert report is not None
-        report(
-            PageFault("mock-0", 0x7F00_0000_1000, Access.WRITE, 5, 1, 4096, FaultResponse.SUCCESS, 0.0015)
-        )
+        report(PageFault("mock-0", 0x7F00_0000_1000, Access.WRITE, 5, 1, 4096, FaultResponse.SUCCESS, 0.0015))
         completed(self)
 
     monkeypatch.setattr(mock.MockDevice, "completed", fault)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 import wdasync
@@ -149,7 +150,7 @@ async def test_a_device_that_is_lost_with_the_work_on_it(opener: Opener, program
 
         group.start_soon(caller)
         while not acc.statistics().lanes[0].in_flight:
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         program.lose_device("unplugged")
 
 

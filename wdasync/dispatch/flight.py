@@ -63,7 +63,10 @@ class Flight:
 
     def abandon(self) -> bool:
         """The caller was cancelled. True: it may go at once; False: the device still writes to its memory."""
-        waiter, self.waiter = self.waiter, None  # should it end right here, it must not wake who is being cancelled
+        waiter, self.waiter = (
+            self.waiter,
+            None,
+        )  # should it end right here, it must not wake who is being cancelled
         if self.completion is not None or self.lane.cancel(self):
             return True
         self.waiter = waiter
@@ -102,7 +105,10 @@ class Group:
 
     def abandon(self) -> bool:
         """Cancel all, those that wait for a slot first. True if none of them needs the caller to wait."""
-        waiter, self.waiter = self.waiter, None  # those that end right here must not wake who is being cancelled
+        waiter, self.waiter = (
+            self.waiter,
+            None,
+        )  # those that end right here must not wake who is being cancelled
         free = [flight.abandon() for flight in reversed(self.flights)]
         if all(free) or self.completion is not None:
             return True

@@ -318,7 +318,9 @@ def queues_in_two_threads(bench: Bench) -> None:
         raise NotApplicable("the device's coroutine belongs to one thread")
     problems: list[BaseException] = []
     work = plain(bench, 60)
-    both_ready = threading.Barrier(2, timeout=bench.patience)  # else one may have ended before the other begins
+    both_ready = threading.Barrier(
+        2, timeout=bench.patience
+    )  # else one may have ended before the other begins
 
     def own() -> None:
         try:
