@@ -63,10 +63,8 @@ class Flight:
 
     def abandon(self) -> bool:
         """The caller was cancelled. True: it may go at once; False: the device still writes to its memory."""
-        waiter, self.waiter = (
-            self.waiter,
-            None,
-        )  # should it end right here, it must not wake who is being cancelled
+        # Should it end right here, it must not wake who is being cancelled.
+        waiter, self.waiter = self.waiter, None
         if self.completion is not None or self.lane.cancel(self):
             return True
         self.waiter = waiter
@@ -105,10 +103,8 @@ class Group:
 
     def abandon(self) -> bool:
         """Cancel all, those that wait for a slot first. True if none of them needs the caller to wait."""
-        waiter, self.waiter = (
-            self.waiter,
-            None,
-        )  # those that end right here must not wake who is being cancelled
+        # Those that end right here must not wake who is being cancelled.
+        waiter, self.waiter = self.waiter, None
         free = [flight.abandon() for flight in reversed(self.flights)]
         if all(free) or self.completion is not None:
             return True

@@ -60,10 +60,8 @@ async def in_thread(
 async def _undo(loop: EventLoop, undo: Callable[[T], object], result: T) -> None:
     errand: _Errand[object] = _Errand(loop)
     loop.in_background(lambda: undo(result), errand.done)
-    with (
-        anyio.CancelScope(shield=True),
-        suppress(anyio.get_cancelled_exc_class()),
-    ):  # asyncio's own come through
+    # asyncio's own cancellations come through the shield.
+    with anyio.CancelScope(shield=True), suppress(anyio.get_cancelled_exc_class()):
         await loop.park(errand)
     if errand.completion is not None and (error := errand.completion[1]) is not None:
         logger.error("what was opened for a cancelled call cannot be closed", exc_info=error)
