@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import signal
 from typing import Any
 
 import pytest
@@ -15,3 +16,9 @@ EVENT_LOOPS: dict[str, tuple[str, dict[str, Any]]] = {
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Each asynchronous test (`pytestmark = pytest.mark.anyio`) runs on three event loops."""
     return EVENT_LOOPS[request.param]
+
+
+def pytest_configure() -> None:
+    """Whoever runs the tests may ignore some signals, as ``nohup`` and a shell's background jobs do; children inherit it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)

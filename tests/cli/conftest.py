@@ -1,7 +1,6 @@
 """The command line runs on the mock backend here: no device, no thread, no compiled code."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -41,12 +40,6 @@ def invoke() -> Invoke:
     return run
 
 
-def _hear_signals() -> None:
-    """Whoever runs the tests may ignore some, under ``nohup`` for example; a child inherits that."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-
-
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Start a command line in a process of its own, with pipes. Ended, and its pipes closed, with the test."""
@@ -59,7 +52,7 @@ def start() -> Iterator[Start]:
             process = subprocess.Popen(
                 [sys.executable, "-m", "wdasync", *map(str, arguments)],
                 env={**os.environ, **(environ or {})},
-                **{"preexec_fn": _hear_signals, **pipes, **options},
+                **{**pipes, **options},
             )
             stack.enter_context(process)
             stack.callback(process.kill)
