@@ -252,6 +252,10 @@ def test_a_library_that_does_not_keep_its_promise_is_not_used(
     assert trials.problem.__wrapped__(name)
 
 
+#: What is said of each library but zlib if WDASYNC_CPU_NATIVE_CODECS was 0 when the extension was built.
+LEFT_OUT = "left out when wdasync was built"
+
+
 def test_a_library_that_is_not_there() -> None:
     code = """
 from wdasync_cpu import binding
@@ -267,7 +271,10 @@ print(run(queue, [Compress(b"x", "gzip")])[0].detail.where)
 queue.close()
 """
     missing, wrong, zlib_found, where = python(code).splitlines()
-    assert "libnot-there" in missing
-    assert wrong == "it has no function libdeflate_alloc_compressor"
+    if binding.library_problem("brotli") == LEFT_OUT:
+        assert (missing, wrong) == (LEFT_OUT, LEFT_OUT)
+    else:
+        assert "libnot-there" in missing
+        assert wrong == "it has no function libdeflate_alloc_compressor"
     assert zlib_found == "True"
     assert where.startswith("thread")

@@ -199,11 +199,11 @@ def test_buffers_are_held_until_the_completion_is_taken(open_queue: Opener) -> N
     operations: list[Operation] = [Compress([source, b"more"], "gzip", into=output)]
     references = sys.getrefcount(operations[0])
     queue.enqueue_burst([(0, operations[0])])
-    operations[0].source = b""  # What the operation refers to no longer counts: the queue has its own hold.
-    operations[0].destination = None
     end = time.monotonic() + PATIENCE
     while queue.arm():
         assert time.monotonic() < end
+    operations[0].source = b""  # What the operation refers to no longer counts: the queue has its own hold.
+    operations[0].destination = None
     assert not resizable(source)
     assert not resizable(output)
     (done,) = drain(queue, 1)

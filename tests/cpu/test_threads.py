@@ -171,7 +171,7 @@ import threading
 from tests.cpu.support import open_device, run
 from wdasync.operations import Compress
 names = lambda: sorted(thread.name for thread in threading.enumerate())
-queue = open_device("all", threads=3).open_queue(4)
+queue = open_device("only zlib", threads=3).open_queue(4)
 run(queue, [Compress(b"x", "gzip")])
 print(names())
 other = open_device("standard library", threads=3).open_queue(4)
