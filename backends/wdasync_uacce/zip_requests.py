@@ -58,6 +58,11 @@ class Settled(Exception):
         self.cause = cause
         self.output = output
 
+    def bare(self) -> Settled:
+        """The same without the frames that it came through: they hold the other operations of the burst."""
+        self.__cause__ = self.__context__ = None
+        return self.with_traceback(None)
+
 
 class Counters:
     """What only this driver counts, for one queue.
@@ -217,7 +222,7 @@ class Carrier(Request[Operation]):
 
     def __init__(self, tag: int, operation: Operation, shop: Workshop, settled: Settled | None) -> None:
         super().__init__(tag, operation, shop)
-        self._settled = settled
+        self._settled = settled and settled.bare()
 
     def number(self) -> int:
         self._shop.counters.carried += 1

@@ -1,6 +1,7 @@
 """The ZIP driver end to end, against the stand-in: units, members, room, scatter lists, statuses, misfortunes."""
 
 import errno
+import gc
 import gzip
 import io
 import mmap
@@ -1199,3 +1200,17 @@ def test_the_stand_in_is_strict() -> None:
             file._ring(0x1000, 5 << 32 | 1 << 12 | 21)
         with pytest.raises(ViolationError, match="doorbell"):
             file._ring(0x340, 21)
+
+
+def test_what_is_settled_without_the_device_pins_no_neighbour() -> None:
+    """Not even until the next collection: an error that is kept has a traceback, whose frames hold the whole burst."""
+    memory = bytearray(4096)
+    gc.collect()
+    gc.disable()
+    try:
+        with zip_queue(StandIn()) as queue:
+            done = run(queue, Compress(b"x", "gzip", into=memory), Compress(b"x", "gzip", into=bytearray()))
+            assert [completion.status.name for completion in done] == ["SUCCESS", "OUT_OF_SPACE_TERMINATED"]
+            memory.extend(b"nobody holds it")
+    finally:
+        gc.enable()

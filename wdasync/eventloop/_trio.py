@@ -3,8 +3,9 @@
 Facts this rests on:
 
 * ``wait_task_rescheduled`` and ``reschedule`` are what trio's own primitives are made of. The abort function is
-  called once; when it answers FAILED, the task stays parked, and whoever reschedules it later must raise the
-  cancellation by calling ``raise_cancel``.
+  called once; when it answers FAILED, the task stays parked, and once it is rescheduled the cancellation must be
+  raised by calling ``raise_cancel``. The task does that itself: an error that the waker captured would keep the
+  waker's frames alive, and with them the operation that it happened to deal with last.
 * trio's epoll registrations are one-shot: each ``wait_readable`` is an ``epoll_ctl`` MOD, and MOD polls the
   descriptor. Where polling consumes readiness, an event that came just before is lost. So everything is
   looked at once more *after* the registration. That has to happen outside of the task that is parked in
@@ -131,13 +132,13 @@ class TrioLoop:
 
     async def park(self, parkable: Parkable) -> Any:
         parkable.waiter = trio.lowlevel.current_task()
-        return await trio.lowlevel.wait_task_rescheduled(partial(_abort, parkable))
+        value = await trio.lowlevel.wait_task_rescheduled(partial(_abort, parkable))
+        if parkable.raise_cancel is not None:
+            parkable.raise_cancel()
+        return value
 
     def wake(self, parkable: Parkable, value: Any) -> None:
-        result = (
-            outcome.Value(value) if parkable.raise_cancel is None else outcome.capture(parkable.raise_cancel)
-        )
-        trio.lowlevel.reschedule(parkable.waiter, result)
+        trio.lowlevel.reschedule(parkable.waiter, outcome.Value(value))
 
     async def checkpoint_if_cancelled(self) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
