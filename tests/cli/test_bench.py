@@ -17,20 +17,24 @@ import anyio
 import pytest
 
 from tests.cli.conftest import Invoke
-from wdasync.backend import Capabilities, Capability
+from wdasync import Paging, Reason, Result, open_accelerator, registry
+from wdasync.backend import Capabilities, Capability, PageFaults
+from wdasync.cli import backends
 from wdasync.cli import bench as bench_module
 from wdasync.cli.benchmarks import charts, machine, tables
 from wdasync.cli.benchmarks.cases import CROWD, PRESETS, Case, cases, kib
-from wdasync.cli.benchmarks.codecs import CODECS, Codec, same_as
+from wdasync.cli.benchmarks.codecs import CODECS, Codec, Likeness, likeness, same_as
 from wdasync.cli.benchmarks.documents import Origin, Report, document
+from wdasync.cli.benchmarks.faults import PAGE, Faulting, FaultSample, why_not
 from wdasync.cli.benchmarks.inputs import BLOCKS, blocks
 from wdasync.cli.benchmarks.loops import LOOPS, run_on
 from wdasync.cli.benchmarks.results import Compared, compare, rate_over, ratio, summary
 from wdasync.cli.benchmarks.rounds import CaseRun, LoopRun, Plan, Ran, run_rounds, steps
 from wdasync.cli.benchmarks.samples import Sample, measure, percentile
-from wdasync.cli.benchmarks.sides import HOP, OURS, SIDES
-from wdasync.cli.benchmarks.targets import TARGETS, judge
+from wdasync.cli.benchmarks.sides import HOP, OTHERS, OURS, SIDES, other, side_of
+from wdasync.cli.benchmarks.targets import PAGING, TARGETS, judge
 from wdasync.config import load
+from wdasync.errors import BackendUnavailable
 from wdasync.operations import Kind
 from wdasync.testing import mock
 
@@ -38,6 +42,28 @@ TINY = ("--rounds", "2", "--seconds", "0.001", "--in-flight", "8")
 
 
 # --- the command ---------------------------------------------------------------------------------------
+
+
+class Twin(mock.MockBackend):
+    """Another backend, for comparison."""
+
+    name = "twin"
+
+
+@pytest.fixture
+def twin(monkeypatch: pytest.MonkeyPatch) -> Twin:
+    """The backends that are installed: the mock, a twin of it, and one that is broken."""
+    found = Twin()
+    installed = {"mock": mock.backend, "twin": found}
+
+    def get(name: str) -> Any:
+        if name == "broken":
+            raise BackendUnavailable("backend 'broken': no libchip")
+        return installed[name]
+
+    monkeypatch.setattr(registry, "backend_names", lambda: ("broken", *installed))
+    monkeypatch.setattr(registry, "get_backend", get)
+    return found
 
 
 @pytest.fixture
@@ -56,6 +82,7 @@ def report(invoke: Invoke, page: Path, tmp_path: Path) -> Callable[..., tuple[st
 Reporting = Callable[..., tuple[str, Any]]
 
 
+@pytest.mark.usefixtures("twin")
 @pytest.mark.parametrize("loop", LOOPS)
 def test_every_side_on_every_loop(report: Reporting, loop: str) -> None:
     output, found = report("--loop", loop, "--full", "--size", "1k")
@@ -68,8 +95,9 @@ def test_every_side_on_every_loop(report: Reporting, loop: str) -> None:
         ("load", 1024, 8),
         ("latency", 1024, 1),
         ("stall", 1024, CROWD),
+        ("backends", 1024, 8),
     }
-    assert {side for case in run["cases"] for side in case["sides"]} == set(SIDES)
+    assert {side for case in run["cases"] for side in case["sides"]} == {*SIDES, other("twin")}
     for case in run["cases"]:
         for side in case["sides"].values():
             assert len(side["rounds"]) == 2
@@ -88,7 +116,15 @@ def test_what_is_said_of_the_run(report: Reporting, page: Path) -> None:
     assert all(
         word in found["command"] for word in ("--loop asyncio", "--side thread", "--size 2048", str(page))
     )
-    assert found["settings"] == {"backend": None, "rounds": 2, "seconds": 0.001, "input": str(page)}
+    assert found["settings"] == {
+        "backend": None,
+        "rounds": 2,
+        "seconds": 0.001,
+        "input": str(page),
+        "pages": 0,
+        "backends": [],
+        "backends_left_out": {},
+    }
     loads = [case for case in found["loops"][0]["cases"] if case["kind"] == "load"]
     assert [list(case["sides"]) for case in loads] == [[HOP, "thread"], [OURS, HOP, "thread"]]
     statistics = found["loops"][0]["statistics"]
@@ -198,7 +234,7 @@ def test_wrong_output_is_found(invoke: Invoke, page: Path) -> None:
         program.corrupt(count=1000)
         result = invoke("bench", page, *TINY, "--quick", "--loop", "asyncio")
     assert result.exit_code == 1
-    assert "an output is not what was compressed" in result.stderr
+    assert "mock: an output is not what was compressed" in result.stderr
 
 
 def test_what_a_device_cannot_do_is_left_out(invoke: Invoke, page: Path) -> None:
@@ -211,6 +247,236 @@ def test_what_a_device_cannot_do_is_left_out(invoke: Invoke, page: Path) -> None
     assert [case["size"] for case in run["cases"]] == [1024]
     assert list(run["left_out"]) == ["no-op, 8 in flight"]
     assert "no-op, 8 in flight: left out: nop: expected one of" in result.stderr
+
+
+# --- other backends ------------------------------------------------------------------------------------
+
+BESIDE = ("--loop", "asyncio", "--quick", "--side", OTHERS)
+TITLE = "1 KiB, other backends"
+
+
+def backends_case(found: Any) -> Any:
+    """The one case about other backends."""
+    (case,) = [case for case in found["loops"][0]["cases"] if case["kind"] == "backends"]
+    return case
+
+
+@pytest.mark.usefixtures("twin")
+def test_another_backend(report: Reporting) -> None:
+    output, found = report(*BESIDE)
+    case = backends_case(found)
+    assert (case["size"], case["in_flight"], case["ours"]) == (1024, 8, OURS)
+    assert list(case["sides"]) == [OURS, "backend:twin"]
+    theirs = case["sides"]["backend:twin"]
+    assert (theirs["label"], len(theirs["rounds"])) == ("wdasync on twin", 2)
+    assert theirs["likeness"] == {"codec": "zlib 1", "same": True, "related": True, "size": 1}
+    assert {ran["queue"]: ran["operations"] for ran in case["ran"]} == {
+        "mock/mock-0": 8,
+        "twin/mock-0": 8,
+    }
+    assert f"{TITLE}: wdasync on twin uses zlib 1 and makes the same" in " ".join(output.split())
+    assert set(found["loops"][0]["statistics"]) == {OURS, HOP, "backend:twin"}
+
+
+def test_another_backend_with_another_codec(report: Reporting, twin: Twin) -> None:
+    with twin.programmed() as program:
+        program.capabilities = Capabilities([Capability(Kind.COMPRESS, "gzip", default=9)])
+        output, found = report(*BESIDE)
+    likeness = backends_case(found)["sides"]["backend:twin"]["likeness"]
+    assert (likeness["codec"], likeness["same"], likeness["related"]) == (None, False, False)
+    assert likeness["size"] < 1
+    assert "uses an unknown codec: this is not the same work" in " ".join(output.split())
+
+
+@pytest.mark.usefixtures("twin")
+def test_our_backend_is_not_another(report: Reporting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "SKIPPED", frozenset())
+    _, found = report(*BESIDE)
+    assert found["settings"]["backends"] == ["mock", "twin"]
+    assert list(backends_case(found)["sides"]) == [OURS, "backend:twin"]
+    _, found = report(*BESIDE, "--backend", "twin")
+    assert list(backends_case(found)["sides"]) == [OURS, "backend:mock"]
+
+
+@pytest.mark.usefixtures("twin")
+def test_the_backend_for_tests_is_not_compared(report: Reporting) -> None:
+    _, found = report(*BESIDE, "--backend", "twin")
+    assert found["settings"]["backends"] == ["twin"]
+    assert found["loops"][0]["left_out"][TITLE] == "there is no other backend that can do it"
+
+
+def test_a_backend_that_is_broken_or_has_no_device(
+    report: Reporting, twin: Twin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Twin, "devices", lambda _: [])
+    output, found = report(*BESIDE)
+    assert found["settings"]["backends_left_out"] == {
+        "broken": "backend 'broken': no libchip",
+        "twin": "backend 'twin' has no device here",
+    }
+    assert "left out: backend 'broken': no libchip\n" in output
+    assert "left out: backend 'twin' has no device here\n" in output
+
+
+def test_a_backend_that_cannot_be_opened(report: Reporting, twin: Twin) -> None:
+    with twin.programmed() as program:
+        program.open_failure = "no luck"
+        output, found = report(*BESIDE)
+    left_out = found["loops"][0]["left_out"]
+    assert "no luck" in left_out["backend twin"]
+    assert "backend twin: left out:" in output
+    assert TITLE in left_out
+
+
+def test_a_backend_that_cannot_compress(report: Reporting, twin: Twin) -> None:
+    with twin.programmed() as program:
+        program.capabilities = Capabilities([Capability(Kind.NOP, "nop")])
+        _, found = report(*BESIDE)
+    left_out = found["loops"][0]["left_out"]
+    assert "got 'gzip'" in left_out[f"{TITLE}, wdasync on twin"]
+    assert left_out[TITLE] == "there is no other backend that can do it"
+
+
+def test_wrong_output_of_another_backend_is_found(invoke: Invoke, twin: Twin, page: Path) -> None:
+    with twin.programmed() as program:
+        program.corrupt(count=1000)
+        result = invoke("bench", page, *TINY, *BESIDE)
+    assert result.exit_code == 1
+    assert "twin: an output is not what was compressed" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--quick",), ("--side", "thread", "--size", "1k")])
+def test_no_other_backends(report: Reporting, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str]) -> None:
+    monkeypatch.setattr(bench_module, "find_backends", pytest.fail)
+    _, found = report("--loop", "asyncio", *arguments)
+    (run,) = found["loops"]
+    assert not any(case["kind"] == "backends" for case in run["cases"])
+    assert run["faults"] == run["left_out"] == {}
+
+
+@pytest.mark.usefixtures("twin")
+def test_another_backend_in_the_chart(report: Reporting, tmp_path: Path) -> None:
+    report(*BESIDE, "--chart", "c.svg")
+    assert TITLE in (tmp_path / "c.svg").read_text()
+    assert "wdasync on twin" in (tmp_path / "c.svg").read_text()
+
+
+def texts(count: int) -> list[bytes]:
+    """Different ones of about 1 KiB."""
+    return [
+        b"".join(b"%d is %x\n" % (number, number**5) for number in range(start, start + 60))
+        for start in range(count)
+    ]
+
+
+def test_the_same_codec_in_another_way() -> None:
+    """Library and level are the same, and so is the work; the bytes are not."""
+    data = texts(99)
+    ours, theirs = (
+        [(block, CODECS[name]()(block)) for block in data] for name in ("isal 1", "isal 1, stream")
+    )
+    found = likeness(ours, theirs)
+    assert (found.codec.name, found.same, found.related) == ("isal 1, stream", False, True)
+    assert found.size == pytest.approx(1, abs=0.05)
+    assert likeness(ours, ours)[1:] == (True, True, 1)
+    zlibs = [(block, CODECS["zlib 1"]()(block)) for block in data]
+    assert likeness(ours, zlibs)[1:3] == (False, False)
+    assert likeness(zlibs, zlibs)[1:] == (True, True, 1)
+    stored = [(block, zlib.compress(block, 0, 31)) for block in data]
+    assert likeness(stored, ours).related is False
+    assert likeness(stored, stored)[1:] == (True, True, 1), "unknown, but equal"
+
+
+# --- page faults ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("twin")
+def test_page_faults(report: Reporting) -> None:
+    with mock.backend.programmed(page_faults=PageFaults.HANDLER):
+        output, found = report(*BESIDE)
+    (run,) = found["loops"]
+    assert list(run["faults"]) == ["mock"], "the twin fetches all pages before it begins"
+    assert "page faults" not in run["left_out"]
+    rounds = run["faults"]["mock"]["rounds"]
+    assert len(rounds) == 2
+    for sample in rounds:
+        assert sample["faults"] == 16 * sample["operations"] > 0
+        assert sample["absent"] > sample["pager"] > 0
+        assert sample["present"] > 0
+    assert "A page fault, µs" in output
+    assert "wdasync on mock" in output
+
+
+def test_page_faults_of_another_backend(report: Reporting, twin: Twin) -> None:
+    with twin.programmed(page_faults=PageFaults.HANDLER):
+        _, found = report(*BESIDE)
+    assert list(found["loops"][0]["faults"]) == ["twin"]
+    assert {target["text"] for target in found["targets"]} == {"page fault on twin, µs"}
+
+
+def test_nobody_takes_pages_on_fault(report: Reporting, twin: Twin) -> None:
+    with twin.programmed() as program:
+        program.capabilities = Capabilities([Capability(Kind.NOP, "nop")])
+        output, found = report(*BESIDE)
+    why = found["loops"][0]["left_out"]["page faults"]
+    assert why.startswith("mock: all pages are fetched before its device begins; compress: expected one of")
+    assert "A page fault" not in output
+
+
+@pytest.mark.usefixtures("twin")
+def test_a_device_without_faults(report: Reporting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wdasync.cli.benchmarks.rounds.why_not", lambda _: "not today")
+    _, found = report(*BESIDE)
+    assert found["loops"][0]["left_out"]["page faults"] == "mock: not today; twin: not today"
+
+
+@pytest.mark.parametrize(
+    ("paging", "faults", "words"),
+    [
+        (Paging.ON_FAULT, 3, ""),
+        (Paging.ON_FAULT, 0, "without a fault"),
+        (Paging.BEFORE, 0, "before"),
+        (None, 3, "before"),
+    ],
+)
+def test_whether_there_are_faults(paging: Paging | None, faults: int, words: str) -> None:
+    result = Result(b"", 0, 0, "mock", "mock-0", "queue 0", "", Reason.PREFERRED, 0.1, faults, paging)
+    assert (words in why_not(result)) is True
+    assert bool(why_not(result)) is bool(words)
+
+
+@pytest.mark.usefixtures("twin")
+def test_wrong_output_of_a_paged_input_is_found(
+    invoke: Invoke, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = Faulting.probe
+
+    async def corrupt(self: Faulting) -> Result:
+        program.corrupt(count=1)
+        return await probe(self)
+
+    monkeypatch.setattr(Faulting, "probe", corrupt)
+    with mock.backend.programmed() as program:
+        result = invoke("bench", page, *TINY, *BESIDE)
+    assert result.exit_code == 1
+    assert "mock: an output of a paged input is not what was compressed" in " ".join(result.stderr.split())
+
+
+def test_a_turn_of_page_faults_is_not_empty() -> None:
+    async def main() -> FaultSample:
+        async with open_accelerator("mock", fallback=False) as accelerator:
+            return await Faulting(accelerator, [b"a" * PAGE * 3, b"b" * (PAGE + 1)]).measure(0)
+
+    with mock.backend.programmed(page_faults=PageFaults.HANDLER):
+        sample = asyncio.run(main())
+    assert (sample.operations, sample.faults) == (1, 3)
+
+
+def test_the_cost_of_a_fault() -> None:
+    """Ten operations took 5 ms with and 2 ms without faults, and the pager 1 ms: 40 faults cost 50 µs each."""
+    found = FaultSample(operations=10, faults=40, absent=0.005, present=0.002, pager=0.001)
+    assert found.cost == pytest.approx(50e-6)
+    assert FaultSample(1, 0, 0.005, 0.002, 0.0).cost == math.inf
 
 
 # --- rounds --------------------------------------------------------------------------------------------
@@ -437,6 +703,52 @@ def test_a_target_of_stalls(stall: float, reached: bool) -> None:
     assert verdicts_of(run) == {"256 KiB stall over inline": (pytest.approx(stall), reached)}
 
 
+def paging_run(kind: str, size: int, rate: float, cost: float, *, related: bool = True) -> LoopRun:
+    """Another backend, that takes pages on fault."""
+    run = run_of(kind, size, 64, wdasync=[sample(10_000)])
+    outcome = run.cases[0]
+    outcome.samples[other("chip")] = [sample(rate)]
+    outcome.likeness[other("chip")] = Likeness(run.codec, same=related, related=related, size=1.0)
+    run.faults["chip"] = [FaultSample(1, 10, 10 * cost + 3e-3, 2e-3, 1e-3)]
+    return run
+
+
+@pytest.mark.parametrize(("cost", "good"), [(299e-6, True), (301e-6, False)])
+def test_a_target_of_page_faults(cost: float, good: bool) -> None:
+    run = paging_run("stall", 1024, 1, cost)
+    assert verdicts_of(run) == {"page fault on chip, µs": (pytest.approx(cost * 1e6), good)}
+
+
+@pytest.mark.parametrize(("rate", "reached"), [(7000, True), (6990, False)])
+def test_a_target_of_a_backend_beside_ours(rate: int, reached: bool) -> None:
+    found = verdicts_of(paging_run("backends", 64 << 10, rate, 1e-6))
+    assert found["64 KiB on chip over ours"] == (rate / 10_000, reached)
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(("rate", "reached"), [(5000, True), (4990, False)])
+def test_a_target_of_operations_a_second(rate: int, reached: bool) -> None:
+    assert verdicts_of(paging_run("backends", 1 << 10, rate, 1e-6))["1 KiB on chip, op/s"] == (rate, reached)
+
+
+def test_targets_beside_ours_are_for_the_same_codec_and_for_who_takes_pages() -> None:
+    assert set(verdicts_of(paging_run("backends", 1 << 10, 9, 1e-6, related=False))) == {
+        "page fault on chip, µs"
+    }
+    run = paging_run("backends", 1 << 10, 9, 1e-6)
+    run.faults.clear()
+    assert verdicts_of(run) == {}
+    run = paging_run("backends", 1 << 10, 9, 1e-6)
+    run.cases[0].case = Case("backends", 1 << 10, 32, run.cases[0].case.sides)
+    assert set(verdicts_of(run)) == {"page fault on chip, µs"}
+
+
+def test_every_paging_target_can_be_measured() -> None:
+    full = {(case.kind, case.size) for case in cases(PRESETS["full"])}
+    assert {(target.kind, target.size) for target in PAGING} <= full | {("fault", 0)}
+    assert PRESETS["full"].pages > 0
+
+
 def test_targets_hold_for_what_they_say() -> None:
     sides = {"wdasync_hop": [sample(1)], "thread": [sample(1)], "anyio": [sample(1)]}
     assert verdicts_of(run_of("load", 0, 32, **sides)) == {}
@@ -489,7 +801,7 @@ def test_sizes_in_words(nbytes: int, text: str) -> None:
 def test_peers_can_be_chosen() -> None:
     chosen = cases(PRESETS[""], peers={"thread"})
     assert next(case.sides for case in chosen if case.kind == "load") == (HOP, "thread")
-    assert all(set(case.sides) <= {HOP, OURS, "thread"} for case in chosen)
+    assert all(set(case.sides) <= {HOP, OURS, "thread"} for case in chosen if case.kind != "backends")
     assert all(case.ours in (OURS, HOP) for case in chosen)
 
 
@@ -500,16 +812,43 @@ def test_sizes_can_be_chosen() -> None:
         ("load", 300),
         ("latency", 300),
         ("stall", 300),
+        ("backends", 300),
     ]
     assert not any(case.kind == "stall" for case in cases(PRESETS[""].only([300])))
 
 
+def test_other_backends_can_be_chosen() -> None:
+    def sizes(name: str, *peers: str) -> tuple[tuple[int, ...], int]:
+        preset = PRESETS[name].beside(peers)
+        return preset.backends, preset.pages
+
+    for name in ("", "full"):
+        assert (
+            sizes(name) == sizes(name, OTHERS) == sizes(name, "thread", OTHERS) == ((1 << 10, 64 << 10), 16)
+        )
+        assert sizes(name, "thread") == ((), 0)
+    assert sizes("quick") == sizes("quick", "pool") == ((), 0)
+    assert sizes("quick", OTHERS) == ((1 << 10,), 16)
+    assert PRESETS[""].only([300]).backends == (300,)
+    assert PRESETS["quick"].only([300]).backends == ()
+    chosen = cases(PRESETS[""], others=["a", "b"])
+    assert [case.sides for case in chosen if case.kind == "backends"] == [(OURS, other("a"), other("b"))] * 2
+
+
+def test_names_of_sides() -> None:
+    assert side_of("thread") is SIDES["thread"]
+    assert side_of(other("thread")).label == "wdasync on thread"
+    with pytest.raises(KeyError):
+        side_of("nobody")
+
+
 @pytest.mark.parametrize("name", CODECS)
 def test_the_codec_is_recognised(name: str) -> None:
-    data = b"".join(b"%d is %x\n" % (number, number**5) for number in range(2000))
-    member = CODECS[name]()(data)
-    assert zlib.decompress(member, 31) == data
-    found = same_as([(data, member)])
+    """By several short inputs: how a library is called does not show in every one."""
+    compress = CODECS[name]()
+    pairs = [(data, compress(data)) for data in texts(99)]
+    assert all(zlib.decompress(member, 31) == data for data, member in pairs)
+    found = same_as(pairs)
     assert (found.name, found.same) == (name, True)
 
 
@@ -593,4 +932,9 @@ def test_every_loop_has_a_colour() -> None:
 
 
 def test_all_peers_can_be_named() -> None:
-    assert set(bench_module.PEERS) == set(SIDES) - {OURS, HOP}
+    assert set(bench_module.PEERS) == set(SIDES) - {OURS, HOP} | {OTHERS}
+
+
+def test_help_says_who_they_are(invoke: Invoke) -> None:
+    output = invoke("bench", "--help").output
+    assert all(f"  {name:12} " in output for name in bench_module.PEERS)

@@ -11,6 +11,7 @@ import pytest
 from tests.cli.conftest import Invoke
 from wdasync import PageFault, Reason, registry
 from wdasync.backend import PageFaults
+from wdasync.cli import backends
 from wdasync.cli import demo as demo_module
 from wdasync.cli.commands import Failure
 from wdasync.cli.workload import BOUND, LARGEST, SMALLEST, Outcome, StallMeter, cut, drive, read_input
@@ -23,7 +24,7 @@ from wdasync.testing import mock
 def _few(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The mock counts as a backend, and few requests are enough."""
     monkeypatch.delenv("WDASYNC_BACKEND")
-    monkeypatch.setattr(demo_module, "SKIPPED", frozenset())
+    monkeypatch.setattr(backends, "SKIPPED", frozenset())
     monkeypatch.setattr(demo_module, "REQUESTS", 130)
     monkeypatch.setattr(registry, "backend_names", lambda: ("mock",))
     with mock.backend.programmed():

@@ -16,6 +16,7 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from .backends import find_backends
 from .benchmarks import charts, tables
 from .benchmarks.cases import IN_FLIGHT, PRESETS, cases
 from .benchmarks.documents import Origin, Report, document
@@ -23,7 +24,7 @@ from .benchmarks.inputs import LARGEST
 from .benchmarks.loops import LOOPS, Loop, find_loops, run_on
 from .benchmarks.machine import Neighbours, describe
 from .benchmarks.rounds import Advance, LoopRun, Plan, run_rounds, steps
-from .benchmarks.sides import HOP, OURS, SIDES
+from .benchmarks.sides import HOP, OTHERS, OURS, SIDES
 from .benchmarks.targets import judge
 from .commands import Failure
 from .output import console, write_json
@@ -35,7 +36,7 @@ __all__ = ["bench"]
 BUSY: Final = 0.05
 
 #: Sides that may be left out.
-PEERS: Final = [name for name in SIDES if name not in (OURS, HOP)]
+PEERS: Final = [*(name for name in SIDES if name not in (OURS, HOP)), OTHERS]
 
 FILE: Final = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 STDOUT: Final = Path("-")
@@ -55,13 +56,18 @@ def _size(text: str) -> int:
 
 
 #: click leaves the lines of a paragraph alone that begins with \\b.
-_SIDES: Final = "\b\nSides:\n" + "\n".join(f"  {name:12} {SIDES[name].help}" for name in PEERS)
+_SIDES: Final = "\b\nSides:\n" + "\n".join(
+    f"  {name:12} {SIDES[name].help if name in SIDES else 'the other backends found, and their page faults'}"
+    for name in PEERS
+)
 
 
 @click.command(short_help="Measure what an await costs, beside its alternatives.", epilog=_SIDES)
 @click.argument("file", required=False, metavar="[FILE]")
 @click.option("-b", "--backend", metavar="NAME", help="Measure this backend; default: as configured.")
-@click.option("--quick", "preset", flag_value="quick", help="Some seconds: no-op and 1 KiB only.")
+@click.option(
+    "--quick", "preset", flag_value="quick", help="Some seconds: no-op and 1 KiB, no other backends."
+)
 @click.option("--full", "preset", flag_value="full", help="Some minutes: more sizes, and stalls of the loop.")
 @click.option(
     "--loop", "loops", multiple=True, type=click.Choice(list(LOOPS)), help="Default: all installed."
@@ -105,16 +111,25 @@ def bench(
     """Measure what an await of the accelerator costs, beside what programs do without it.
 
     Each side keeps so many operations in flight for a short turn, one side after the other, in many rounds. Ratios are
-    of turns of the same round, and what is shown are medians. What is compressed is cut from FILE, or from the standard
+    of turns of the same round, and what is shown are medians. The other backends found take turns, too, and where pages
+    are fetched when a device touches them, so does a page fault. What is compressed is cut from FILE, or from the standard
     library's own sources. The machine should have nothing else to do.
     """
     found = find_loops(loops)
     _check_outputs(json, chart)
-    base = PRESETS[preset or ""]
-    base = base._replace(rounds=rounds or base.rounds, seconds=seconds or base.seconds)
+    base = PRESETS[preset or ""].only(sizes).beside(peers)
     source, data = read_input(file)
-    wanted = cases(base.only(sizes), in_flight=in_flight, peers=peers)
-    plan = Plan(backend, wanted, base.rounds, base.seconds, data)
+    others, left_out = find_backends() if base.backends else ([], {})
+    plan = Plan(
+        backend,
+        cases(base, in_flight=in_flight, peers=peers, others=others),
+        rounds or base.rounds,
+        seconds or base.seconds,
+        data,
+        others,
+        left_out,
+        base.pages,
+    )
     origin = Origin(_command_line(ctx), source, describe())
     out = console(stderr=json == STDOUT)
     _introduce(out, plan, origin)
@@ -194,13 +209,18 @@ def _progress(total: int) -> Iterator[Advance]:
 def _introduce(out: Console, plan: Plan, origin: Origin) -> None:
     out.print(f"{origin.command}\n", style="bold")
     tables.show_machine(out, origin.machine)
-    out.print(f"Rounds: {plan.rounds}, with turns of {plan.seconds:g} s. Input: {origin.source}.\n")
+    out.print(f"Rounds: {plan.rounds}, with turns of {plan.seconds:g} s. Input: {origin.source}.")
+    for why in plan.left_out.values():
+        out.print(f"left out: {why}", style="dim")
+    out.print()
 
 
 def _show(out: Console, report: Report) -> None:
     for run in report.runs:
         tables.show_loop(out, run)
     tables.show_legend(out, report.runs)
+    tables.show_backends(out, report.runs)
+    tables.show_faults(out, report.runs, report.plan.pages)
     tables.show_where(out, report.runs)
     if report.verdicts:
         tables.show_verdicts(out, report.verdicts)

@@ -12,17 +12,14 @@ import anyio.lowlevel
 import click
 from rich.console import Console
 
-from .. import Accelerator, Compress, PageFault, Reason, Result, open_accelerator, registry
-from ..errors import BackendUnavailable
+from .. import Accelerator, Compress, PageFault, Reason, Result, open_accelerator
+from .backends import find_backends
 from .commands import Failure
 from .output import console, progress, show, size, table
 from .running import run
 from .workload import Handler, Outcome, cut, drive, read_input
 
 __all__ = ["demo"]
-
-#: The backend for tests does its work in the calling thread: it shows nothing here.
-SKIPPED: Final = frozenset({"mock"})
 
 ALGORITHM: Final = "gzip"
 #: With which the standard library reads it: a gzip header, any window.
@@ -93,15 +90,15 @@ def demo(file: str | None, clients: int, seconds: float) -> None:
     name, data = read_input(file)
     requests = cut(data, REQUESTS)
     total = sum(map(len, requests))
-    backends, left_out = _backends()
+    backends, left_out = find_backends()
     out = console()
     out.print(
         f"{len(requests)} requests of 1 KiB to 256 KiB, {size(total)} in all, {clients} at a time, {ALGORITHM},"
     )
     out.print(f"cut from {name}.")
     out.print("Each result is decompressed by the standard library and compared.")
-    for text in left_out:
-        out.print(text, style="dim")
+    for why in left_out.values():
+        out.print(f"left out: {why}", style="dim")
     with progress("demo", total * (len(backends) + 1)) as advance:
         load = partial(drive, requests, clients=clients, seconds=seconds, advance=advance)
         trials = run(lambda: _trials(backends, load))
@@ -116,24 +113,6 @@ def _judge(trials: Sequence[Trial]) -> None:
         raise Failure(f"{broken} results are wrong; run `python -m wdasync doctor`")
     if len(trials) == 1:
         raise Failure("no backend has a device here; run `python -m wdasync doctor`")
-
-
-def _backends() -> tuple[list[str], list[str]]:
-    """Names of the backends that have a device, and a line for each that has not."""
-    names, left_out = [], []
-    for name in registry.backend_names():
-        if name in SKIPPED:
-            continue
-        try:
-            present = bool(registry.get_backend(name).devices())
-        except BackendUnavailable as error:
-            left_out.append(f"left out: {error}")
-            continue
-        if present:
-            names.append(name)
-        else:
-            left_out.append(f"left out: backend {name!r} has no device here")
-    return names, left_out
 
 
 # --- the runs ------------------------------------------------------------------------------------------

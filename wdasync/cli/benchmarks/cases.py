@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -29,7 +29,8 @@ def kib(nbytes: int) -> str:
 class Case:
     """One thing to measure.
 
-    :ivar kind: ``load`` (throughput), ``latency`` (one at a time) or ``stall`` (very many at a time)
+    :ivar kind: ``load`` (throughput), ``latency`` (one at a time), ``stall`` (very many at a time) or ``backends``
+        (throughput, on the other backends)
     :ivar size: bytes to compress; 0: a no-op
     :ivar in_flight: operations at a time
     :ivar sides: names of those who do it; the first is ours, with which the others are compared
@@ -43,12 +44,17 @@ class Case:
     @property
     def title(self) -> str:
         """For people: ``1 KiB, 64 in flight``."""
-        return f"{kib(self.size) if self.size else 'no-op'}, {self.in_flight} in flight"
+        what = kib(self.size) if self.size else "no-op"
+        return f"{what}, {'other backends' if self.kind == 'backends' else f'{self.in_flight} in flight'}"
 
     @property
     def ours(self) -> str:
         """The side that the others are compared with."""
         return self.sides[0]
+
+
+#: Absent pages of one operation, for what a page fault costs.
+_PAGES: Final = 16
 
 
 class Preset(NamedTuple):
@@ -59,6 +65,8 @@ class Preset(NamedTuple):
     :ivar sizes: bytes, of the throughput of compression
     :ivar latencies: bytes, of the latency of compression
     :ivar stalls: bytes, of the longest stall
+    :ivar backends: bytes, of the throughput of compression on the other backends
+    :ivar pages: absent pages of one operation, for what a page fault costs; 0: it is not measured
     """
 
     rounds: int
@@ -66,6 +74,8 @@ class Preset(NamedTuple):
     sizes: tuple[int, ...]
     latencies: tuple[int, ...]
     stalls: tuple[int, ...]
+    backends: tuple[int, ...] = ()
+    pages: int = 0
 
     def only(self, sizes: Collection[int]) -> Preset:
         """The same with these sizes, if there are any."""
@@ -73,20 +83,38 @@ class Preset(NamedTuple):
             return self
         chosen = tuple(dict.fromkeys(sizes))
         return self._replace(
-            sizes=chosen, latencies=chosen if self.latencies else (), stalls=chosen if self.stalls else ()
+            sizes=chosen,
+            latencies=chosen if self.latencies else (),
+            stalls=chosen if self.stalls else (),
+            backends=chosen if self.backends else (),
         )
 
+    def beside(self, peers: Collection[str]) -> Preset:
+        """The same with the other backends if they are among these peers, and without them if they are not.
+
+        :param peers: sides, and :data:`~wdasync.cli.benchmarks.sides.OTHERS`; empty: as it is
+        """
+        if not peers:
+            return self
+        if sides.OTHERS not in peers:
+            return self._replace(backends=(), pages=0)
+        return self._replace(backends=self.backends or self.sizes, pages=self.pages or _PAGES)
+
+
+_BACKENDS: Final = (1 << 10, 64 << 10)
 
 #: Name of the option -> preset; the one without a name is the default.
 PRESETS: Final[dict[str, Preset]] = {
     "quick": Preset(7, 0.02, (1 << 10,), (), ()),
-    "": Preset(7, 0.05, (1 << 10, 16 << 10, 256 << 10), (256, 1 << 10, 4 << 10), ()),
+    "": Preset(7, 0.05, (1 << 10, 16 << 10, 256 << 10), (256, 1 << 10, 4 << 10), (), _BACKENDS, _PAGES),
     "full": Preset(
         9,
         0.15,
         (1 << 10, 16 << 10, 64 << 10, 256 << 10),
         (256, 1 << 10, 4 << 10, 16 << 10),
         (1 << 10, 16 << 10, 256 << 10),
+        _BACKENDS,
+        _PAGES,
     ),
 }
 
@@ -96,19 +124,26 @@ _LATENCY: Final = (sides.HOP, sides.OURS, "thread", "anyio", "inline")
 _STALL: Final = (sides.OURS, "thread", "inline")
 
 
-def cases(preset: Preset, *, in_flight: int = IN_FLIGHT, peers: Collection[str] = ()) -> list[Case]:
+def cases(
+    preset: Preset, *, in_flight: int = IN_FLIGHT, peers: Collection[str] = (), others: Sequence[str] = ()
+) -> list[Case]:
     """All cases, in the order in which they are shown; a no-op comes first.
 
     :param in_flight: operations at a time, for throughput
     :param peers: only these sides, beside our own; empty: all
+    :param others: names of the backends found
     """
+    elsewhere = (sides.OURS, *map(sides.other, others))
     wanted = [
         Case("load", 0, in_flight, _NOP),
         *(Case("load", size, in_flight, _LOAD) for size in preset.sizes),
         *(Case("latency", size, 1, _LATENCY) for size in preset.latencies),
         *(Case("stall", size, CROWD, _STALL) for size in preset.stalls),
     ]
-    return [Case(case.kind, case.size, case.in_flight, _only(case.sides, peers)) for case in wanted]
+    return [
+        *(Case(case.kind, case.size, case.in_flight, _only(case.sides, peers)) for case in wanted),
+        *(Case("backends", size, in_flight, elsewhere) for size in preset.backends),
+    ]
 
 
 def _only(names: tuple[str, ...], peers: Collection[str]) -> tuple[str, ...]:

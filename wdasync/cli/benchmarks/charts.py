@@ -40,7 +40,7 @@ def check(path: Path) -> None:
 
 
 def draw(path: Path, report: Report) -> None:
-    """Draw the throughput cases, one panel each: bars for the peers, in a colour for each loop.
+    """Draw the throughput cases, one panel each: bars for the peers and other backends, in a colour for each loop.
 
     :raises Failure: if there are none
     """
@@ -86,7 +86,7 @@ def _panels(report: Report) -> list[Panel]:
         for outcome in run.cases:
             case = outcome.case
             peers = [side for side in case.sides if side != case.ours and side not in _LEFT_OUT]
-            if case.kind == "load" and peers:
+            if case.kind in ("load", "backends") and peers:
                 panel = panels.setdefault(case.title, Panel(case.title, {}))
                 for side in peers:
                     found = compare(outcome, rate_over(case.ours, side))

@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from ... import AcceleratorStatistics
-from .results import compare, rate_over, summary
+from .codecs import Likeness
+from .faults import FaultSample
+from .results import compare, compare_rounds, rate_over, summary
 from .rounds import CaseRun, LoopRun, Plan
+from .sides import OURS
 from .targets import Verdict
 
 __all__ = ["SCHEMA", "Origin", "Report", "document"]
@@ -62,6 +65,9 @@ def document(report: Report) -> dict[str, object]:
             "rounds": plan.rounds,
             "seconds": plan.seconds,
             "input": origin.source,
+            "pages": plan.pages,
+            "backends": list(plan.others),
+            "backends_left_out": dict(plan.left_out),
         },
         "loops": [_loop(run) for run in runs],
         "targets": [_verdict(verdict) for verdict in verdicts],
@@ -74,6 +80,7 @@ def _loop(run: LoopRun) -> dict[str, object]:
         "codec": {"name": run.codec.name, "same": run.codec.same},
         "threads": run.threads,
         "cases": [_case(run, outcome) for outcome in run.cases],
+        "faults": {name: _faults(samples) for name, samples in run.faults.items()},
         "left_out": run.left_out,
         "statistics": {name: _statistics(found) for name, found in run.statistics.items()},
     }
@@ -91,6 +98,19 @@ def _case(run: LoopRun, outcome: CaseRun) -> dict[str, object]:
     }
 
 
+def _faults(samples: Sequence[FaultSample]) -> dict[str, object]:
+    cost = compare_rounds({OURS: samples}, lambda turn: turn[OURS].cost)
+    return {
+        "cost": _finite(dataclasses.asdict(cost)),
+        "rounds": [dataclasses.asdict(sample) for sample in samples],
+    }
+
+
+def _likeness(found: Likeness) -> dict[str, object]:
+    codec = found.codec.name if found.codec.same else None
+    return {"codec": codec, "same": found.same, "related": found.related, "size": found.size}
+
+
 def _side(run: LoopRun, outcome: CaseRun, side: str) -> dict[str, object]:
     samples = outcome.samples[side]
     return {
@@ -98,6 +118,7 @@ def _side(run: LoopRun, outcome: CaseRun, side: str) -> dict[str, object]:
         "medians": dataclasses.asdict(summary(samples)),
         "ours_over_it": dataclasses.asdict(compare(outcome, rate_over(outcome.case.ours, side))),
         "rounds": [dataclasses.asdict(sample) for sample in samples],
+        **({"likeness": _likeness(outcome.likeness[side])} if side in outcome.likeness else {}),
     }
 
 

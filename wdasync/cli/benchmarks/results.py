@@ -6,14 +6,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from .rounds import CaseRun
 from .samples import Sample
 
-__all__ = ["Compared", "Measure", "Summary", "compare", "ratio", "summary"]
+__all__ = ["Compared", "Measure", "Summary", "compare", "compare_rounds", "ratio", "summary"]
 
-#: Side -> sample, of one round -> a number.
-Measure = Callable[[Mapping[str, Sample]], float]
+#: Side -> sample, of one round -> a number. Of a page fault, name of a backend -> sample.
+Measure = Callable[[Mapping[str, Any]], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,17 @@ def compare(run: CaseRun, measure: Measure) -> Compared:
 
     :raises KeyError: if it asks for a side that was not there
     """
-    rounds = [
-        dict(zip(run.samples, samples, strict=True)) for samples in zip(*run.samples.values(), strict=True)
-    ]
-    values = [measure(samples) for samples in rounds]
+    return compare_rounds(run.samples, measure)
+
+
+def compare_rounds(samples: Mapping[str, Sequence[Any]], measure: Measure) -> Compared:
+    """A measure of every round.
+
+    :param samples: side -> one for each round
+    :raises KeyError: if it asks for a side that was not there
+    """
+    rounds = [dict(zip(samples, turn, strict=True)) for turn in zip(*samples.values(), strict=True)]
+    values = [measure(turn) for turn in rounds]
     return Compared(median(values), min(values), max(values))
 
 

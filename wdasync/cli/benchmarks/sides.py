@@ -1,9 +1,9 @@
-"""Who does the work: the accelerator, and what programs do without one. A table."""
+"""Who does the work: the accelerator, and what programs do without one. A table; and other backends."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Final, NamedTuple
 
@@ -16,13 +16,32 @@ from .codecs import ZLIB, Codec
 from .loops import Natives
 from .samples import Act
 
-__all__ = ["ALGORITHM", "HOP", "OURS", "SIDES", "Side", "Stage", "sample_results"]
+__all__ = [
+    "ALGORITHM",
+    "HOP",
+    "OTHERS",
+    "OURS",
+    "SIDES",
+    "WBITS",
+    "Side",
+    "Stage",
+    "other",
+    "pairs_of",
+    "sample_results",
+    "side_of",
+]
 
 #: The accelerator as it is if nothing is said.
 OURS: Final = "wdasync"
 
 #: The accelerator that never works in the loop's own thread.
 HOP: Final = "wdasync-hop"
+
+#: Stands for all other backends, where people choose.
+OTHERS: Final = "backends"
+
+#: What names of sides that are other backends begin with.
+_OTHER: Final = "backend:"
 
 ALGORITHM: Final = "gzip"
 #: With which the standard library reads it: a gzip header, any window.
@@ -33,16 +52,18 @@ WBITS: Final = 31
 class Stage:
     """What the sides find on one event loop.
 
-    :ivar accelerators: :data:`OURS` and :data:`HOP` -> an accelerator
+    :ivar accelerators: :data:`OURS`, :data:`HOP` and :func:`other` of other backends -> an accelerator
     :ivar natives: what the loop offers
     :ivar threads: of the pool: as many as the device has workers
     :ivar codec: the one that our side uses
+    :ivar absent: other backends that could not be opened -> why
     """
 
     accelerators: Mapping[str, Accelerator]
     natives: Natives
     threads: int
     codec: Codec
+    absent: Mapping[str, str] = field(default_factory=dict)
 
 
 #: Stage, and the blocks to compress (none: a no-op) -> what does one operation.
@@ -139,6 +160,24 @@ SIDES: Final[dict[str, Side]] = {
 }
 
 
+def other(backend: str) -> str:
+    """The name of the side that is the accelerator on another backend, as that comes."""
+    return _OTHER + backend
+
+
+def side_of(name: str) -> Side:
+    """The side of a name: one of the table, or another backend."""
+    if name.startswith(_OTHER):
+        backend = name.removeprefix(_OTHER)
+        return Side(f"wdasync on {backend}", f"the accelerator on {backend}", _accelerator(name))
+    return SIDES[name]
+
+
+def pairs_of(samples: Sequence[tuple[bytes, Result]]) -> list[tuple[bytes, bytes]]:
+    """Inputs and outputs."""
+    return [(block, result.output or b"") for block, result in samples]
+
+
 async def sample_results(
     accelerator: Accelerator, blocks: Sequence[bytes], in_flight: int
 ) -> list[tuple[bytes, Result]]:
@@ -161,7 +200,8 @@ async def sample_results(
     async with anyio.create_task_group() as group:
         for _ in range(in_flight):
             group.start_soon(one)
-    answers = list(enumerate(result.output or b"" for _, result in pairs))
+    answers = [(index, output) for index, (_, output) in enumerate(pairs_of(pairs))]
     if blocks and Outcome([block for block, _ in pairs], answers=answers).wrong(WBITS):
-        raise Failure("an output is not what was compressed; run `python -m wdasync doctor`")
+        backend = pairs[0][1].backend
+        raise Failure(f"{backend}: an output is not what was compressed; run `python -m wdasync doctor`")
     return pairs

@@ -11,11 +11,21 @@ from rich.table import Table
 from rich.text import Text
 
 from ..output import show, table
-from .results import compare, rate_over, summary
+from .codecs import Likeness
+from .results import compare, compare_rounds, rate_over, summary
 from .rounds import CaseRun, LoopRun
 from .targets import Verdict
 
-__all__ = ["show_legend", "show_loop", "show_machine", "show_verdicts", "show_where", "three"]
+__all__ = [
+    "show_backends",
+    "show_faults",
+    "show_legend",
+    "show_loop",
+    "show_machine",
+    "show_verdicts",
+    "show_where",
+    "three",
+]
 
 
 #: Blanks round a cell: none but one after it.
@@ -84,6 +94,51 @@ def show_legend(out: Console, runs: Sequence[LoopRun]) -> None:
     codec = runs[0].codec
     same = "makes the same bytes" if codec.same else "makes other bytes: this is not the same work"
     out.print(f"Where nothing is said, peers use {codec.name}; it {same}.\n")
+
+
+def show_backends(out: Console, runs: Sequence[LoopRun]) -> None:
+    """What the other backends do beside ours, each difference once."""
+    lines: dict[str, None] = {}
+    for run in runs:
+        for outcome in run.cases:
+            for side, found in outcome.likeness.items():
+                lines[f"{outcome.case.title}: {run.label(side)} {_likeness(found)}."] = None
+    for line in lines:
+        out.print(line)
+    if lines:
+        out.print()
+
+
+def _likeness(found: Likeness) -> str:
+    codec = found.codec.name if found.codec.same else "an unknown codec"
+    if found.same:
+        return f"uses {codec} and makes the same bytes as ours"
+    if found.related:
+        return f"uses {codec}: the codec of ours, but other bytes, {found.size:.1%} as many"
+    return f"uses {codec}: this is not the same work; {found.size:.1%} as many bytes"
+
+
+def show_faults(out: Console, runs: Sequence[LoopRun], pages: int) -> None:
+    """A row for each backend that takes pages on fault, a column for each loop."""
+    names = dict.fromkeys(name for run in runs for name in run.faults)
+    if not names:
+        return
+    rows = table("A page fault, µs", *[(run.loop, "right") for run in runs])
+    for name in names:
+        rows.add_row(f"wdasync on {name}", *[_fault(run, name) for run in runs])
+    rows.padding = TIGHT
+    show(out, rows)
+    out.print(
+        f"Page fault: what {pages} absent pages add to a compression, less their pager's time,\n"
+        "divided by the faults. Median (lowest to highest round).\n"
+    )
+
+
+def _fault(run: LoopRun, name: str) -> str:
+    if name not in run.faults:
+        return "–"
+    found = compare_rounds({name: run.faults[name]}, lambda turn: turn[name].cost * 1e6)
+    return f"{three(found.median)} ({three(found.low)} to {three(found.high)})"
 
 
 def show_verdicts(out: Console, verdicts: Sequence[Verdict]) -> None:
