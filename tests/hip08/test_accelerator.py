@@ -156,6 +156,18 @@ class TestPagedBuffers:
         assert {gzip.decompress(result) for result in results} == {TEXT}
         assert sorted(book.asked) == list(range(buffer.pages))
 
+    async def test_another_buffer_at_the_same_address(self) -> None:
+        """A buffer is gone, and the next one gets its memory at once: nothing of the first one may be left."""
+        old, new = Book(TEXT), Book(TEXT[::-1])
+        async with open_chip() as acc:
+            first, second = old.buffer(), new.buffer()
+            second.memory = first.memory
+            assert gzip.decompress(await acc.compress(first, "gzip")) == TEXT
+            result = await acc.execute(wdasync.Compress(second, "gzip"))
+        assert gzip.decompress(result.output) == TEXT[::-1]
+        assert new.asked == list(range(second.pages))
+        assert result.faults >= second.pages
+
     async def test_a_pager_that_uses_the_accelerator(self) -> None:
         async with open_chip() as acc:
             packed = [await acc.compress(TEXT[at : at + PAGE], "zlib") for at in range(0, len(TEXT), PAGE)]

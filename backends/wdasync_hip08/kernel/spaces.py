@@ -166,6 +166,16 @@ class Space:
         if area is None:
             area = Area(vpn, vpn + pages, backing, vpn, source=source)
             self.add(area)
+            # Frames of a buffer that was here before may not have gone yet; this source has not supplied their pages.
+            self._take(
+                [
+                    at
+                    for at in range(vpn, vpn + pages)
+                    if (page := self.pages.get(at)) is not None
+                    and page.frame is not None
+                    and not area.supplied(at)
+                ]
+            )
         self._supplied[vpn] = (area, uses + 1)
 
     def supply_no_more(self, vpn: int) -> None:
