@@ -446,17 +446,18 @@ def test_whether_there_are_faults(paging: Paging | None, faults: int, words: str
 
 
 @pytest.mark.usefixtures("twin")
+@pytest.mark.parametrize("method", ["probe", "measure"])
 def test_wrong_output_of_a_paged_input_is_found(
-    invoke: Invoke, page: Path, monkeypatch: pytest.MonkeyPatch
+    invoke: Invoke, page: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    probe = Faulting.probe
+    called = getattr(Faulting, method)
 
-    async def corrupt(self: Faulting) -> Result:
+    async def corrupt(self: Faulting, *arguments: float) -> object:
         program.corrupt(count=1)
-        return await probe(self)
+        return await called(self, *arguments)
 
-    monkeypatch.setattr(Faulting, "probe", corrupt)
-    with mock.backend.programmed() as program:
+    monkeypatch.setattr(Faulting, method, corrupt)
+    with mock.backend.programmed(page_faults=PageFaults.HANDLER) as program:
         result = invoke("bench", page, *TINY, *BESIDE)
     assert result.exit_code == 1
     assert "mock: an output of a paged input is not what was compressed" in " ".join(result.stderr.split())
