@@ -129,6 +129,9 @@ class Capability:
     :ivar max_output: longest output in bytes of one operation; ``None``: no limit
     :ivar queue_class: operations of one class share a queue; a device with separate queues for compression
         and decompression has two
+    :ivar paged: an operation whose ``paged`` is set is taken as it is, and its pages fetched as the device touches them;
+        the completion's ``detail.faults`` counts them. Otherwise the framework fetches all before it submits
+    :ivar first_page: and the first page must be there when it is submitted, since a header is read from it
     """
 
     kind: Kind
@@ -142,6 +145,8 @@ class Capability:
     max_input: int | None = None
     max_output: int | None = None
     queue_class: str = ""
+    paged: bool = False
+    first_page: bool = False
 
     @property
     def stateful(self) -> bool:
@@ -335,18 +340,15 @@ class Device(Protocol):
     :ivar capabilities: what it can do, a table
     :ivar sva: it works with the pointers of this process as they are
     :ivar page_faults: who supplies absent pages
-    :ivar takes_paged: an operation whose ``paged`` is set is taken as it is, and its pages fetched as the device touches
-        them; the completion's ``detail.faults`` counts them. Otherwise the framework fetches all before it submits
     :ivar inline: how to run small work without a hop; ``None``: never
-    :ivar serve: a coroutine function that must run while the device is used (timers, fault handlers), until
-        cancelled; ``None``: nothing has to run
+    :ivar serve: a coroutine function that must run while the device is used (timers, fault handlers, pagers), until
+        cancelled; ``None``: nothing has to run. It runs in one thread; queues may be used in others
     """
 
     info: DeviceInfo
     capabilities: Capabilities
     sva: bool
     page_faults: PageFaults
-    takes_paged: bool
     inline: Inline | None
     serve: Callable[[], Awaitable[None]] | None
 

@@ -25,6 +25,7 @@ from .errors import (
     InvalidArgument,
     LimitExceeded,
     OperationTimeout,
+    PageFaultError,
     UnsupportedOperation,
     WdasyncError,
     error_for,
@@ -188,18 +189,21 @@ class Execution:
     async def _fly(self, operation: Operation, chosen: Chosen, priority: Priority, trip: Trip) -> Completion:
         place, row, reason = chosen
         if operation.paged is not None:
-            await self._page(operation, operation.paged, place, trip)
+            await self._page(operation, operation.paged, row, trip)
         self.reasons[reason] += 1
         lane = await self.lane(place, row, priority)
         trip.take(place, lane.name, reason)
         return await self.travel(Flight(operation, lane))
 
-    async def _page(self, operation: Operation, buffer: PagedBuffer, place: Place, trip: Trip) -> None:
-        """Leave the pages to a device that can fetch them as it goes; else fetch them now."""
-        if place.device.takes_paged:
+    async def _page(self, operation: Operation, buffer: PagedBuffer, row: Capability, trip: Trip) -> None:
+        """Leave the pages to a device that can fetch them as it goes; else fetch them now.
+
+        Work that a page fault waits for must not wait for a page fault: a device serves so many of them at a time.
+        """
+        if row.paged and not serving_fault.get():
             trip.paging = Paging.ON_FAULT
-            if operation.kind is Kind.DECOMPRESS and buffer.pages:
-                await buffer.fetch(0)  # a driver reads the header of the unit before it asks the device
+            if row.first_page and buffer.pages:
+                await buffer.fetch(0)
         else:
             trip.paging = Paging.BEFORE
             await buffer.fetch_all()
@@ -249,11 +253,16 @@ class Execution:
             raise _too_late(f"{len(operations)} operations", timeout)
         flights: list[Flight] = []
         places: list[Place] = []
-        for operation in operations:
+        pageless: dict[int, WdasyncError] = {}
+        for number, operation in enumerate(operations):
             place, row, reason = self.schedule.choose(operation, priority)
             self.reasons[reason] += 1
             if operation.paged is not None:
-                await self._page(operation, operation.paged, place, Trip())
+                try:
+                    await self._page(operation, operation.paged, row, Trip())
+                except PageFaultError as error:
+                    pageless[number] = error
+                    continue
             flights.append(Flight(operation, await self.lane(place, row, priority)))
             places.append(place)
         self.check()
@@ -266,10 +275,13 @@ class Execution:
             for operation in operations:
                 operation.release()
             raise
-        return [
-            await self._outcome(flight, priority, place)
-            for flight, place in zip(flights, places, strict=True)
-        ]
+        flown = iter(
+            [
+                await self._outcome(flight, priority, place)
+                for flight, place in zip(flights, places, strict=True)
+            ]
+        )
+        return [pageless.get(number) or next(flown) for number in range(len(operations))]
 
     async def _outcome(self, flight: Flight, priority: Priority, place: Place) -> Completion | WdasyncError:
         completion = _ended(flight)

@@ -51,8 +51,6 @@ class PagedBuffer:
         self.pages = -(-length // page_size)
         #: The memory itself: whole pages. Bytes of a page that is not present have no meaning.
         self.memory = mmap.mmap(-1, max(self.pages * page_size, PAGE))
-        #: How a page gets into the memory: (page, its bytes). A backend that watches the memory puts its own way here.
-        self.install: Callable[[int, bytes], None] = self._write
         #: Calls of the pager that gave a page.
         self.fetched = 0
         self._pager = pager
@@ -64,6 +62,11 @@ class PagedBuffer:
 
     def __len__(self) -> int:
         return self.length
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all pages are in the memory."""
+        return 0 not in self._present
 
     def is_present(self, page: int) -> bool:
         """Whether this page is in the memory."""
@@ -77,9 +80,9 @@ class PagedBuffer:
         """
         if self._present[page]:
             return
-        async with self._fetching.setdefault(page, anyio.Lock()):
+        async with self._fetching.setdefault(page, anyio.Lock(fast_acquire=True)):
             if not self._present[page]:
-                self.install(page, await self._ask(page))
+                self._write(page, await self._ask(page))
                 self._present[page] = True
                 self.fetched += 1
         self._fetching.pop(page, None)
@@ -131,12 +134,17 @@ class PagedBuffer:
             ) from error
         finally:
             serving_fault.reset(token)
-        if len(data) != length:
+        if (got := _size(data)) != length:
             raise PageFaultError(
-                f"{self!r}: expected {length} bytes at {offset} from the pager, got {len(data)}; return exactly so many"
+                f"{self!r}: expected {length} bytes at {offset} from the pager, got {got}; return exactly so many"
             )
         return data
 
     def _write(self, page: int, data: bytes) -> None:
         start = page * self.page_size
         self.memory[start : start + len(data)] = data
+
+
+def _size(data: object) -> int | str:
+    """How many bytes it is; of what is no bytes, what it is."""
+    return memoryview(data).nbytes if isinstance(data, bytes | bytearray | memoryview) else f"{data!r:.60}"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from wdasync.backend import Check, Device, DeviceInfo
+from wdasync.backend import Capabilities, Capability, Check, Device, DeviceInfo
 from wdasync.errors import BackendUnavailable
 from wdasync.faults import FaultHandler, FaultReporter
+from wdasync.operations import Kind
 from wdasync_hip08.backings import OwnProcess
 from wdasync_hip08.machine import NODE, Machine, node_info
 from wdasync_hip08.options import Options
@@ -27,7 +29,7 @@ class Hip08Device(ZipDevice):
     def __init__(self, machine: Machine, info: DeviceInfo) -> None:
         super().__init__(machine, machine.discover()[0], info.backend)
         self.info = info
-        self.takes_paged = True
+        self.capabilities = Capabilities(_paged(row) for row in self.capabilities)
         self.machine = machine
 
     def reset(self) -> None:
@@ -37,6 +39,12 @@ class Hip08Device(ZipDevice):
 
     def close(self) -> None:
         self.machine.close()
+
+
+def _paged(row: Capability) -> Capability:
+    """Accesses to absent pages stall. The driver reads the header of a unit before it asks the device."""
+    paged = row.kind in (Kind.COMPRESS, Kind.DECOMPRESS)
+    return dataclasses.replace(row, paged=paged, first_page=row.kind is Kind.DECOMPRESS)
 
 
 class Hip08Provoker:

@@ -107,7 +107,6 @@ class ZipDevice:
         self.capabilities = zip_capabilities(node)
         self.sva = bool(node.flags & NodeFlag.SVA)
         self.page_faults: PageFaults = layer.page_faults
-        self.takes_paged = False
         self.serve: Callable[[], Awaitable[None]] | None = layer.serve
         self._layer = layer
         self._version = version

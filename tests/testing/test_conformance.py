@@ -35,7 +35,6 @@ UNTESTABLE = {
     "It may be 0 with nothing in flight, where hardware is shared.": "permission; the suite tries again",
     "(tag, operation)": "the shape of each entry of each check",
     "anything else that a person who looks for trouble wants to see": "a freedom",
-    "Otherwise the framework fetches all before it submits": "a duty of the framework",
     "how it ended": "each status has its own sentence",
     "bytes": "a unit",
     "what else the device knows": "each field of Detail has its own sentence",

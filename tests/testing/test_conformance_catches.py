@@ -25,7 +25,7 @@ from wdasync.backend import (
     StreamSpec,
 )
 from wdasync.errors import DataCause, Status, UnsupportedOperation
-from wdasync.operations import Compress, Decompress, DecompressChunk, Flush, Operation, Priority
+from wdasync.operations import Compress, Decompress, DecompressChunk, Flush, Kind, Operation, Priority
 from wdasync.testing import _codecs
 from wdasync.testing._mock_queue import MockQueue
 from wdasync.testing._work import MockSession
@@ -960,6 +960,18 @@ class MakesPagesUp(MockQueue):
 class ReportsNoFaults(MockDevice):
     def __init__(self, info: DeviceInfo, program: Program, on_fault: Any, report: Any) -> None:
         super().__init__(info, program, on_fault, None)
+
+
+@breaks(
+    "pages_of_a_unit_come_when_touched",
+    "completed INVALID_ARGS: the header is absent",
+    page_faults=PageFaults.HANDLER,
+)
+class ReadsTheHeaderAtOnce(MockQueue):
+    def _complete(self, flight: Any) -> None:
+        if flight.faults and flight.operation.kind is Kind.DECOMPRESS:
+            flight.outcome = Outcome(Status.INVALID_ARGS, detail=Detail("the header is absent"))
+        super()._complete(flight)
 
 
 # Trouble

@@ -197,7 +197,7 @@ class MockQueue:
             operation.paged is not None
             and operation.nbytes
             and not operation.source
-            and not self.device.takes_paged
+            and not self._pages(operation)
         ):
             self._program.complain(
                 f"enqueue_burst: {operation!r} has pages to fetch; this device does not take them"
@@ -212,6 +212,11 @@ class MockQueue:
         elif session is not None:
             flight.outcome = Outcome(Status.INVALID_STATE, detail=Detail("its stream is in flight already"))
         self._waiting.append(flight)
+
+    def _pages(self, operation: Operation) -> bool:
+        """Whether the device fetches pages of such an operation."""
+        row = self.device.capabilities.find(operation.kind, operation.algorithm)
+        return row is None or row.paged
 
     def _pump(self, steps: int = 1) -> None:
         """Let the device run for some steps."""

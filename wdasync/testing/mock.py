@@ -58,7 +58,7 @@ __all__ = [
 _DECODING: Final = (Kind.DECOMPRESS, Kind.DECOMPRESS_CHUNK)
 
 
-def _table(split: bool) -> Capabilities:
+def _table(split: bool, paged: bool) -> Capabilities:
     kinds = [kind for kind in Kind if kind is not Kind.NOP]
     rows = [Capability(Kind.NOP, "nop", queue_class="compress" if split else "")]
     rows += [
@@ -69,6 +69,7 @@ def _table(split: bool) -> Capabilities:
             scale=codec.levels,
             window=codec.windows[1],
             queue_class=("decompress" if kind in _DECODING else "compress") if split else "",
+            paged=paged and kind in (Kind.COMPRESS, Kind.DECOMPRESS),
         )
         for algorithm, codec in CODECS.items()
         for kind in kinds
@@ -118,15 +119,13 @@ class MockDevice:
         options = program.options
         self.info = info
         self.program = program
-        self.capabilities = program.capabilities or _table(options.split)
+        paged = options.page_faults is PageFaults.HANDLER
+        self.capabilities = program.capabilities or _table(options.split, paged)
         self.sva = True
         self.page_faults = options.page_faults
-        self.takes_paged = options.page_faults is PageFaults.HANDLER
         self.inline: Inline | None = _Inline(self) if options.inline_cost else None
         self.faults = Faults(info.name, options.page_faults, options.fault_deadline, on_fault, report)
-        self.serve: Callable[[], Awaitable[None]] | None = (
-            self.faults.serve if options.page_faults is PageFaults.HANDLER else None
-        )
+        self.serve: Callable[[], Awaitable[None]] | None = self.faults.serve if paged else None
         self.queues: list[MockQueue] = []
         self._lost: str | None = None
         self._losing: tuple[str, int] | None = None

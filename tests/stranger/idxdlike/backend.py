@@ -56,7 +56,6 @@ class IdxdDevice:
 
     sva: bool = True
     page_faults: PageFaults = PageFaults.KERNEL
-    takes_paged: bool = False
     inline: Inline | None = None
     serve: Callable[[], Awaitable[None]] | None = None
     _pasids: ClassVar[count[int]] = count(1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import inspect
 import threading
+import time
 from pathlib import Path
 
 from ...backend import Capabilities, Check, Device, DeviceInfo, Direction, PageFaults, StreamSpec
@@ -110,7 +112,7 @@ def doctor_gets_answers(bench: Bench) -> None:
     "it works with the pointers of this process as they are",
     "who supplies absent pages",
     "Why the device is gone; ``None`` while it is there.",
-    "a coroutine function that must run while the device is used (timers, fault handlers), until cancelled; "
+    "a coroutine function that must run while the device is used (timers, fault handlers, pagers), until cancelled; "
     "``None``: nothing has to run",
 )
 def device_has_its_shape(bench: Bench) -> None:
@@ -120,7 +122,6 @@ def device_has_its_shape(bench: Bench) -> None:
     require(device.info == bench.backend.devices()[0], f"info is {device.info}")
     require(isinstance(device.capabilities, Capabilities), f"capabilities is {type(device.capabilities)}")
     require(type(device.sva) is bool, f"sva is {device.sva!r}")
-    require(type(device.takes_paged) is bool, f"takes_paged is {device.takes_paged!r}")
     require(isinstance(device.page_faults, PageFaults), f"page_faults is {device.page_faults!r}")
     require(device.lost is None, f"lost is {device.lost!r}")
     serve = device.serve
@@ -256,7 +257,7 @@ class Pages:
 def pages_come_when_touched(bench: Bench) -> None:
     """Pages of an input are asked for once, while the device works; one that is not to be had is PAGE_FAULT."""
     row = bench.row(Kind.COMPRESS)
-    if not bench.device.takes_paged:
+    if not row.paged:
         raise NotApplicable("the framework fetches all pages before it submits")
     queue, content = bench.queue(row), text(20_000)
     pages, before = Pages(content), len(bench.faults)
@@ -277,6 +278,23 @@ def pages_come_when_touched(bench: Bench) -> None:
         )
     (done,) = bench.run(queue, [Compress(Pages(content, broken=2).buffer, row.algorithm)])
     require(done.status is Status.PAGE_FAULT, f"a page that nobody supplies completed {done.status.name}")
+
+
+@check("and the first page must be there when it is submitted, since a header is read from it")
+def pages_of_a_unit_come_when_touched(bench: Bench) -> None:
+    """A unit in pages is decompressed, if only the page with its header was there before."""
+    row = bench.row(Kind.DECOMPRESS)
+    known = reference(row.algorithm)
+    if not row.paged or known is None:
+        raise NotApplicable("the framework fetches all pages before it submits")
+    content = samples()["random"]
+    pages = Pages(known.compress(content))
+    if row.first_page:
+        asyncio.run(pages.buffer.fetch(0))
+    (done,) = bench.run(bench.queue(row), [Decompress(pages.buffer, row.algorithm)])
+    require(done.status is Status.SUCCESS, f"completed {done.status.name}: {done.detail.message}")
+    require(done.output == content, "other data came out")
+    require(len(pages.asked) == pages.buffer.pages, f"the pager was asked for {pages.asked}")
 
 
 @check(
@@ -311,11 +329,14 @@ def inline_does_the_same(bench: Bench) -> None:
             same_content(row.algorithm, operation, done.output)
 
 
-@check("One thread owns it", "A queue pair: requests in, completions out.")
+@check(
+    "One thread owns it",
+    "A queue pair: requests in, completions out.",
+    "It runs in one thread; queues may be used in others",
+)
 def queues_in_two_threads(bench: Bench) -> None:
-    """Two queues of one device, each owned by a thread, work at the same time."""
-    if bench.serving:
-        raise NotApplicable("the device's coroutine belongs to one thread")
+    """Two queues of one device, each owned by a thread, work at the same time; what the device serves runs in a third."""
+    device = bench.device
     problems: list[BaseException] = []
     work = plain(bench, 60)
     both_ready = threading.Barrier(
@@ -325,7 +346,7 @@ def queues_in_two_threads(bench: Bench) -> None:
     def own() -> None:
         try:
             mine = Bench(bench.backend, bench.options, patience=bench.patience)
-            mine.borrow(bench.device)
+            mine.borrow(device)
             with mine:
                 queue = mine.queue()
                 both_ready.wait()
@@ -337,9 +358,10 @@ def queues_in_two_threads(bench: Bench) -> None:
     threads = [threading.Thread(target=own, daemon=True) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(4 * bench.patience)
-        require(not thread.is_alive(), f"a thread did not finish within {4 * bench.patience} s")
+    deadline = time.monotonic() + 4 * bench.patience
+    while any(thread.is_alive() for thread in threads):
+        require(time.monotonic() < deadline, f"a thread did not finish within {4 * bench.patience} s")
+        bench.pause()
     if problems:  # if one could not open its queue, the other's barrier is broken; the first one says why
         raise min(problems, key=lambda problem: isinstance(problem, threading.BrokenBarrierError))
 
