@@ -7,6 +7,7 @@ add_plan: Any
 open_desk: Any
 open_port: Any
 methods: Any
+open_line: Any
 open_session: Any
 reset_session: Any
 close_session: Any

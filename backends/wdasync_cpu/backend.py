@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -12,8 +13,11 @@ from wdasync.faults import FaultHandler, FaultReporter
 
 from . import binding, codecs, diagnosis, threads, trials
 from .devices import CpuDevice, usable_cores
+from .paging import FaultLine
 
 __all__ = ["CpuBackend", "Options", "available"]
+
+logger = logging.getLogger("wdasync.cpu")
 
 #: Libraries that ``native_codecs`` is about.
 NATIVE_CODECS = frozenset({"isal", "libdeflate", "brotli"})
@@ -37,12 +41,32 @@ class Options:
         default=True,
         metadata={"help": "use ISA-L, libdeflate and Brotli in the native workers where they are found"},
     )
+    paged_workers: int = field(
+        default=64,
+        metadata={
+            "help": "native threads for inputs whose pages come when they are touched, at most; started when needed",
+            "least": 1,
+            "most": 256,
+        },
+    )
+    fault_deadline: float = field(
+        default=5.0, metadata={"help": "seconds that a pager may take; 0: for ever", "least": 0.0}
+    )
 
 
 def available(*, native_codecs: bool = True) -> frozenset[str]:
     """The implementations that there are on this machine, and that work."""
     allowed = (name for name in codecs.IMPLEMENTATIONS if native_codecs or name not in NATIVE_CODECS)
     return frozenset(name for name in allowed if not trials.problem(name))
+
+
+def _line(info: DeviceInfo, options: Options, report: FaultReporter | None) -> FaultLine | None:
+    """Where the page faults of a device come, if the kernel allows it."""
+    try:
+        return FaultLine(info.name, options.fault_deadline, report)
+    except OSError as error:
+        logger.info("no userfaultfd: %s; pages are fetched before an operation begins", error)
+        return None
 
 
 class CpuBackend:
@@ -85,7 +109,9 @@ class CpuBackend:
             ) from error
         threads.want(options.threads)
         found = available(native_codecs=options.native_codecs)
-        return CpuDevice(info, found if self._only is None else found.intersection(self._only), count)
+        if self._only is not None:
+            found = found.intersection(self._only)
+        return CpuDevice(info, found, count, options.paged_workers, _line(info, options, report))
 
     def diagnose(self, options: Any) -> Iterable[Check]:
         return diagnosis.checks(self, options)

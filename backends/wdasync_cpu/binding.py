@@ -36,6 +36,7 @@ __all__ = [
     "must_stop",
     "next_task",
     "open_desk",
+    "open_line",
     "open_port",
     "open_session",
     "reset_session",
@@ -79,7 +80,7 @@ LIBRARIES: Final[dict[str, Library]] = {
 }
 
 #: Crews as the C side numbers them -> what their members are called.
-CREWS: Final = ("worker {}", "thread {}", "inline")
+CREWS: Final = ("worker {}", "thread {}", "paged worker {}", "inline")
 
 CAUSES: Final = (None, *DataCause)
 
@@ -87,10 +88,10 @@ CAUSES: Final = (None, *DataCause)
 NO_WORKER: Final = 0xFFFF
 
 
-def describe(message: str, cause: int, crew: int, number: int, final: int) -> Detail:
+def describe(message: str, cause: int, crew: int, number: int, final: int, faults: int) -> Detail:
     """The detail of a completion."""
     where = "" if number == NO_WORKER else CREWS[crew].format(number)
-    return Detail(message, cause=CAUSES[cause], where=where, final=bool(final))
+    return Detail(message, cause=CAUSES[cause], where=where, faults=faults, final=bool(final))
 
 
 if not _native.lib.install(_native.__name__.encode()):
@@ -101,6 +102,7 @@ _native.configure(
 
 add_plan: Callable[[int, int, int, int, int, bool, int, int], int] = _native.add_plan
 open_desk: Callable[..., object] = _native.open_desk
+open_line: Callable[[], tuple[object, int]] = _native.open_line
 open_port: Callable[[object, int, int], tuple[object, int]] = _native.open_port
 methods: Callable[[object], list[Any]] = _native.methods
 open_session: Callable[[object, int], object] = _native.open_session

@@ -13,7 +13,7 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent / "native"
-SOURCES = ("codec", "compress", "decompress", "explain", "library", "python", "ring", "session")
+SOURCES = ("codec", "compress", "decompress", "explain", "library", "python", "region", "ring", "session")
 SANITIZERS = {
     "": ["-O2"],
     "address": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"],

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Container
+from functools import cache
 from typing import Final, NamedTuple
 
 from wdasync.backend import Capabilities, Capability
@@ -185,6 +186,9 @@ TABLE: Final[dict[Kind, dict[Format, dict[int, tuple[Choice, ...]]]]] = {
     },
 }
 
+#: Streams take no input in pages.
+_WHOLE_UNITS: Final = (Kind.COMPRESS, Kind.DECOMPRESS)
+
 #: Who can compress with a history of less than 32 KiB.
 _SMALL_WINDOWS: Final = ("zlib", "zlib-module")
 
@@ -213,8 +217,20 @@ def _highest(kind: Kind, name: str, available: Container[str]) -> int:
     return best[1] if best else ZLIB_BEST
 
 
-def capabilities(available: Container[str]) -> Capabilities:
-    """The capability table, given which implementations are there."""
+def _all_native(kind: Kind, name: str, available: Container[str]) -> bool:
+    """Whether no level or window of the algorithm is left to a Python package."""
+    row = ALGORITHMS[name]
+    levels = range(row.scale[0], row.scale[1] + 1) if kind is Kind.COMPRESS else (0,)
+    choices = [choose(kind, name, level, window, available) for level in levels for window in row.windows]
+    return all(choice and IMPLEMENTATIONS[choice[0]].engine is not Engine.PYTHON for choice in choices)
+
+
+@cache
+def capabilities(available: frozenset[str], *, paged: bool) -> Capabilities:
+    """The capability table, given which implementations are there.
+
+    :param paged: native workers can wait for pages of their input
+    """
     rows = [Capability(Kind.NOP, "nop")]
     for kind in (Kind.COMPRESS, Kind.DECOMPRESS, Kind.COMPRESS_CHUNK, Kind.DECOMPRESS_CHUNK):
         for name, row in ALGORITHMS.items():
@@ -230,6 +246,7 @@ def capabilities(available: Container[str]) -> Capabilities:
                 balanced=row.balanced,
                 best=min(row.best, highest),
                 window=row.windows[1],
+                paged=paged and kind in _WHOLE_UNITS and _all_native(kind, name, available),
             )
             rows.append(capability)
     return Capabilities(rows)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 
 from wdasync.backend import Completion, Detail, DeviceInfo, Inline, PageFaults, StreamSpec
 from wdasync.errors import BackendUnavailable, UnsupportedOperation
 from wdasync.operations import Compress, Kind, Operation, Priority
 
 from . import binding, codecs, threads
+from .paging import FaultLine
 from .plans import Plan, number_of, plan_of
 from .queues import CpuQueue
 from .sessions import CpuSession
@@ -44,8 +45,8 @@ class Planner:
     :ivar decompress: algorithm -> number of a plan
     """
 
-    def __init__(self, available: Collection[str]) -> None:
-        self.capabilities = codecs.capabilities(available)
+    def __init__(self, available: frozenset[str], *, paged: bool) -> None:
+        self.capabilities = codecs.capabilities(available, paged=paged)
         self.compress: dict[tuple[object, ...], int] = {}
         self.decompress: dict[str, int] = {}
         self._available = available
@@ -93,20 +94,34 @@ class CpuDevice:
 
     :param available: the implementations that there are and that may be used
     :param workers: native workers wished for
+    :param paged_workers: the most of those that wait for pages
+    :param line: its page faults; ``None``: it takes no input whose pages come when they are touched
     """
 
-    def __init__(self, info: DeviceInfo, available: Collection[str], workers: int) -> None:
+    def __init__(
+        self,
+        info: DeviceInfo,
+        available: frozenset[str],
+        workers: int,
+        paged_workers: int,
+        line: FaultLine | None,
+    ) -> None:
         self.info = info
         self.sva = True
         self.page_faults = PageFaults.KERNEL
-        self.takes_paged = False
-        self.takes_paged = False
-        self.serve: Callable[[], Awaitable[None]] | None = None
+        self.serve: Callable[[], Awaitable[None]] | None = line.serve if line else None
+        self._line = line
         self._workers = workers
-        self._planner = planner = Planner(available)
+        self._planner = planner = Planner(available, paged=line is not None)
         self.capabilities = planner.capabilities
         self._desk = binding.open_desk(
-            planner.compress, planner.decompress, planner.resolve, threads.ensure, run
+            planner.compress,
+            planner.decompress,
+            planner.resolve,
+            threads.ensure,
+            run,
+            line.line if line else None,
+            paged_workers,
         )
         self.inline: Inline | None = CpuInline(self._desk)
 
@@ -143,7 +158,9 @@ class CpuDevice:
         """Nothing can break here that a new queue does not mend."""
 
     def close(self) -> None:
-        """The workers belong to the process."""
+        """The workers belong to the process, and stay."""
+        if self._line is not None:
+            self._line.close()
 
 
 def usable_cores() -> int:

@@ -10,7 +10,7 @@ from wdasync.backend import Check
 from wdasync.errors import BackendUnavailable, Status
 from wdasync.operations import Compress, Decompress, Kind
 
-from . import binding, trials
+from . import binding, paging, trials
 
 if TYPE_CHECKING:
     from .backend import CpuBackend
@@ -30,6 +30,7 @@ def checks(backend: CpuBackend, options: Any) -> Iterator[Check]:
         yield Check("workers", passed=False, found=str(error), advice=advice)
         return
     yield Check("workers", passed=True, found=f"{binding.workers()} native worker threads")
+    yield _userfaultfd()
     for row in device.capabilities:
         if row.kind is Kind.COMPRESS:
             yield _round_trip(device, row.algorithm)
@@ -47,6 +48,17 @@ def _library(name: str) -> Check:
         )
     file = binding.library_file(name)
     return Check(f"library {name}", passed=True, found=f"in {file}{_package(library.package, file)}")
+
+
+def _userfaultfd() -> Check:
+    """Without it everything works, but all pages of an input are fetched before they are used."""
+    refusal = paging.problem()
+    if refusal is None:
+        return Check("userfaultfd", passed=True, found="pages of an input are fetched when they are touched")
+    advice = paging.ADVICE.get(refusal.errno or 0, "see the kernel's log")
+    return Check(
+        "userfaultfd", passed=None, found=f"{refusal.strerror}; pages are fetched before", advice=advice
+    )
 
 
 def _package(name: str, file: str = "") -> str:

@@ -38,7 +38,7 @@ def build_stress(folder: Path, sanitizer: str = "") -> Path:
     """The program that stresses the rings."""
     program = folder / f"stress-{sanitizer or 'plain'}"
     flags = [f"-fsanitize={sanitizer}"] if sanitizer else []
-    sources = [str(STRESS), str(NATIVE / "ring.c")]
+    sources = [str(STRESS), str(NATIVE / "ring.c"), str(NATIVE / "region.c")]
     warnings = ["-Wall", "-Wextra", "-Werror"]
     command = [
         *COMPILER,

@@ -1,8 +1,10 @@
 /* The rings without Python: owners that submit, withdraw, sleep on their descriptor, stop and close, against all the
- * workers. For the thread sanitizer, and as a search for lost operations and lost wake-ups.
+ * workers; some of the operations wait for pages, where the kernel allows it. For the thread sanitizer, and as a search
+ * for lost operations and lost wake-ups.
  *
  * Arguments: seconds, owners, workers, seed. Says what was done; exits with 1 and a line if something was lost.
  */
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -10,13 +12,17 @@
 #include <string.h>
 #include <time.h>
 
+#include "region.h"
 #include "ring.h"
 
-enum { DEPTH = 64, PATIENCE_MS = 10000 };
+enum { DEPTH = 64, PATIENCE_MS = 10000, MOST_PAGES = 8 };
 
 static double seconds;
 static struct plan nop = {.kind = KIND_NOP};
-static _Atomic unsigned long total, withdrawn, slept, queues;
+static _Atomic unsigned long total, withdrawn, slept, queues, touches;
+static struct fault_line *line; /* NULL: the kernel refuses */
+static uint8_t source[MOST_PAGES * REGION_PAGE];
+static atomic_bool all_done;
 
 static void run(void *kit, struct request *request)
 {
@@ -47,6 +53,43 @@ static void lost(const char *what)
     _Exit(1);
 }
 
+/* Reads its input page by page. */
+static void run_paged(void *kit, struct request *request)
+{
+    struct region *region = request->region;
+    int error = region_open(region);
+    if (error && error != ECANCELED)
+        lost("a region cannot be opened");
+    for (size_t at = 0; !error && at < region->input.size && !region_was_refused(region); at += REGION_PAGE)
+        if (region->input.data[at] != source[at] && !region_was_refused(region))
+            lost("a page has other bytes");
+    region_close(region);
+    run(kit, request);
+}
+
+static void hold(void *owner)
+{
+    (void)owner;
+}
+
+static void *serve_main(void *argument)
+{
+    unsigned *seed = argument;
+    struct pollfd descriptor = {line->descriptor, POLLIN, 0};
+    struct touch touch;
+    while (!atomic_load(&all_done)) {
+        poll(&descriptor, 1, 10);
+        while (line_next(line, &touch, hold)) {
+            atomic_fetch_add(&touches, 1);
+            if (rand_r(seed) % 16 == 0)
+                region_refuse(touch.number, STATUS_PAGE_FAULT, NULL);
+            else
+                region_supply(touch.number, touch.offset, (1 + (unsigned)rand_r(seed) % 3) * REGION_PAGE, true);
+        }
+    }
+    return NULL;
+}
+
 struct owner {
     unsigned seed;
     struct queue *queue;
@@ -60,6 +103,14 @@ static unsigned chance(struct owner *owner, unsigned below)
     return (unsigned)rand_r(&owner->seed) % below;
 }
 
+static void release(struct owner *owner, struct slot *slot)
+{
+    if (slot->request.region)
+        region_free(slot->request.region);
+    slot->request.region = NULL;
+    queue_release(owner->queue, slot);
+}
+
 static void submit(struct owner *owner, unsigned count)
 {
     struct slot *slot;
@@ -71,8 +122,13 @@ static void submit(struct owner *owner, unsigned count)
         slot->request.max_length = ++owner->next;
         slot->request.stop = &owner->queue->stopping;
         enum lane_name lane = owner->python && chance(owner, 4) == 0 ? LANE_PYTHON : chance(owner, 8) ? LANE_NATIVE : LANE_COPY;
+        if (line && chance(owner, 16) == 0) {
+            size_t size = 1 + chance(owner, sizeof source - 1);
+            slot->request.region = region_new(line, source, size, NULL);
+            lane = LANE_PAGED;
+        }
         if (!queue_submit(owner->queue, slot, lane)) {
-            queue_release(owner->queue, slot);
+            release(owner, slot);
             break;
         }
         owner->in_flight++;
@@ -87,7 +143,7 @@ static void withdraw_some(struct owner *owner)
         if (chance(owner, 3) == 0 && queue_withdraw(owner->queue, slot)) {
             if (slot->request.consumed)
                 lost("a withdrawn operation was run");
-            queue_release(owner->queue, slot);
+            release(owner, slot);
             owner->in_flight--;
             atomic_fetch_add(&withdrawn, 1);
         }
@@ -102,7 +158,7 @@ static unsigned take(struct owner *owner, bool stopped)
         bool aborted = stopped && slot->request.status == STATUS_ABORTED;
         if (!aborted && (slot->request.consumed != 1 || slot->request.produced != slot->request.max_length))
             lost("an operation was not run exactly once");
-        queue_release(owner->queue, slot);
+        release(owner, slot);
         owner->in_flight--;
         count++;
     }
@@ -176,13 +232,17 @@ static void *helper_main(void *argument)
 
 int main(int count, char **arguments)
 {
-    pthread_t threads[16], helper;
+    pthread_t threads[16], helper, server;
     struct owner owners[16];
     seconds = count > 1 ? atof(arguments[1]) : 1;
     unsigned owner_count = count > 2 ? (unsigned)atoi(arguments[2]) : 2, workers = count > 3 ? (unsigned)atoi(arguments[3]) : 2;
     unsigned seed = count > 4 ? (unsigned)atoi(arguments[4]) : 1;
     if (!crew_start(CREW_NATIVE, workers, run, make_kit))
         lost("no workers");
+    memset(source, 7, sizeof source);
+    line = line_open();
+    if (line && (!crew_start(CREW_PAGED, workers, run_paged, make_kit) || pthread_create(&server, NULL, serve_main, &seed)))
+        lost("no workers for pages");
     struct worker *joined = crew_join(CREW_PYTHON);
     pthread_create(&helper, NULL, helper_main, joined);
     for (unsigned i = 0; i < owner_count && i < 16; i++) {
@@ -191,8 +251,13 @@ int main(int count, char **arguments)
     }
     for (unsigned i = 0; i < owner_count && i < 16; i++)
         pthread_join(threads[i], NULL);
+    atomic_store(&all_done, true);
+    if (line)
+        pthread_join(server, NULL);
     crews_shut_down();
     pthread_join(helper, NULL);
-    printf("%lu operations, %lu withdrawn, %lu sleeps, %lu queues\n", total, withdrawn, slept, queues);
+    if (line)
+        line_free(line);
+    printf("%lu operations, %lu withdrawn, %lu sleeps, %lu queues, %lu touches\n", total, withdrawn, slept, queues, touches);
     return 0;
 }

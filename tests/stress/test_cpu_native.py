@@ -20,6 +20,7 @@ SUITE = [
     "test_codecs.py",
     "test_corrupt.py",
     "test_inline.py",
+    "test_paged.py",
     "test_ring.py",
     "test_streams.py",
 ]

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "region.h"
 #include "ring.h"
 
 enum { KEPT_JOINED = 1 << 20 };
@@ -59,7 +60,8 @@ void fail_stopped(struct request *request)
 bool must_stop(const struct request *request)
 {
     return atomic_load_explicit(crews_stopping(), memory_order_relaxed)
-           || (request->stop && atomic_load_explicit(request->stop, memory_order_relaxed));
+           || (request->stop && atomic_load_explicit(request->stop, memory_order_relaxed))
+           || (request->region && region_was_refused(request->region));
 }
 
 /* ---- output -------------------------------------------------------------------------------------------------- */
@@ -143,6 +145,19 @@ const uint8_t *joined_input(struct kit *kit, struct request *request, size_t *si
     return kit->joined;
 }
 
+bool touch_input(struct request *request)
+{
+    const volatile uint8_t *data = request->segments->data;
+    for (size_t at = 0; request->region && at < request->segments->size; at += REGION_PAGE) {
+        (void)data[at];
+        if (must_stop(request)) {
+            fail_stopped(request);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- dispatch ------------------------------------------------------------------------------------------------ */
 
 static void run_copy(struct request *request)
@@ -182,5 +197,25 @@ void run_request(void *argument, struct request *request)
         break;
     default:
         break;
+    }
+}
+
+void run_paged(void *kit, struct request *request)
+{
+    struct region *region = request->region;
+    int error = region_open(region);
+    if (!error)
+        run_request(kit, request);
+    region_close(region);
+    request->faults = region->taken;
+    if (region_was_refused(region)) { /* whatever came of it was made of zeros */
+        if (!request->into) {
+            free(request->out);
+            request->out = NULL;
+        }
+        request->produced = request->consumed = 0;
+        fail(request, region->status, CAUSE_NONE, "%s", region->reason ? "" : "the queue was stopped");
+    } else if (error) {
+        fail(request, STATUS_DEVICE_ERROR, CAUSE_NONE, "the pages of its input cannot be watched: %s", strerror(error));
     }
 }

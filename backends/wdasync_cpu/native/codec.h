@@ -33,6 +33,9 @@ void kit_free(struct kit *kit);
 /* Run a request to its end: everything from `status` on is filled. */
 void run_request(void *kit, struct request *request);
 
+/* So too, with an input whose pages come when they are touched. */
+void run_paged(void *kit, struct request *request);
+
 /* Output that grows, or that has a fixed place. */
 struct sink {
     uint8_t *data;
@@ -56,6 +59,9 @@ bool must_stop(const struct request *request);
 
 /* The whole input in one piece: its only segment, or a copy that the kit keeps. NULL: no memory. */
 const uint8_t *joined_input(struct kit *kit, struct request *request, size_t *size);
+
+/* For a codec that takes its input in one go: the pages come before, one after another. False: the request has failed. */
+bool touch_input(struct request *request);
 
 void run_compress(struct kit *kit, struct request *request);
 void run_decompress(struct kit *kit, struct request *request);

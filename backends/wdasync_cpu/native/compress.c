@@ -262,6 +262,8 @@ static void compress_by_libdeflate(struct kit *kit, struct request *request)
     }
     struct sink sink;
     size_t wanted = bound(*compressor, size);
+    if (!touch_input(request))
+        return;
     sink_begin(&sink, request, wanted, UINT64_MAX);
     if (!sink.fixed && sink.room < wanted)
         fail_memory(request, wanted);

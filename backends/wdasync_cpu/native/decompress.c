@@ -124,7 +124,7 @@ static int read_trailer(struct request *request, const uint8_t *data, size_t lef
 static size_t first_room(const struct request *request, const uint8_t *data, size_t size)
 {
     size_t usual = size < SIZE_MAX / 16 ? size * USUAL_EXPANSION : size;
-    if (request->plan->format == FORMAT_GZIP && size >= 18) {
+    if (request->plan->format == FORMAT_GZIP && size >= 18 && !request->region) { /* else that is a page too early */
         size_t hint = little_endian(data + size - 4);
         if (hint <= size * BELIEVED_EXPANSION)
             return hint + 1;
@@ -181,7 +181,9 @@ static size_t one_unit(struct kit *kit, struct request *request, const uint8_t *
         fail_stopped(request);
         return 0;
     default:
-        if (!explain_deflate(request, data + begin, size - begin, begin))
+        if (must_stop(request))
+            fail_stopped(request);
+        else if (!explain_deflate(request, data + begin, size - begin, begin))
             fail(request, STATUS_DATA_ERROR, CAUSE_CORRUPT, "the deflate data that begins at byte %zu is not valid",
                  begin);
         return 0;

@@ -2,7 +2,8 @@
  * burst. Only the stable ABI of Python 3.11 is used, so that one build serves all later versions.
  *
  * A *desk* belongs to a device: it knows which plan an operation has. A *port* belongs to a queue: it pins what the
- * operations in flight refer to, one pin a slot. A *hand* belongs to a Python thread that works for the rings.
+ * operations in flight refer to, one pin a slot. A *hand* belongs to a Python thread that works for the rings. A *line*
+ * belongs to a device: the page faults of its operations come on it.
  */
 #include <pyconfig.h>
 #if !defined(Py_GIL_DISABLED) && !defined(Py_LIMITED_API) && !defined(Py_DEBUG)
@@ -11,11 +12,13 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "codec.h"
+#include "region.h"
 #include "ring.h"
 
 /* More than this is not copied on the owner's thread: a worker does it. */
@@ -27,7 +30,7 @@ enum { INLINE_WITH_GIL = 4096 };
 enum { MAX_PLANS = 1 << 14, KINDS = 5, STATUSES = 10 };
 
 static const char DESK[] = "wdasync_cpu.desk", PORT[] = "wdasync_cpu.port", HAND[] = "wdasync_cpu.hand",
-                  SESSION[] = "wdasync_cpu.session";
+                  SESSION[] = "wdasync_cpu.session", LINE[] = "wdasync_cpu.line";
 
 struct desk {
     PyObject *compress;   /* (algorithm, level, window) -> number of a plan */
@@ -35,6 +38,8 @@ struct desk {
     PyObject *resolve;    /* operation -> number of a plan, or a Detail that says why there is none */
     PyObject *helpers;    /* called when Python threads are needed and there are none */
     PyObject *run;        /* operation, number of a plan, hand or None -> what finish_task() takes */
+    PyObject *line;       /* or None: all pages have to be there */
+    unsigned paged_workers; /* most of them */
 };
 
 struct pin {
@@ -50,6 +55,8 @@ struct pin {
     struct segment one_segment;
     bool *busy; /* its session's mark */
     bool final;
+    PyObject *paged; /* the input, if it is in pages and no codec can read it as it is */
+    struct region *region;
 };
 
 struct port {
@@ -72,7 +79,11 @@ static PyObject *completion_type, *statuses[STATUSES], *kinds[KINDS], *describe,
 static PyObject *details[CREWS + 1][MAX_WORKERS][2]; /* of success; the last crew is "inline" */
 static newfunc new_tuple;
 static PyObject *name_source, *name_destination, *name_algorithm, *name_level, *name_window, *name_session,
-    *name_flush, *name_max_length, *name_max_members, *name_nbytes, *name_state;
+    *name_flush, *name_max_length, *name_max_members, *name_nbytes, *name_state, *name_paged, *name_memory,
+    *name_length, *name_is_complete;
+
+/* Operations whose pages come when they are touched, in flight in all queues of the process. */
+static _Atomic unsigned paged_in_flight;
 
 /* ---- plans --------------------------------------------------------------------------------------------------- */
 
@@ -96,8 +107,19 @@ static struct plan nop_plan = {.kind = KIND_NOP};
 
 /* ---- reading an operation ------------------------------------------------------------------------------------ */
 
+static void forget_region(struct pin *pin)
+{
+    if (!pin->region)
+        return;
+    Py_XDECREF((PyObject *)pin->region->reason);
+    region_free(pin->region);
+    pin->region = NULL;
+    atomic_fetch_sub(&paged_in_flight, 1);
+}
+
 static void unpin(struct pin *pin)
 {
+    forget_region(pin);
     for (uint32_t i = 0; i < pin->view_count; i++)
         PyBuffer_Release(&pin->views[i]);
     if (pin->views != pin->few_views)
@@ -113,6 +135,7 @@ static void unpin(struct pin *pin)
     pin->final = false;
     Py_CLEAR(pin->tag);
     Py_CLEAR(pin->operation);
+    Py_CLEAR(pin->paged);
     Py_CLEAR(pin->output);
     Py_CLEAR(pin->detail);
 }
@@ -158,6 +181,55 @@ static bool read_segments(struct pin *pin, struct request *request, PyObject *so
     return true;
 }
 
+/* An attribute that is a whole number; what is larger than 64 bits counts as the largest of them. */
+static bool read_number(PyObject *operation, PyObject *name, uint64_t *value)
+{
+    PyObject *object = PyObject_GetAttr(operation, name);
+    if (!object)
+        return false;
+    *value = PyLong_AsUnsignedLongLong(object);
+    Py_DECREF(object);
+    if (*value == UINT64_MAX && PyErr_Occurred()) {
+        if (!PyErr_ExceptionMatches(PyExc_OverflowError))
+            return false;
+        PyErr_Clear();
+    }
+    return true;
+}
+
+/* The memory of an input in pages. If a codec cannot read it as it is, the pin remembers the input. */
+static bool read_pages(struct pin *pin, const struct request *request, PyObject *paged, struct segment *segment)
+{
+    uint64_t length;
+    PyObject *memory = PyObject_GetAttr(paged, name_memory);
+    PyObject *complete = memory ? PyObject_GetAttr(paged, name_is_complete) : NULL;
+    int is_complete = complete ? PyObject_IsTrue(complete) : -1;
+    bool good = is_complete >= 0 && take_view(pin, memory, PyBUF_SIMPLE, segment)
+                && read_number(paged, name_length, &length);
+    Py_XDECREF(complete);
+    Py_XDECREF(memory);
+    if (good) {
+        segment->size = (size_t)length;
+        if (!is_complete || request->plan->engine == ENGINE_PYTHON) {
+            Py_INCREF(paged);
+            pin->paged = paged;
+        }
+    }
+    return good;
+}
+
+/* An input of no bytes may be one in pages. */
+static bool take_source(struct pin *pin, const struct request *request, PyObject *operation, PyObject *source)
+{
+    if (!PyBytes_CheckExact(source) || PyBytes_Size(source))
+        return take_segment(pin, source, pin->segments);
+    *pin->segments = (struct segment){(const uint8_t *)PyBytes_AsString(source), 0};
+    PyObject *paged = PyObject_GetAttr(operation, name_paged);
+    bool good = paged && (paged == Py_None || read_pages(pin, request, paged, pin->segments));
+    Py_XDECREF(paged);
+    return good;
+}
+
 /* The operation holds its buffers, and the pin holds the operation; a view is taken so that whoever else has the
    buffer cannot resize it. */
 static bool read_buffers(struct pin *pin, struct request *request, PyObject *operation)
@@ -176,7 +248,7 @@ static bool read_buffers(struct pin *pin, struct request *request, PyObject *ope
     if (PyTuple_CheckExact(source)) {
         good = read_segments(pin, request, source, request->into);
     } else {
-        good = take_segment(pin, source, pin->segments);
+        good = take_source(pin, request, operation, source);
         request->count = 1;
     }
     request->segments = pin->segments;
@@ -190,22 +262,6 @@ static bool read_buffers(struct pin *pin, struct request *request, PyObject *ope
     Py_DECREF(destination);
     Py_DECREF(source);
     return good;
-}
-
-/* An attribute that is a whole number; what is larger than 64 bits counts as the largest of them. */
-static bool read_number(PyObject *operation, PyObject *name, uint64_t *value)
-{
-    PyObject *object = PyObject_GetAttr(operation, name);
-    if (!object)
-        return false;
-    *value = PyLong_AsUnsignedLongLong(object);
-    Py_DECREF(object);
-    if (*value == UINT64_MAX && PyErr_Occurred()) {
-        if (!PyErr_ExceptionMatches(PyExc_OverflowError))
-            return false;
-        PyErr_Clear();
-    }
-    return true;
 }
 
 /* The plan of a stateless operation: from the table, or by asking. */
@@ -310,6 +366,8 @@ static enum read_result read_operation(struct desk *desk, struct pin *pin, struc
     request->count = 0;
     request->into = false;
     request->session = NULL;
+    request->region = NULL;
+    request->faults = 0;
     request->status = STATUS_SUCCESS;
     request->cause = CAUSE_NONE;
     request->produced = request->consumed = 0;
@@ -339,6 +397,12 @@ static enum read_result read_operation(struct desk *desk, struct pin *pin, struc
     return result;
 }
 
+static enum read_result refuse_pages(struct request *request)
+{
+    fail(request, STATUS_INVALID_ARGS, CAUSE_NONE, "pages of the input are absent, and cannot be fetched here: fetch all of them before");
+    return READ_DONE;
+}
+
 /* The operation cannot be read: that is its caller's mistake, and its completion says so. */
 static void put_exception(struct request *request)
 {
@@ -361,6 +425,14 @@ static void put_exception(struct request *request)
 
 /* ---- making a completion ------------------------------------------------------------------------------------- */
 
+/* What was said when a page was refused, or what the C side says; that may end in the middle of a character. */
+static PyObject *message_of(const struct request *request)
+{
+    PyObject *reason = request->region && request->status == request->region->status ? request->region->reason : NULL;
+    Py_XINCREF(reason);
+    return reason ? reason : PyUnicode_DecodeUTF8(request->message, (Py_ssize_t)strlen(request->message), "replace");
+}
+
 static PyObject *detail_of(const struct request *request, const struct pin *pin, int crew)
 {
     bool final = request->final || pin->final;
@@ -369,9 +441,10 @@ static PyObject *detail_of(const struct request *request, const struct pin *pin,
         return pin->detail;
     }
     PyObject **kept = &details[crew][request->worker % MAX_WORKERS][final];
-    if (request->status != STATUS_SUCCESS) /* message, cause, crew, worker, final */
-        return PyObject_CallFunction(describe, "siiii", request->message, request->cause, crew, request->worker, final);
-    if (!*kept && !(*kept = PyObject_CallFunction(describe, "siiii", "", 0, crew, request->worker, final)))
+    if (request->status != STATUS_SUCCESS || request->faults) /* message, cause, crew, worker, final, faults */
+        return PyObject_CallFunction(describe, "NiiiiI", message_of(request), request->cause, crew, request->worker,
+                                     final, request->faults);
+    if (!*kept && !(*kept = PyObject_CallFunction(describe, "siiiiI", "", 0, crew, request->worker, final, 0)))
         return NULL;
     Py_INCREF(*kept);
     return *kept;
@@ -428,6 +501,7 @@ static void desk_gone(PyObject *capsule)
     Py_XDECREF(desk->resolve);
     Py_XDECREF(desk->helpers);
     Py_XDECREF(desk->run);
+    Py_XDECREF(desk->line);
     free(desk);
 }
 
@@ -437,7 +511,8 @@ static PyObject *open_desk(PyObject *self, PyObject *args)
     (void)self;
     if (!desk)
         return PyErr_NoMemory();
-    if (!PyArg_ParseTuple(args, "OOOOO", &desk->compress, &desk->decompress, &desk->resolve, &desk->helpers, &desk->run)) {
+    if (!PyArg_ParseTuple(args, "OOOOOOI", &desk->compress, &desk->decompress, &desk->resolve, &desk->helpers,
+                          &desk->run, &desk->line, &desk->paged_workers)) {
         free(desk);
         return NULL;
     }
@@ -446,6 +521,7 @@ static PyObject *open_desk(PyObject *self, PyObject *args)
     Py_INCREF(desk->resolve);
     Py_INCREF(desk->helpers);
     Py_INCREF(desk->run);
+    Py_INCREF(desk->line);
     return PyCapsule_New(desk, DESK, desk_gone);
 }
 
@@ -526,6 +602,8 @@ static PyObject *inline_run(PyObject *self, PyObject *operation)
     struct request request = {.worker = 0};
     struct pin pin = {.view_count = 0};
     enum read_result result = read_operation(desk, &pin, &request, operation);
+    if (result == READ_SUBMIT && pin.paged)
+        result = refuse_pages(&request);
     if (result == READ_RAISED)
         put_exception(&request);
     else if (result == READ_SUBMIT)
@@ -631,6 +709,37 @@ static bool has_helpers(struct port *port, struct request *request)
     return nothing != NULL;
 }
 
+/* One more paged worker, if there may be more operations than workers; an idle one may be about to take another. False:
+   there is none, and the request has failed. */
+static bool has_paged_workers(struct desk *desk, struct request *request)
+{
+    unsigned have = crew_size(CREW_PAGED);
+    if (have < atomic_load(&paged_in_flight) && have < desk->paged_workers
+        && !crew_start(CREW_PAGED, have + 1, run_paged, kit_new) && !have) {
+        fail(request, STATUS_DEVICE_ERROR, CAUSE_NONE, "no thread could be started to wait for pages: %s", strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+/* The operation's input has pages that are absent: a region will stand for it. */
+static enum read_result watch_pages(struct port *port, struct pin *pin, struct request *request)
+{
+    struct desk *desk = PyCapsule_GetPointer(port->desk, DESK);
+    if (desk->line == Py_None || request->plan->engine == ENGINE_PYTHON)
+        return refuse_pages(request);
+    struct fault_line *line = PyCapsule_GetPointer(desk->line, LINE);
+    const struct segment *input = request->segments;
+    if (!(pin->region = region_new(line, input->data, input->size, pin->paged))) {
+        fail_memory(request, sizeof *pin->region);
+        return READ_DONE;
+    }
+    atomic_fetch_add(&paged_in_flight, 1);
+    request->region = pin->region;
+    request->segments = &pin->region->input;
+    return has_paged_workers(desk, request) ? READ_SUBMIT : READ_DONE;
+}
+
 /* One entry. 1: accepted; 0: no room; -1: an exception. */
 static int enqueue_one(struct port *port, PyObject *entry)
 {
@@ -646,16 +755,20 @@ static int enqueue_one(struct port *port, PyObject *entry)
     }
     slot->request.stop = &queue->stopping;
     slot->request.worker = NO_WORKER;
+    if (result == READ_SUBMIT && pin_of(port, slot)->paged)
+        result = watch_pages(port, pin_of(port, slot), &slot->request);
     bool by_python = result == READ_SUBMIT && slot->request.plan->engine == ENGINE_PYTHON;
     if (by_python && !has_helpers(port, &slot->request))
         result = READ_DONE;
     if (result == READ_SUBMIT) {
-        if (!queue_submit(queue, slot, by_python ? LANE_PYTHON : LANE_NATIVE)) {
+        if (!queue_submit(queue, slot, by_python ? LANE_PYTHON : slot->request.region ? LANE_PAGED : LANE_NATIVE)) {
+            slot->request.region = NULL;
             unpin(pin_of(port, slot));
             queue_release(queue, slot);
             return 0;
         }
         queue->counters.python += by_python;
+        queue->counters.paged += slot->request.region != NULL;
         queue->counters.levels_mapped += slot->request.plan->mapped;
     } else {
         slot->request.plan = &nop_plan;
@@ -741,12 +854,14 @@ static PyObject *hand_out(struct port *port, struct slot *slot)
 {
     struct pin *pin = pin_of(port, slot);
     struct request *request = &slot->request;
-    PyObject *completion = make_completion(pin->tag, request, pin, slot->lane == LANE_PYTHON ? CREW_PYTHON : CREW_NATIVE);
+    int crew = request->region ? CREW_PAGED : slot->lane == LANE_PYTHON ? CREW_PYTHON : CREW_NATIVE;
+    PyObject *completion = make_completion(pin->tag, request, pin, crew);
     if (!completion)
         return NULL;
     if (!request->into)
         free(request->out);
     request->out = NULL;
+    request->region = NULL;
     unpin(pin);
     queue_release(port->queue, slot);
     port->queue->counters.dequeued++;
@@ -806,6 +921,7 @@ static PyObject *port_withdraw(PyObject *self, PyObject *tag)
             continue;
         if (!queue_withdraw(queue, slot))
             break;
+        slot->request.region = NULL;
         unpin(&port->pins[i]);
         queue_release(queue, slot);
         queue->counters.withdrawn++;
@@ -838,13 +954,14 @@ static PyObject *port_counters(PyObject *self, PyObject *nothing)
     const struct queue *queue = port->queue;
     const struct queue_counters *counters = &queue->counters;
     (void)nothing;
-    return Py_BuildValue("{s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "depth", queue->depth, "in_flight",
+    return Py_BuildValue("{s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "depth", queue->depth, "in_flight",
                          queue->depth - queue->free_count, "enqueued", (unsigned long long)counters->enqueued,
                          "dequeued", (unsigned long long)counters->dequeued, "withdrawn",
                          (unsigned long long)counters->withdrawn, "rejected", (unsigned long long)counters->rejected,
                          "wakes", (unsigned long long)counters->wakes, "levels_mapped",
                          (unsigned long long)counters->levels_mapped, "copies", (unsigned long long)counters->copies,
-                         "python", (unsigned long long)counters->python);
+                         "python", (unsigned long long)counters->python, "paged",
+                         (unsigned long long)counters->paged);
 }
 
 /* ---- Python threads ------------------------------------------------------------------------------------------ */
@@ -994,6 +1111,73 @@ static PyObject *explain(PyObject *self, PyObject *args)
     return Py_BuildValue("iis", request.status, request.cause, request.message);
 }
 
+/* ---- page faults --------------------------------------------------------------------------------------------- */
+
+static void line_gone(PyObject *capsule)
+{
+    line_free(PyCapsule_GetPointer(capsule, LINE));
+}
+
+/* open_line() -> line, descriptor */
+static PyObject *open_line(PyObject *self, PyObject *nothing)
+{
+    (void)self, (void)nothing;
+    struct fault_line *line = line_open();
+    if (!line)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    PyObject *capsule = PyCapsule_New(line, LINE, line_gone);
+    return capsule ? Py_BuildValue("Ni", capsule, line->descriptor) : NULL;
+}
+
+static void hold_paged(void *paged)
+{
+    Py_INCREF((PyObject *)paged);
+}
+
+/* next() -> (number of the region, PagedBuffer, offset of the page in bytes), or None: none waits */
+static PyObject *next_touch(PyObject *self, PyObject *nothing)
+{
+    struct touch touch;
+    (void)nothing;
+    if (!line_next(PyCapsule_GetPointer(self, LINE), &touch, hold_paged))
+        Py_RETURN_NONE;
+    return Py_BuildValue("KNn", (unsigned long long)touch.number, (PyObject *)touch.owner, (Py_ssize_t)touch.offset);
+}
+
+/* supply(number, offset, length, asked) -> whether the region is still there */
+static PyObject *supply(PyObject *self, PyObject *args)
+{
+    unsigned long long number;
+    Py_ssize_t offset, length;
+    int asked;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "Knnp", &number, &offset, &length, &asked))
+        return NULL;
+    return PyBool_FromLong(region_supply(number, (size_t)offset, (size_t)length, asked));
+}
+
+/* refuse(number, why) -> whether the region is still there */
+static PyObject *refuse_page(PyObject *self, PyObject *args)
+{
+    unsigned long long number;
+    PyObject *why;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "KU", &number, &why))
+        return NULL;
+    Py_INCREF(why);
+    bool there = region_refuse(number, STATUS_PAGE_FAULT, why);
+    if (!there)
+        Py_DECREF(why);
+    return PyBool_FromLong(there);
+}
+
+static PyObject *close_line(PyObject *self, PyObject *nothing)
+{
+    (void)nothing;
+    line_close(PyCapsule_GetPointer(self, LINE));
+    Py_RETURN_NONE;
+}
+
 /* ---- sessions ------------------------------------------------------------------------------------------------ */
 
 static void session_gone(PyObject *capsule)
@@ -1056,14 +1240,23 @@ static PyMethodDef DESK_METHODS[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* methods(desk or port) -> its builtin functions, bound to it, in the order of the table above */
+static PyMethodDef LINE_METHODS[] = {
+    {"next", next_touch, METH_NOARGS, NULL},
+    {"supply", supply, METH_VARARGS, NULL},
+    {"refuse", refuse_page, METH_VARARGS, NULL},
+    {"close", close_line, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+/* methods(desk, port or line) -> its builtin functions, bound to it, in the order of the table above */
 static PyObject *methods(PyObject *self, PyObject *capsule)
 {
     PyMethodDef *method = PyCapsule_IsValid(capsule, PORT) ? PORT_METHODS
-                          : PyCapsule_IsValid(capsule, DESK) ? DESK_METHODS : NULL;
+                          : PyCapsule_IsValid(capsule, DESK) ? DESK_METHODS
+                          : PyCapsule_IsValid(capsule, LINE) ? LINE_METHODS : NULL;
     (void)self;
     if (!method) {
-        PyErr_SetString(PyExc_TypeError, "methods: expected a desk or a port");
+        PyErr_SetString(PyExc_TypeError, "methods: expected a desk, a port or a line");
         return NULL;
     }
     PyObject *found = PyList_New(0);
@@ -1108,6 +1301,7 @@ static PyMethodDef FUNCTIONS[] = {
     {"add_plan", add_plan, METH_VARARGS, NULL},
     {"open_desk", open_desk, METH_VARARGS, NULL},
     {"open_port", open_port, METH_VARARGS, NULL},
+    {"open_line", open_line, METH_NOARGS, NULL},
     {"open_session", open_session, METH_VARARGS, NULL},
     {"reset_session", reset_session, METH_O, NULL},
     {"close_session", close_session, METH_O, NULL},
@@ -1130,6 +1324,8 @@ static bool intern_names(void)
         {&name_level, "level"},           {&name_window, "window"},           {&name_session, "session"},
         {&name_flush, "flush"},           {&name_max_length, "max_length"},   {&name_max_members, "max_members"},
         {&name_nbytes, "nbytes"},         {&name_state, "state"},
+        {&name_paged, "paged"},           {&name_memory, "memory"},           {&name_length, "length"},
+        {&name_is_complete, "is_complete"},
     };
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
         if (!(*NAMES[i].place = PyUnicode_InternFromString(NAMES[i].name)))

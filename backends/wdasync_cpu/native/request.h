@@ -52,6 +52,7 @@ struct segment {
 };
 
 struct session;
+struct region;
 
 enum { MESSAGE_SIZE = 160, NO_WORKER = 0xffff };
 
@@ -66,6 +67,7 @@ struct request {
     uint64_t max_length;
     struct session *session;
     const atomic_bool *stop; /* somebody wants the queue to end: give up at the next piece */
+    struct region *region;   /* of which the input is, if its pages come when they are touched; else NULL */
 
     uint8_t status;
     uint8_t cause;
@@ -75,6 +77,7 @@ struct request {
     size_t room;
     size_t produced;
     size_t consumed;
+    uint32_t faults; /* page faults taken for it */
     uint8_t *copy_to;   /* COPY: where `out` goes; afterwards `out` is freed */
     char message[MESSAGE_SIZE];
 };

@@ -34,6 +34,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "region.h"
+
 /* Top of the stack of finished slots, beside slot numbers. */
 #define EMPTY UINT32_MAX
 #define ARMED (UINT32_MAX - 1)
@@ -88,6 +90,7 @@ static void in_forked_child(void)
     process = NULL;
     atomic_store(&stopping, false);
     atomic_fetch_add(&generation, 1);
+    regions_forget();
     opening = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 
@@ -205,14 +208,16 @@ void queue_kick(struct queue *queue)
         wake_one(&process->crews[CREW_NATIVE]);
     if (lane_has_work(&queue->lanes[LANE_PYTHON]))
         wake_one(&process->crews[CREW_PYTHON]);
+    if (lane_has_work(&queue->lanes[LANE_PAGED]))
+        wake_one(&process->crews[CREW_PAGED]);
 }
 
 /* ---- workers ------------------------------------------------------------------------------------------------- */
 
 static int64_t claim_from(struct queue *queue, enum crew_name crew)
 {
-    if (crew == CREW_PYTHON)
-        return lane_claim(&queue->lanes[LANE_PYTHON], queue->mask);
+    if (crew != CREW_NATIVE)
+        return lane_claim(&queue->lanes[crew == CREW_PYTHON ? LANE_PYTHON : LANE_PAGED], queue->mask);
     int64_t found = lane_claim(&queue->lanes[LANE_COPY], queue->mask);
     return found >= 0 ? found : lane_claim(&queue->lanes[LANE_NATIVE], queue->mask);
 }
@@ -305,25 +310,26 @@ unsigned worker_number(const struct worker *worker)
 }
 
 /* More lies in the lanes of this queue while this worker is about to be busy: let another one come. */
-static void share(struct crew *crew, struct queue *queue)
+static void share(enum crew_name crew, struct queue *queue)
 {
-    if (lane_has_work(&queue->lanes[LANE_NATIVE]))
-        wake_one(crew);
+    if (lane_has_work(&queue->lanes[crew == CREW_NATIVE ? LANE_NATIVE : LANE_PAGED]))
+        wake_one(&process->crews[crew]);
 }
 
 static void *native_main(void *argument)
 {
     struct worker *worker = argument;
-    struct crew *crew = &process->crews[CREW_NATIVE];
+    struct crew *crew = &process->crews[worker->crew];
     struct queue *queue;
     struct slot *slot;
     char name[16];
-    snprintf(name, sizeof name, "wdasync-cpu-%u", worker->number % 1000);
+    snprintf(name, sizeof name, "wdasync-%s-%u", worker->crew == CREW_NATIVE ? "cpu" : "pg", worker->number % 1000);
     pthread_setname_np(pthread_self(), name);
     while ((slot = worker_next(worker, &queue))) {
         if (slot->request.kind != KIND_NOP)
-            share(crew, queue);
-        slot->request.worker = (uint16_t)worker->number;
+            share(worker->crew, queue);
+        if (slot->request.kind != KIND_COPY)
+            slot->request.worker = (uint16_t)worker->number;
         crew->run(worker->kit, &slot->request);
         queue_finish(queue, slot);
         worker_done(worker);
@@ -356,9 +362,9 @@ static struct worker *new_worker(enum crew_name name)
     return worker;
 }
 
-static bool start_native(void *(*make_kit)(void))
+static bool start_native(enum crew_name name, void *(*make_kit)(void))
 {
-    struct worker *worker = new_worker(CREW_NATIVE);
+    struct worker *worker = new_worker(name);
     if (!worker)
         return false;
     if (!worker->kit && !(worker->kit = make_kit())) {
@@ -394,7 +400,7 @@ bool crew_start(enum crew_name name, unsigned size, void (*run)(void *, struct r
         if (!process->crews[name].run)
             process->crews[name].run = run;
         for (unsigned have = members(&process->crews[name]); good && have < size; have++)
-            good = start_native(make_kit);
+            good = start_native(name, make_kit);
     }
     pthread_mutex_unlock(&opening);
     return good;
@@ -428,18 +434,24 @@ const atomic_bool *crews_stopping(void)
     return &stopping;
 }
 
+static void join_all(struct crew *crew)
+{
+    for (unsigned i = 0; i < atomic_load(&crew->size); i++)
+        if (atomic_exchange(&crew->workers[i]->taken, false))
+            pthread_join(crew->workers[i]->thread, NULL);
+}
+
 void crews_shut_down(void)
 {
     pthread_mutex_lock(&opening);
     atomic_store(&stopping, true);
+    regions_end();
     if (process) {
         for (int i = 0; i < CREWS; i++)
             while (take_a_sleeper(&process->crews[i]))
                 sem_post(&process->crews[i].awake);
-        struct crew *crew = &process->crews[CREW_NATIVE];
-        for (unsigned i = 0; i < atomic_load(&crew->size); i++)
-            if (atomic_exchange(&crew->workers[i]->taken, false))
-                pthread_join(crew->workers[i]->thread, NULL);
+        join_all(&process->crews[CREW_NATIVE]);
+        join_all(&process->crews[CREW_PAGED]);
     }
     pthread_mutex_unlock(&opening);
 }
@@ -516,7 +528,8 @@ bool queue_is_ours(const struct queue *queue)
     return queue->generation == atomic_load_explicit(&generation, memory_order_relaxed);
 }
 
-/* Every operation that no worker has taken ends here as ABORTED; those at work end at their next piece. */
+/* Every operation that no worker has taken ends here as ABORTED; those at work end at their next piece, and what waits
+   for a page goes on without it. */
 void queue_stop(struct queue *queue)
 {
     atomic_store(&queue->stopping, true);
@@ -527,6 +540,8 @@ void queue_stop(struct queue *queue)
         if (queue_withdraw(queue, slot)) {
             slot->request.status = STATUS_ABORTED;
             queue_finish(queue, slot);
+        } else if (slot->state == SLOT_SUBMITTED && slot->request.region) {
+            region_abort(slot->request.region);
         }
     }
 }

@@ -1,11 +1,13 @@
 /* The rings between one owner thread and the workers: submission, completion, wake-up. No Python in here.
  *
- * A *queue* belongs to one owner thread. It has a fixed number of *slots*. Three *lanes* carry slot numbers to the
- * workers: copies of large outputs (first, as they are short), work for native workers, work for Python threads.
- * Finished slots come back on one stack, whose top word also says whether the owner sleeps.
+ * A *queue* belongs to one owner thread. It has a fixed number of *slots*. Four *lanes* carry slot numbers to the
+ * workers: copies of large outputs (first, as they are short), work for native workers, work for Python threads, work
+ * that waits for pages of its input. Finished slots come back on one stack, whose top word also says whether the owner
+ * sleeps.
  *
- * A *crew* is a set of workers: one of native threads, one of Python threads, each one a process. Every worker of a
- * crew serves every queue.
+ * A *crew* is a set of workers: one of native threads, one of Python threads, and one of native threads for what waits
+ * for pages, since that may be for what another operation makes. There is one of each in a process. Every worker of a crew
+ * serves every queue.
  */
 #ifndef WDASYNC_RING_H
 #define WDASYNC_RING_H
@@ -16,8 +18,8 @@
 
 #include "request.h"
 
-enum lane_name { LANE_COPY, LANE_NATIVE, LANE_PYTHON, LANES };
-enum crew_name { CREW_NATIVE, CREW_PYTHON, CREWS };
+enum lane_name { LANE_COPY, LANE_NATIVE, LANE_PYTHON, LANE_PAGED, LANES };
+enum crew_name { CREW_NATIVE, CREW_PYTHON, CREW_PAGED, CREWS };
 enum { PRIORITIES = 3, MAX_QUEUES = 1024, MAX_WORKERS = 256, MAX_DEPTH = 1 << 16 };
 
 /* What the owner knows of a slot. */
@@ -41,7 +43,7 @@ struct lane {
 };
 
 struct queue_counters {
-    uint64_t enqueued, dequeued, withdrawn, rejected, wakes, levels_mapped, copies, python;
+    uint64_t enqueued, dequeued, withdrawn, rejected, wakes, levels_mapped, copies, python, paged;
 };
 
 struct queue {
@@ -88,7 +90,7 @@ void queue_put_back(struct queue *queue, struct slot *slot); /* what was taken l
 void queue_release(struct queue *queue, struct slot *slot);
 bool queue_arm(struct queue *queue);
 
-/* Workers. */
+/* Workers. Native ones are started, others join. */
 bool crew_start(enum crew_name crew, unsigned size, void (*run)(void *kit, struct request *), void *(*make_kit)(void));
 unsigned crew_size(enum crew_name crew);
 struct worker *crew_join(enum crew_name crew);   /* a thread that is its own becomes a worker; NULL: too many */
