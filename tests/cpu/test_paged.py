@@ -449,6 +449,40 @@ async def test_the_descriptor_goes_with_the_accelerator() -> None:
     assert files() - before == set()
 
 
+async def test_nobody_serves_the_device_any_more() -> None:
+    """What has no answer is refused, and the descriptor lives as long as somebody waits for it."""
+    begun = anyio.Event()
+
+    async def pager(offset: int, length: int) -> bytes:
+        begun.set()
+        await anyio.sleep(60)
+        raise AssertionError
+
+    device = open_device()
+    queue = device.open_queue(4)
+    assert device.serve is not None
+    for _ in range(2):  # it may be served again
+        begun = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(device.serve)
+            queue.enqueue_burst([(0, Compress(PagedBuffer(3 * PAGE, pager), "gzip"))])
+            await begun.wait()
+            group.cancel_scope.cancel()
+        (done,) = drain(queue, 1)
+        assert done.status is Status.PAGE_FAULT
+        assert "the pager was cancelled at page 0" in done.detail.message
+    queue.close()
+    before = files()
+    async with anyio.create_task_group() as group:
+        group.start_soon(device.serve)
+        await anyio.wait_all_tasks_blocked()
+        device.close()
+        assert before <= files()
+        group.cancel_scope.cancel()
+    assert len(files() & before) < len(before)
+    device.close()
+
+
 def hanging() -> Compress:
     async def pager(offset: int, length: int) -> bytes:
         raise AssertionError
