@@ -230,7 +230,7 @@ class QueueFile(Protocol):
         """Give it back. It stops first if it must; afterwards the device touches nothing. Idempotent."""
 
     def acknowledge(self) -> None:
-        """Take away old readiness of ``fileno``, before arming. Nothing to do where polling does it."""
+        """Take away old readiness of ``fileno``: before arming, and while idle. Nothing to do where polling does it."""
 
     def faults(self, slot: int) -> int:
         """Page faults taken for the submission entry in this slot; asked once, when it has completed.

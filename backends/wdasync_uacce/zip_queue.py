@@ -163,6 +163,9 @@ class ZipQueue:
             if not completions and self._pair.in_flight and self._pair.failed():
                 self._lose(self._pair.failure or "")
             self._hand_out(completions, limit)
+            if not completions and not self._pair.armed:
+                # Who has nothing in flight does not arm, and must not find the last wake again and again.
+                self._file.acknowledge()
         self._in_flight -= len(completions)
         self._dequeued += len(completions)
         return completions

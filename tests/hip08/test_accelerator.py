@@ -11,6 +11,7 @@ import pytest
 
 import wdasync
 from wdasync import FaultResponse, PagedBuffer, PageFault
+from wdasync_uacce.zip_queue import ZipQueue
 
 pytestmark = pytest.mark.anyio
 PAGE = 4096
@@ -101,6 +102,24 @@ class Book:
 
     def buffer(self) -> PagedBuffer:
         return PagedBuffer(len(self.data), self.pager)
+
+
+async def test_nobody_is_woken_while_nothing_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the event loop would never sleep again after the first operation."""
+    looks = 0
+    dequeue = ZipQueue.dequeue_burst
+
+    def counted(self: ZipQueue, limit: int) -> Any:
+        nonlocal looks
+        looks += 1
+        return dequeue(self, limit)
+
+    async with open_chip() as acc:
+        assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
+        monkeypatch.setattr(ZipQueue, "dequeue_burst", counted)
+        for _ in range(100):
+            await anyio.lowlevel.checkpoint()
+        assert looks < 10
 
 
 class TestPagedBuffers:
