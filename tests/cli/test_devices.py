@@ -23,7 +23,7 @@ class Invented:
 
 BACKENDS = {
     "chip": Invented(
-        5, False, [DeviceInfo("chip", "chip-0", "a chip", 1, {"rev": "b"}), DeviceInfo("chip", "chip-1")]
+        5, False, [DeviceInfo("chip", "chip-0", "a chip", 1, {"rev": "b\nc\n"}), DeviceInfo("chip", "chip-1")]
     ),
     "empty": Invented(None, False, []),
     "threads": Invented(0, True, [DeviceInfo("threads", "all", "worker threads")]),
@@ -46,7 +46,7 @@ def test_the_table(invoke: Invoke) -> None:
     assert result.exit_code == 0
     lines = [" ".join(line.split()) for line in result.output.splitlines()]
     assert "broken – – – no libchip" in lines
-    assert "chip chip-0 1 automatically a chip; rev b" in lines
+    assert "chip chip-0 1 automatically a chip; rev b c" in lines
     assert "chip chip-1 any automatically" in lines
     assert "empty none here – by name `wdasync doctor -b empty` says why" in lines
     assert "threads all any as fallback worker threads" in lines
@@ -69,5 +69,5 @@ def test_the_document(invoke: Invoke) -> None:
         "name": "chip-0",
         "description": "a chip",
         "numa_node": 1,
-        "attributes": {"rev": "b"},
+        "attributes": {"rev": "b\nc\n"},
     }

@@ -296,4 +296,10 @@ def test_a_full_disk(start: Start, page: Path) -> None:
     process = start("compress", page, "-o", "/dev/full")
     _, messages = process.communicate()
     assert process.returncode == 1
-    assert b"No space left on device" in messages
+    assert messages == b"Error: /dev/full: No space left on device\n"
+
+
+def test_a_folder_that_is_not_there_is_named_as_the_user_did(invoke: Invoke, page: Path) -> None:
+    result = invoke("compress", page, "-o", "nowhere/page.gz")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: nowhere/page.gz: No such file or directory\n"

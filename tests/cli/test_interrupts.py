@@ -12,7 +12,7 @@ from tests.cli.conftest import Start
 #: A device that takes minutes for each operation, and an accelerator that does not wait for it when closed.
 SLOW = {"WDASYNC_MOCK_LATENCY": "300", "WDASYNC_CLOSE_TIMEOUT": "0.05"}
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 
 
 def wait_for_part(folder: Path, process: "subprocess.Popen[bytes]") -> None:

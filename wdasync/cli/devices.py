@@ -60,7 +60,7 @@ def _add(rows: Table, name: str, outcome: Backend | str) -> None:
 
 
 def _describe(info: DeviceInfo) -> str:
-    attributes = ", ".join(f"{key} {value}" for key, value in info.attributes.items())
+    attributes = ", ".join(" ".join([key, *value.split()]) for key, value in info.attributes.items())
     return "; ".join(filter(None, [info.description, attributes]))
 
 

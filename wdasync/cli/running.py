@@ -19,7 +19,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run ``main`` on asyncio.
 
     asyncio turns SIGINT into a cancellation of the main task, and then raises :exc:`KeyboardInterrupt`. Here
-    SIGTERM and SIGHUP cancel it too, unless the program was started with them ignored, as ``nohup`` does.
+    SIGTERM, SIGHUP and SIGQUIT cancel it too, unless the program was started with them ignored, as ``nohup`` does.
 
     :raises click.exceptions.Exit: with status 128 + n, if signal n ended it
     """
@@ -37,7 +37,7 @@ async def _guarded(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
     loop = asyncio.get_running_loop()
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             if signal.getsignal(number) is signal.SIG_DFL:
                 loop.add_signal_handler(number, end, number)
     try:

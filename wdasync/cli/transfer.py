@@ -7,8 +7,8 @@ import os
 import secrets
 import select
 import stat
-from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -24,6 +24,15 @@ CHUNK: Final = 1 << 20
 
 #: Stands for standard input or output.
 STANDARD: Final = "-"
+
+
+@contextmanager
+def _blaming(name: str) -> Iterator[None]:
+    """Errors name the file that the user named, or that they have no name for."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, name) from error
 
 
 class Input:
@@ -66,9 +75,7 @@ class Input:
         while True:
             if self.size is None:
                 # A pipe or a terminal: wait where a signal can end the wait.
-                with suppress(
-                    PermissionError
-                ):  # what epoll says of files that never block, such as /dev/null
+                with suppress(PermissionError):  # what epoll says of files that never block, like /dev/null
                     await anyio.wait_readable(self._fd)
             chunk = os.read(self._fd, CHUNK)
             if not chunk:
@@ -109,7 +116,8 @@ class Output:
             raise self._exists()
         # In the same directory, so that a rename is all it takes; with the permissions of any new file.
         self._part = self.path.with_name(f".{secrets.token_hex(8)}.wdasync-part")
-        self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        with _blaming(name):
+            self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
     def _exists(self) -> Failure:
         return Failure(f"{self.name}: exists already; give --force to replace it, or name another with -o")
@@ -129,11 +137,12 @@ class Output:
     async def write(self, data: bytes) -> None:
         """Write all of it."""
         rest = memoryview(data)
-        while rest:
-            if self._part is not None:
-                rest = rest[os.write(self._fd, rest) :]
-            else:
-                rest = rest[await self._write_some(rest) :]
+        with _blaming(self.name):
+            while rest:
+                if self._part is not None:
+                    rest = rest[os.write(self._fd, rest) :]
+                else:
+                    rest = rest[await self._write_some(rest) :]
         self.written += len(data)
 
     async def _write_some(self, data: memoryview) -> int:
