@@ -6,7 +6,7 @@ waits, knows no event loop and starts no task for its caller. One thread owns it
 
 *Readiness is a hint.* On the real device the descriptor is readable once for each completion event while
 the interrupt is armed, and **polling consumes it**: the driver walks the completion ring inside ``poll(2)``,
-so every ``poll``, ``epoll`` ADD or MOD takes the readiness with it. The framework therefore dequeues until
+so every ``poll``, ``EPOLL_CTL_ADD`` or ``EPOLL_CTL_MOD`` takes the readiness with it. The framework therefore dequeues until
 the queue is empty, arms, makes sure that its event loop has registered the descriptor, looks once more, and
 only then sleeps. Nobody else may poll the descriptor. A poll-mode program never arms.
 

@@ -29,7 +29,7 @@ _DEFLATE: Final = 8
 
 
 class GzipFlag(enum.IntFlag):
-    """What FLG may say; the three highest bits are reserved."""
+    """What the flags of a header may say; the three highest bits are reserved."""
 
     TEXT = 1
     HEADER_CRC = 2
