@@ -8,8 +8,8 @@ import zlib
 import pytest
 
 from tests.cpu.support import good, pack, run, unpack, words
-from wdasync.backend import Direction, Inline, Status, StreamSpec
-from wdasync.operations import Compress, CompressChunk, Decompress, Flush, Nop, Operation
+from wdasync.backend import Completion, DataCause, Direction, Inline, Status, StreamSpec
+from wdasync.operations import Compress, CompressChunk, Decompress, Flush, Kind, Nop, Operation
 from wdasync_cpu import calibration
 from wdasync_cpu.devices import CpuDevice
 from wdasync_cpu.queues import CpuQueue
@@ -123,3 +123,30 @@ def test_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(calibration, "_run", lambda value=nanoseconds: value)
         assert calibration.factor.__wrapped__() == pytest.approx(expected)
     assert len(calibration.SAMPLE) == 1024
+
+
+def test_the_first_thing_that_a_thread_does_is_to_join_nothing(device: CpuDevice) -> None:
+    """A list of empty buffers, for codec state that has never joined anything."""
+    found: list[Completion] = []
+    nothing: list[bytes | bytearray] = [b"", bytearray()]
+    packing: list[Operation] = [
+        Compress(nothing, row.algorithm, level=level)
+        for row in device.capabilities
+        if row.kind is Kind.COMPRESS
+        for level in range(row.scale[0], row.scale[1] + 1)
+    ]
+    unpacking: list[Operation] = [
+        Decompress(nothing, row.algorithm) for row in device.capabilities if row.kind is Kind.DECOMPRESS
+    ]
+
+    def first(operation: Operation) -> None:
+        found.append(inline_of(device).run(operation))
+
+    for operation in (*packing, *unpacking):
+        thread = threading.Thread(target=first, args=(operation,))
+        thread.start()
+        thread.join()
+    for operation, done in zip(packing, found, strict=False):
+        assert unpack(good(done), operation.algorithm) == b""
+    for done in found[len(packing) :]:
+        assert (done.status, done.detail.cause) == (Status.DATA_ERROR, DataCause.TRUNCATED), done

@@ -130,6 +130,8 @@ const uint8_t *joined_input(struct kit *kit, struct request *request, size_t *si
     for (uint32_t i = 0; i < request->count; i++)
         total += request->segments[i].size;
     *size = total;
+    if (!total)
+        return nothing;
     if (total > kit->joined_room || kit->joined_room > KEPT_JOINED) {
         free(kit->joined);
         kit->joined_room = total > 4096 ? total : 4096;
