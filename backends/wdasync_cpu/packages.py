@@ -105,8 +105,8 @@ class _DeflateDecoder:
 
     def step(self, data: Segment, limit: int) -> tuple[bytes, int]:
         output = self._state.decompress(data, limit)
-        left = len(self._state.unconsumed_tail) + len(self._state.unused_data)
-        return output, len(data) - left
+        left = self._state.unused_data if self._state.eof else self._state.unconsumed_tail
+        return output, len(data) - len(left)
 
 
 _FLUSHES: Final = {Flush.SYNC: zlib.Z_SYNC_FLUSH, Flush.FULL: zlib.Z_FULL_FLUSH, Flush.FINISH: zlib.Z_FINISH}
@@ -138,7 +138,10 @@ class _BrotliEncoder:
 
 
 class _BrotliDecoder:
-    """The package does not say how much of its input it used: it keeps what it did not."""
+    """The package takes all of its input, and may give back only a part of the output: it is asked until there is none.
+
+    Where its input goes on after the end, it fails as for data that is not valid.
+    """
 
     def __init__(self, module: Any, plan: Plan) -> None:
         self._state = module.Decompressor()
@@ -153,8 +156,11 @@ class _BrotliDecoder:
         if len(self._kept) < limit and self._state.can_accept_more_data() and not self._state.is_finished():
             self._kept += self._state.process(data, output_buffer_limit=limit)
             used = len(data)
-        while len(self._kept) < limit and not self._state.can_accept_more_data():
-            self._kept += self._state.process(b"", output_buffer_limit=limit)
+        while len(self._kept) < limit and not self._state.is_finished():
+            more = self._state.process(b"", output_buffer_limit=limit)
+            self._kept += more
+            if not more and self._state.can_accept_more_data():
+                break
         output, self._kept = self._kept[:limit], self._kept[limit:]
         return output, used
 

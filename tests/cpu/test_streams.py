@@ -142,6 +142,72 @@ def test_the_end_of_a_unit_ends_the_step(queue: CpuQueue, device: CpuDevice) -> 
             assert (good(done), done.consumed, done.detail.final) == (b"", 0, True)
 
 
+#: What comes after the end of a gzip member and is not the next one's beginning. Padding with zeros is the framework's to skip.
+NO_MEMBER: list[bytes | list[bytes]] = [
+    b"",
+    b"rest",
+    bytes(50),
+    bytes(3) + gzip.compress(b"later"),
+    b"\x1f\x1f",
+    [b"\x1f", b"\x8c"],
+    [b"", b"x"],
+    [b"", b""],
+]
+
+
+@pytest.mark.parametrize("rest", NO_MEMBER)
+def test_what_is_no_member_is_left_alone(
+    queue: CpuQueue, device: CpuDevice, rest: bytes | list[bytes]
+) -> None:
+    session = decompressor(device, "gzip")
+    expand(queue, session, gzip.compress(b"first"))
+    for _ in range(2):
+        (done,) = run(queue, [DecompressChunk(session, rest)])
+        assert (good(done), done.consumed, done.detail.final) == (b"", 0, True)
+    assert expand(queue, session, gzip.compress(b"second"))[0] == b"second"
+
+
+@pytest.mark.parametrize("second", [[b"\x1f", b"\x8b"], [b"", b"\x1f\x8b"], [b"\x1f\x8b", b""], [b"\x1f"]])
+def test_what_may_be_a_member_begins_one(queue: CpuQueue, device: CpuDevice, second: list[bytes]) -> None:
+    session, packed = decompressor(device, "gzip"), gzip.compress(b"second")
+    expand(queue, session, gzip.compress(b"first"))
+    (done,) = run(queue, [DecompressChunk(session, second)])
+    size = len(b"".join(second))
+    assert (good(done), done.consumed, done.detail.final) == (b"", size, False)
+    assert expand(queue, session, packed[size:]) == (b"second", len(packed) - size, True)
+
+
+@pytest.mark.parametrize("most", [1, 49, 50, 51, 1 << 20])
+@pytest.mark.parametrize("rest", [b"r", b"the rest", bytes(1000), gzip.compress(b"later")])
+def test_output_in_pieces_takes_nothing_of_what_follows(
+    queue: CpuQueue, device: CpuDevice, most: int, rest: bytes
+) -> None:
+    content = words(100)
+    for algorithm in set(algorithms(device, Kind.DECOMPRESS_CHUNK)) - {"br"}:
+        packed = pack(content, algorithm)
+        found = expand(queue, decompressor(device, algorithm), packed + rest, most)
+        assert found == (content, len(packed), True), algorithm
+
+
+@pytest.mark.parametrize("size", [100, 32_752, 33_000, 65_599, 300_000])
+@pytest.mark.parametrize("most", [1000, 32_752, 1 << 20])
+def test_nothing_that_was_flushed_is_held_back(
+    queue: CpuQueue, device: CpuDevice, size: int, most: int
+) -> None:
+    """A step that gives less than it may has no more to give."""
+    for algorithm in algorithms(device, Kind.DECOMPRESS_CHUNK):
+        content = words(size)
+        (rest,) = squeeze(queue, compressor(device, algorithm), [(content, Flush.SYNC)])
+        session, found = decompressor(device, algorithm), b""
+        while True:
+            (done,) = run(queue, [DecompressChunk(session, rest, most)])
+            found += good(done)
+            rest = rest[done.consumed :]
+            if len(good(done)) < most:
+                break
+        assert (found, rest) == (content, b""), algorithm
+
+
 def test_members_follow_each_other(queue: CpuQueue, device: CpuDevice) -> None:
     parts = [words(size, size) for size in (100, 0, 50_000)]
     session, rest = decompressor(device, "gzip"), b"".join(map(gzip.compress, parts))

@@ -270,15 +270,20 @@ static bool decompress_segment(struct session *session, struct request *request,
 
 /* After the end of a gzip member: does another one begin here? The first byte of its magic number is enough, since
    the second may come with the next step. */
+static bool begins_a_member(const struct request *request)
+{
+    static const uint8_t MAGIC[] = {0x1f, 0x8b};
+    size_t seen = 0;
+    for (uint32_t i = 0; i < request->count; i++)
+        for (size_t j = 0; j < request->segments[i].size && seen < sizeof MAGIC; j++)
+            if (request->segments[i].data[j] != MAGIC[seen++])
+                return false;
+    return seen;
+}
+
 static void next_member(struct session *session, const struct request *request)
 {
-    uint32_t i = 0;
-    while (i < request->count && !request->segments[i].size)
-        i++;
-    if (i == request->count)
-        return;
-    struct segment first = request->segments[i];
-    if (first.data[0] != 0x1f || (first.size > 1 && first.data[1] != 0x8b))
+    if (!begins_a_member(request))
         return;
     zlib->inflate_reset(&session->inflate);
     session->stage = RUNNING;
