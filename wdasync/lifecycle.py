@@ -7,7 +7,7 @@ import logging
 import weakref
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 
@@ -130,17 +130,17 @@ def _open_devices(effective: Effective, on_fault: FaultHandler | None, report: F
     """Open the devices of all backends that the settings ask for. Blocks."""
     places: list[Place] = []
     try:
-        for backend, infos, wanted in _backends(effective.config):
+        for backend, infos, asked, general in _backends(effective.config):
             options = effective.options(backend.name, backend.Options)
             for info in infos:
                 try:
                     device = backend.open(info, options, on_fault=_marked(on_fault), report=report)
                 except BackendUnavailable as error:
-                    if wanted:
+                    if asked:
                         raise
                     logger.info("%s/%s is left out: %s", backend.name, info.name, error)
                 else:
-                    places.append(Place(backend.name, device))
+                    places.append(Place(backend.name, device, general=general))
     except BaseException:
         _close_all(places)
         raise
@@ -157,25 +157,54 @@ def _close_all(places: Sequence[Place]) -> None:
         place.device.close()
 
 
-def _backends(config: Config) -> list[tuple[Backend, Sequence[DeviceInfo], bool]]:
-    """Backends to open, in the order of preference, with their devices, and whether the user named them."""
+class _Wanted(NamedTuple):
+    """A backend that is to be opened.
+
+    :ivar asked: the user named it, so that it must be there
+    :ivar general: it takes operations that no rule gives it
+    """
+
+    backend: Backend
+    infos: Sequence[DeviceInfo]
+    asked: bool
+    general: bool
+
+
+def _backends(config: Config) -> list[_Wanted]:
+    """Backends to open: in the order of preference, then the fallback, then those that only rules name."""
     named = (config.backend,) if isinstance(config.backend, str) else config.backend
-    wanted = list(dict.fromkeys([*(rule.backend for rule in config.policy), *(named or ())]))
-    found = [(backend := registry.get_backend(name), backend.devices(), True) for name in wanted]
-    for backend, infos, _ in found:
-        if not infos:
-            raise BackendUnavailable(
-                f"backend {backend.name!r}: expected a device, got none on this machine; run `python -m wdasync doctor`"
-            )
-    others = [
-        registry.get_backend(name) for name in registry.backend_names() if name not in wanted and _loads(name)
+    asked = [
+        registry.get_backend(name)
+        for name in dict.fromkeys([*(named or ()), *(rule.backend for rule in config.policy)])
+    ]
+    names = {backend.name for backend in asked}
+    every = [
+        *asked,
+        *(
+            registry.get_backend(name)
+            for name in registry.backend_names()
+            if name not in names and _loads(name)
+        ),
     ]
     if named is None:
-        ranked = sorted((other for other in others if other.automatic is not None), key=_rank)
-        found += [(other, other.devices(), False) for other in ranked]
-    elif config.fallback:
-        found += [(other, other.devices(), False) for other in others if other.fallback]
-    return [(backend, infos, wished) for backend, infos, wished in found if infos]
+        general = sorted((backend for backend in every if backend.automatic is not None), key=_rank)
+    else:
+        general = [backend for backend in asked if backend.name in named]
+        general += [
+            backend for backend in every if backend.fallback and config.fallback and backend not in general
+        ]
+    found = [_Wanted(backend, backend.devices(), backend in asked, general=True) for backend in general]
+    found += [
+        _Wanted(backend, backend.devices(), asked=True, general=False)
+        for backend in asked
+        if backend not in general
+    ]
+    for wanted in found:
+        if wanted.asked and not wanted.infos:
+            raise BackendUnavailable(
+                f"backend {wanted.backend.name!r}: expected a device, got none on this machine; run `python -m wdasync doctor`"
+            )
+    return [wanted for wanted in found if wanted.infos]
 
 
 def _rank(backend: Backend) -> int:

@@ -63,12 +63,14 @@ class Place:
 
     :ivar backend: name of the backend
     :ivar device: the device
+    :ivar general: it takes operations that no rule gives it
     :ivar lanes: what is open so far
     """
 
-    def __init__(self, backend: str, device: Device) -> None:
+    def __init__(self, backend: str, device: Device, *, general: bool = True) -> None:
         self.backend = backend
         self.device = device
+        self.general = general
         self.lanes: dict[LaneKey, Lane] = {}
         self.rows: dict[tuple[Kind, str], Capability] = {
             (row.kind, row.algorithm): row for row in device.capabilities
@@ -187,7 +189,6 @@ class Schedule:
 
     :param places: opened devices, in the order of preference
     :param config: for its rules
-    :param fallbacks: names of backends that come last
     """
 
     def __init__(self, places: Sequence[Place], config: Config) -> None:
@@ -261,7 +262,7 @@ class Schedule:
         for rule in self._rules:
             if rule.operation in ("*", kind.name.lower()):
                 yield rule.backend, rule
-        for backend in dict.fromkeys(place.backend for place in self.places):
+        for backend in dict.fromkeys(place.backend for place in self.places if place.general):
             yield backend, None
 
     def _check_known(
