@@ -74,7 +74,7 @@ class Flight:
 class Group:
     """Several flights that one caller waits for together.
 
-    :ivar completions: one for each flight, in their order; ``None`` while it is under way
+    :ivar completion: true once all have ended
     """
 
     __slots__ = ("_left", "_wake", "completion", "flights", "raise_cancel", "waiter")
@@ -88,11 +88,6 @@ class Group:
         self._wake = wake
         for flight in flights:
             flight.on_done = self._one_done
-
-    @property
-    def completions(self) -> list[Completion | None]:
-        """One for each flight, in their order."""
-        return [flight.completion for flight in self.flights]
 
     def _one_done(self, flight: Flight) -> None:
         self._left -= 1

@@ -409,7 +409,7 @@ class Lane:
         """
         if not (self._armed and self._taking) or self._arm():
             self._suspected_at = -1
-        elif self._taking:
+        else:
             self._armed = True  # the wake that was ordered is still owed
             if self._suspected_at == self.wakes:
                 loop = self.reaper.loop

@@ -1,0 +1,465 @@
+"""A lane on its own, with a queue and an event loop that a test moves by hand: what no real device does on request."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from wdasync.backend import Completion, QueueStatistics, Status
+from wdasync.dispatch import Flight, Lane, LaneState, Reaper
+from wdasync.operations import Compress, Operation
+from wdasync.testing.mock import Program
+
+from .conftest import Opener
+
+pytestmark = pytest.mark.anyio
+
+
+#: Seconds between two looks of the safety timer; other timers are much shorter.
+INTERVAL = 1.0
+SHORT = 0.1
+
+
+class HandLoop:
+    """Does nothing by itself."""
+
+    name = "hand"
+
+    def __init__(self) -> None:
+        self.here = True
+        self.at_end: list[Callable[[], None]] = []
+        self.later: list[tuple[float, Callable[[], None]]] = []
+        self.background: list[tuple[Callable[[], Any], Callable[[Any, BaseException | None], None]]] = []
+        self.woken: list[Any] = []
+        self.watched: set[int] = set()
+        self.cancelled = 0
+
+    def turn(self) -> None:
+        """The end of one turn."""
+        callbacks, self.at_end = self.at_end, []
+        for callback in callbacks:
+            callback()
+
+    def work(self) -> None:
+        """What was put into threads is done."""
+        while self.background:
+            function, then = self.background.pop(0)
+            try:
+                result, error = function(), None
+            except RuntimeError as raised:
+                result, error = None, raised
+            then(result, error)
+
+    def is_current(self) -> bool:
+        return self.here
+
+    def at_turn_end(self, callback: Callable[[], None]) -> None:
+        self.at_end.append(callback)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> HandLoop:
+        self.later.append((seconds, callback))
+        return self
+
+    def pass_time(self, seconds: float) -> None:
+        """Timers that are due after so long."""
+        due = [timer for timer in self.later if timer[0] <= seconds]
+        self.later = [timer for timer in self.later if timer[0] > seconds]
+        for _, callback in due:
+            callback()
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+    def in_background(self, function: Callable[[], Any], then: Callable[..., None]) -> None:
+        self.background.append((function, then))
+
+    def watch(self, fd: int, callback: Callable[[], None], look_again: Callable[[], None]) -> None:
+        self.watched.add(fd)
+
+    def unwatch(self, fd: int) -> None:
+        self.watched.discard(fd)
+
+    def wake(self, parkable: Any, value: Any) -> None:
+        self.woken.append(parkable)
+
+    def protect(self, function: Callable[..., Any]) -> None:
+        pass
+
+
+class HandQueue:
+    """Takes and gives what a test says, and raises what it is told to."""
+
+    def __init__(self, depth: int = 4) -> None:
+        self.depth = depth
+        self.accept = depth
+        self.taken: list[tuple[int, Operation]] = []
+        self.ready: list[Completion] = []
+        self.armable = True
+        self.calls: list[str] = []
+        self.raising: set[str] = set()
+
+    def _note(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.raising:
+            raise RuntimeError(f"{name} is broken")
+
+    def enqueue_burst(self, entries: Sequence[tuple[int, Operation]]) -> int:
+        self._note("enqueue_burst")
+        taken = entries[: self.accept]
+        self.taken += taken
+        return len(taken)
+
+    def dequeue_burst(self, limit: int) -> list[Completion]:
+        self._note("dequeue_burst")
+        given, self.ready = self.ready[:limit], self.ready[limit:]
+        return given
+
+    def complete(self, status: Status = Status.SUCCESS) -> None:
+        """All that it has taken."""
+        self.ready += [Completion(tag, status, b"", 0, 0) for tag, _ in self.taken]
+        self.taken = []
+
+    def fileno(self) -> int:
+        return 7
+
+    def arm(self) -> bool:
+        self._note("arm")
+        return self.armable
+
+    def withdraw(self, tag: int) -> bool:
+        self._note("withdraw")
+        before = len(self.taken)
+        self.taken = [entry for entry in self.taken if entry[0] != tag]
+        return len(self.taken) < before
+
+    def stop(self) -> None:
+        self._note("stop")
+
+    def close(self) -> None:
+        self._note("close")
+
+    def statistics(self) -> QueueStatistics:
+        return QueueStatistics(self.depth)
+
+
+class Bench:
+    """A lane and what is around it."""
+
+    def __init__(self, depth: int = 4, budget: float = 1.0) -> None:
+        self.loop = HandLoop()
+        self.queue = HandQueue(depth)
+        self.reaper = Reaper(self.loop, budget=budget, interval=INTERVAL, deadline=2 * INTERVAL)  # type: ignore[arg-type]
+        self.lane = Lane("by hand", self.queue, self.reaper, lambda: None)
+        self.reopened = HandQueue(depth)
+        self.reaper.add(self.lane, self._reopen)
+        self.loop.turn()
+        self.loop.turn()
+        self.queue.calls.clear()
+
+    def _reopen(self) -> HandQueue:
+        self.reopened._note("open")
+        return self.reopened
+
+    def submit(self, count: int = 1) -> list[Flight]:
+        flights = [Flight(Compress(b"x", "gzip"), self.lane) for _ in range(count)]
+        for flight in flights:
+            flight.waiter = "somebody"
+            self.lane.submit(flight)
+        return flights
+
+    def tick(self) -> None:
+        """The safety timer looks."""
+        timers = [callback for seconds, callback in self.loop.later if seconds == INTERVAL]
+        self.loop.later = [timer for timer in self.loop.later if timer[0] < INTERVAL]
+        for callback in timers:
+            callback()
+
+
+def status(flight: Flight) -> Status:
+    assert flight.completion is not None
+    return flight.completion.status
+
+
+async def test_it_says_how_it_is() -> None:
+    bench = Bench(depth=1)
+    first, second = bench.submit(2)
+    assert repr(bench.lane) == "<Lane by hand open 1/1 in flight, 1 parked>"
+    assert repr(first) == "<Flight <Compress gzip 1 bytes> tag 0x0>"
+    assert repr(second) == "<Flight <Compress gzip 1 bytes> parked>"
+    bench.loop.turn()
+    assert repr(bench.lane).endswith("1 parked, armed>")
+    first.detached = True
+    bench.queue.complete()
+    bench.lane.readable()
+    assert repr(first) == "<Flight <Compress gzip 1 bytes> done detached>"
+
+
+async def test_what_may_not_follow_does_not() -> None:
+    with pytest.raises(RuntimeError, match="by hand: open cannot become open"):
+        Bench().lane.resume()
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"), [(LaneState.CLOSED, Status.ABORTED), (LaneState.LOST, Status.DEVICE_ERROR)]
+)
+async def test_a_lane_that_has_ended_takes_nothing(state: LaneState, expected: Status) -> None:
+    bench = Bench()
+    bench.lane.stop(state, "it is over")
+    (flight,) = bench.submit()
+    assert status(flight) is expected
+    assert flight.completion is not None
+    assert flight.completion.detail.message == "it is over"
+    assert bench.loop.woken == [flight]
+    assert bench.queue.calls == ["stop"]
+
+
+async def test_nothing_is_taken_from_a_queue_that_was_stopped() -> None:
+    bench = Bench()
+    bench.submit()
+    bench.loop.turn()
+    bench.lane.stop(LaneState.CLOSED, "it is over")
+    bench.queue.calls.clear()
+    bench.queue.complete()
+    bench.lane.readable()
+    bench.lane.look_again()
+    bench.lane.reap()
+    bench.lane.turn_ends()
+    bench.lane.check_wake()
+    assert bench.queue.calls == []
+    assert bench.lane.wakes == 0
+
+
+async def test_a_full_shared_queue_is_not_asked_for_what_was_cancelled() -> None:
+    bench = Bench()
+    bench.queue.accept = 0
+    (flight,) = bench.submit()
+    bench.loop.turn()
+    assert len(bench.loop.later) == 2, "the safety timer, and the one that asks again"
+    assert flight.abandon()
+    bench.queue.calls.clear()
+    bench.loop.pass_time(SHORT)
+    assert bench.queue.calls == []
+    (another,) = bench.submit()
+    bench.lane.retry()  # the turn's end does it
+    assert bench.queue.calls == ["enqueue_burst"]
+    bench.queue.accept = 4
+    bench.loop.turn()
+    bench.queue.complete()
+    bench.lane.readable()
+    assert status(another) is Status.SUCCESS
+
+
+async def test_more_completions_than_one_turn_has_time_for() -> None:
+    bench = Bench(depth=256, budget=0.0)
+    flights = bench.submit(256)
+    bench.loop.turn()
+    bench.queue.complete()
+    bench.lane.readable()
+    done = sum(flight.completion is not None for flight in flights)
+    assert 64 <= done < 256
+    for _ in range(4):
+        bench.loop.turn()
+    assert all(status(flight) is Status.SUCCESS for flight in flights)
+    assert bench.lane.in_flight == 0
+
+
+async def test_a_queue_that_is_stopped_before_the_rest_is_taken() -> None:
+    bench = Bench(depth=256, budget=0.0)
+    bench.submit(256)
+    bench.loop.turn()
+    bench.queue.complete()
+    bench.lane.readable()
+    bench.lane.stop(LaneState.CLOSED, "it is over")
+    bench.queue.calls.clear()
+    bench.loop.turn()
+    assert bench.queue.calls == []
+
+
+async def test_the_last_cancelled_one_ends_the_draining() -> None:
+    bench = Bench()
+    (flight,) = bench.submit()
+    bench.loop.turn()
+    bench.lane.drain()
+    assert not bench.reaper.drained.is_set()
+    assert flight.abandon()
+    assert bench.reaper.drained.is_set()
+    assert bench.lane.withdrawn == 1
+
+
+async def test_those_who_wait_begin_when_another_is_withdrawn() -> None:
+    bench = Bench(depth=1)
+    first, second = bench.submit(2)
+    bench.loop.turn()
+    assert first.abandon()
+    bench.loop.turn()
+    assert [operation for _, operation in bench.queue.taken] == [second.operation]
+
+
+async def test_a_wake_between_suspicion_and_certainty() -> None:
+    bench = Bench()
+    bench.submit()
+    bench.loop.turn()
+    bench.queue.armable = False
+    bench.queue.complete()
+    bench.tick()
+    bench.tick()  # nobody was told of it for two ticks
+    bench.queue.armable = True
+    bench.lane.readable()
+    bench.loop.turn()
+    bench.loop.turn()
+    assert bench.lane.rescues == 0
+    assert bench.lane.completed == 1
+
+
+async def test_a_queue_that_pretends_to_have_something() -> None:
+    """It would be a lost wake if anything were there."""
+    bench = Bench()
+    bench.submit()
+    bench.loop.turn()
+    bench.queue.armable = False
+    bench.tick()
+    bench.tick()
+    bench.loop.turn()
+    bench.queue.armable = True
+    bench.loop.turn()
+    assert bench.lane.rescues == 0
+    bench.queue.complete()
+    bench.lane.readable()
+    assert bench.lane.completed == 1
+
+
+async def test_a_completion_of_what_was_never_accepted() -> None:
+    """A device out of its mind: the tag is right, and the operation was not given to it. Stopping still works."""
+    bench = Bench()
+    bench.queue.accept = 0
+    (flight,) = bench.submit()
+    bench.queue.ready = [Completion(flight.tag, Status.SUCCESS, b"", 0, 0)]
+    bench.lane.readable()
+    assert status(flight) is Status.SUCCESS
+    bench.lane.stop(LaneState.CLOSED, "it is over")
+    assert bench.lane.in_flight == 0
+    assert not bench.lane.parked
+
+
+async def test_a_queue_that_cannot_be_stopped(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    (flight,) = bench.submit()
+    bench.loop.turn()
+    bench.queue.raising.add("stop")
+    bench.lane.lose("it is over")
+    assert "stop raised" in caplog.text
+    bench.loop.pass_time(SHORT)
+    bench.loop.work()
+    assert status(flight) is Status.DEVICE_ERROR
+    assert bench.queue.calls[-1] == "close"
+
+
+async def test_a_lane_that_is_closing_is_not_reset() -> None:
+    bench = Bench()
+    bench.submit()
+    bench.loop.turn()
+    bench.lane.drain()
+    for _ in range(5):
+        bench.tick()
+    assert bench.lane.state is LaneState.DRAINING
+
+
+async def test_a_device_that_is_lost_while_its_queue_is_reset() -> None:
+    bench = Bench()
+    (flight,) = bench.submit()
+    bench.loop.turn()
+    for _ in range(4):
+        bench.tick()
+    assert bench.lane.state is LaneState.RESETTING
+    bench.lane.lose("and now it is gone")
+    bench.loop.pass_time(SHORT)
+    bench.loop.work()
+    assert bench.lane.state is LaneState.LOST
+    assert status(flight) is Status.DEVICE_ERROR
+    assert bench.reopened.calls == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_lane_that_is_closed_while_its_queue_is_opened_again(
+    fails: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench()
+    bench.submit()
+    bench.loop.turn()
+    for _ in range(4):
+        bench.tick()
+    bench.loop.pass_time(SHORT)
+    function, then = bench.loop.background.pop(0)
+    then(function(), None)  # closed; the next one is about to be opened
+    if fails:
+        bench.reopened.raising.add("open")
+    bench.lane.stop(LaneState.CLOSED, "it is over")
+    bench.loop.work()
+    assert bench.lane.state is LaneState.CLOSED
+    assert bench.reopened.calls == (["open"] if fails else ["open", "close"])
+    assert ("cannot open its queue again" in caplog.text) is fails
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["in its loop", "without a loop"])
+async def test_a_forgotten_lane(here: bool) -> None:
+    bench = Bench()
+    bench.submit()
+    bench.loop.turn()
+    bench.loop.here = here
+    bench.reaper.forget()
+    assert bench.queue.calls[-2:] == ["stop", "close"]
+    assert bench.lane.state is LaneState.CLOSED
+    assert (bench.loop.cancelled, bench.loop.watched) == ((1, set()) if here else (0, {7}))
+    bench.queue.calls.clear()
+    bench.reaper.forget()
+    assert bench.queue.calls == []
+
+
+async def test_a_forgotten_lane_that_was_idle() -> None:
+    bench = Bench()
+    bench.reaper.forget()
+    assert bench.loop.cancelled == 0
+    assert bench.queue.calls == ["stop", "close"]
+
+
+async def test_a_forgotten_lane_whose_queue_cannot_be_closed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    bench = Bench()
+    memory = bytearray(b"x")
+    bench.lane.submit(Flight(Compress(memory, "gzip"), bench.lane))
+    bench.queue.raising.add("close")
+    bench.reaper.forget()
+    assert "cannot be closed" in caplog.text
+    del bench
+    with pytest.raises(BufferError):
+        memory.extend(b"the device may still read it")
+
+
+async def test_many_that_hold_memory_of_the_caller_are_waited_for(opener: Opener, program: Program) -> None:
+    program.hold()
+    items = [bytearray(b"mine"), b"anybody's", bytearray(b"mine too")]
+    ended: list[bool] = []
+    async with opener() as acc, anyio.create_task_group() as group:
+        scope = anyio.CancelScope()
+
+        async def run() -> None:
+            with scope:
+                await acc.compress_many(items)
+            ended.append(scope.cancelled_caught)
+
+        group.start_soon(run)
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        scope.cancel()
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        assert not ended
+        with pytest.raises(BufferError):
+            items[0].extend(b"in flight")  # type: ignore[union-attr]
+        program.release()
+    assert ended == [True]
