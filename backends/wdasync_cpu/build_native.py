@@ -13,7 +13,18 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent / "native"
-SOURCES = ("codec", "compress", "decompress", "explain", "library", "python", "region", "ring", "session")
+SOURCES = (
+    "codec",
+    "compress",
+    "decompress",
+    "explain",
+    "guard",
+    "library",
+    "python",
+    "region",
+    "ring",
+    "session",
+)
 SANITIZERS = {
     "": ["-O2"],
     "address": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"],
@@ -46,6 +57,7 @@ ffibuilder.set_source(
     "wdasync_cpu._native",
     """
     #include "codec.h"
+    #include "guard.h"
     #include "ring.h"
 
     int install(const char *module_name);
@@ -53,7 +65,7 @@ ffibuilder.set_source(
     /* 0, or errno */
     static int start_workers(unsigned size)
     {
-        return crew_start(CREW_NATIVE, size, run_request, kit_new) ? 0 : errno ? errno : ENOMEM;
+        return guard_install() && crew_start(CREW_NATIVE, size, run_request, kit_new) ? 0 : errno ? errno : ENOMEM;
     }
 
     static unsigned workers(void)

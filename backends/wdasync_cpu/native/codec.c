@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "guard.h"
 #include "region.h"
 #include "ring.h"
 
@@ -15,10 +16,8 @@ void *kit_new(void)
     return calloc(1, sizeof(struct kit));
 }
 
-void kit_free(struct kit *kit)
+static void kit_empty(struct kit *kit)
 {
-    if (!kit)
-        return;
     for (int i = 0; i < DEFLATE_STATES; i++)
         if (kit->deflate[i].ready)
             zlib->deflate_end(&kit->deflate[i].z);
@@ -29,9 +28,20 @@ void kit_free(struct kit *kit)
             libdeflate->free_compressor(kit->compressors[i]);
     if (kit->decompressor)
         libdeflate->free_decompressor(kit->decompressor);
+    if (kit->brotli_encoder)
+        brotli->encoder_free(kit->brotli_encoder);
+    if (kit->brotli_decoder)
+        brotli->decoder_free(kit->brotli_decoder);
     free(kit->isal);
     free(kit->isal_buffer);
     free(kit->joined);
+    memset(kit, 0, sizeof *kit);
+}
+
+void kit_free(struct kit *kit)
+{
+    if (kit)
+        kit_empty(kit);
     free(kit);
 }
 
@@ -69,6 +79,7 @@ bool must_stop(const struct request *request)
 void sink_begin(struct sink *sink, struct request *request, size_t room, uint64_t limit)
 {
     memset(sink, 0, sizeof *sink);
+    sink->request = request;
     sink->limit = limit < SIZE_MAX / 2 ? (size_t)limit : SIZE_MAX / 2;
     sink->fixed = request->into;
     if (request->into) {
@@ -92,7 +103,7 @@ bool sink_grow(struct sink *sink, size_t at_least)
     uint8_t *data = realloc(sink->data, room ? room : 1);
     if (!data)
         return false;
-    sink->data = data;
+    sink->data = sink->request->out = data;
     sink->room = room;
     return true;
 }
@@ -169,9 +180,43 @@ static void run_copy(struct request *request)
     request->out = NULL;
 }
 
-void run_request(void *argument, struct request *request)
+static void work(void *kit, struct request *request)
 {
-    struct kit *kit = argument;
+    switch (request->kind) {
+    case KIND_COMPRESS:
+        run_compress(kit, request);
+        break;
+    case KIND_DECOMPRESS:
+        if (request->plan->format == FORMAT_BROTLI)
+            run_brotli_decompress(kit, request);
+        else
+            run_decompress(kit, request);
+        break;
+    case KIND_COMPRESS_CHUNK:
+    case KIND_DECOMPRESS_CHUNK:
+        run_session(request);
+        break;
+    default:
+        break;
+    }
+}
+
+/* A codec was left in the middle of something: its state is thrown away, and made anew when it is wanted. */
+static void clear_up(struct kit *kit, struct request *request)
+{
+    kit_empty(kit);
+    if (request->session)
+        session_break(request->session);
+    if (!request->into) {
+        free(request->out);
+        request->out = NULL;
+    }
+    request->produced = request->consumed = 0;
+    request->final = false;
+}
+
+void run_request(void *kit, struct request *request)
+{
     if (request->kind == KIND_COPY) {
         run_copy(request);
         return;
@@ -183,23 +228,8 @@ void run_request(void *argument, struct request *request)
     request->message[0] = 0;
     if (!request->into)
         request->out = NULL;
-    switch (request->kind) {
-    case KIND_COMPRESS:
-        run_compress(kit, request);
-        break;
-    case KIND_DECOMPRESS:
-        if (request->plan->format == FORMAT_BROTLI)
-            run_brotli_decompress(request);
-        else
-            run_decompress(kit, request);
-        break;
-    case KIND_COMPRESS_CHUNK:
-    case KIND_DECOMPRESS_CHUNK:
-        run_session(request);
-        break;
-    default:
-        break;
-    }
+    if (!guarded(work, kit, request))
+        clear_up(kit, request);
 }
 
 void run_paged(void *kit, struct request *request)

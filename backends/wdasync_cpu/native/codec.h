@@ -23,6 +23,7 @@ struct kit {
     void *decompressor;
     struct isal_stream *isal;
     uint8_t *isal_buffer;
+    void *brotli_encoder, *brotli_decoder; /* while they are used */
     uint8_t *joined;
     size_t joined_room;
 };
@@ -36,8 +37,9 @@ void run_request(void *kit, struct request *request);
 /* So too, with an input whose pages come when they are touched. */
 void run_paged(void *kit, struct request *request);
 
-/* Output that grows, or that has a fixed place. */
+/* Output that grows, or that has a fixed place. What grows is the request's `out` as well, all the time. */
 struct sink {
+    struct request *request;
     uint8_t *data;
     size_t size;
     size_t room;
@@ -65,7 +67,7 @@ bool touch_input(struct request *request);
 
 void run_compress(struct kit *kit, struct request *request);
 void run_decompress(struct kit *kit, struct request *request);
-void run_brotli_decompress(struct request *request);
+void run_brotli_decompress(struct kit *kit, struct request *request);
 
 /* A compressing stream of any engine. */
 struct encoder {
@@ -93,6 +95,7 @@ size_t read_header(struct request *request, enum format format, const uint8_t *d
 /* Sessions: see session.c. */
 struct session *session_new(const struct plan *plan, const void *owner);
 void session_reset(struct session *session);
+void session_break(struct session *session); /* its codec was left in the middle of something */
 void session_close(struct session *session);
 void session_free(struct session *session);
 const struct plan *session_plan(const struct session *session);

@@ -286,7 +286,7 @@ static void compress_by_stream(struct kit *kit, struct request *request)
         ready = (encoder.isal = kept_isal(kit, plan)) != NULL;
         break;
     case ENGINE_BROTLI:
-        ready = (encoder.brotli = brotli_begin(plan, size)) != NULL;
+        ready = (encoder.brotli = kit->brotli_encoder = brotli_begin(plan, size)) != NULL;
         break;
     default:
         ready = (state = kept_deflate(kit, plan)) != NULL;
@@ -302,6 +302,7 @@ static void compress_by_stream(struct kit *kit, struct request *request)
     sink_end(&sink, request);
     if (encoder.brotli)
         brotli->encoder_free(encoder.brotli);
+    kit->brotli_encoder = NULL;
 }
 
 void run_compress(struct kit *kit, struct request *request)

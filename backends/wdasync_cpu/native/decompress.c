@@ -291,12 +291,12 @@ static int decode_segment(struct request *request, void *decoder, struct segment
     }
 }
 
-void run_brotli_decompress(struct request *request)
+void run_brotli_decompress(struct kit *kit, struct request *request)
 {
     struct sink sink;
     size_t position = 0, left = 0;
     int result = BROTLI_NEEDS_INPUT;
-    void *decoder = brotli->decoder_new(NULL, NULL, NULL);
+    void *decoder = kit->brotli_decoder = brotli->decoder_new(NULL, NULL, NULL);
     if (!decoder) {
         fail_memory(request, 1 << 16);
         return;
@@ -319,5 +319,6 @@ void run_brotli_decompress(struct request *request)
         request->consumed = position;
     }
     brotli->decoder_free(decoder);
+    kit->brotli_decoder = NULL;
     sink_end(&sink, request);
 }

@@ -364,6 +364,7 @@ static struct worker *new_worker(enum crew_name name)
 
 static bool start_native(enum crew_name name, void *(*make_kit)(void))
 {
+    static const int OWN[] = {SIGBUS, SIGSEGV, SIGILL, SIGFPE};
     struct worker *worker = new_worker(name);
     if (!worker)
         return false;
@@ -372,7 +373,9 @@ static bool start_native(enum crew_name name, void *(*make_kit)(void))
         return false;
     }
     sigset_t all, before;
-    sigfillset(&all); /* signals are for the program's own threads */
+    sigfillset(&all); /* signals are for the program's own threads, except those about what this one does */
+    for (size_t i = 0; i < sizeof OWN / sizeof *OWN; i++)
+        sigdelset(&all, OWN[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&worker->thread, NULL, native_main, worker);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

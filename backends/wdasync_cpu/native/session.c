@@ -75,7 +75,7 @@ static void forget_brotli(struct session *session)
     session->encoder = session->decoder = NULL;
 }
 
-void session_close(struct session *session)
+static void forget_codec(struct session *session)
 {
     forget_brotli(session);
     if (session->deflate.ready)
@@ -87,6 +87,17 @@ void session_close(struct session *session)
     free(session->isal_buffer);
     session->isal = NULL;
     session->isal_buffer = NULL;
+}
+
+void session_break(struct session *session)
+{
+    forget_codec(session);
+    session->stage = FAILED;
+}
+
+void session_close(struct session *session)
+{
+    forget_codec(session);
     session->closed = true;
 }
 

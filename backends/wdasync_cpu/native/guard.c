@@ -1,0 +1,127 @@
+/* See guard.h. On the way in and out this costs a few loads and stores: the mask of signals is not saved, since our
+ * handler does not change it, and the kernel tells what it was before. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "guard.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <string.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "codec.h"
+
+struct guard {
+    sigjmp_buf back;
+    const struct request *request;
+    uintptr_t address; /* where nothing was */
+    sigset_t mask;     /* of signals, before the handler ran */
+};
+
+/* A handler may not allocate, as the first look at a variable of a thread may; so glibc is told to have it at hand. */
+#ifdef __GLIBC__
+#define AT_HAND __attribute__((tls_model("initial-exec")))
+#else
+#define AT_HAND
+#endif
+
+static _Thread_local AT_HAND struct guard *volatile current;
+
+static struct sigaction before;
+static uintptr_t page; /* its size in bytes */
+static bool installed;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* Whole pages: they are there or not, and a codec may read in words. */
+static bool lies_in(const void *data, size_t size, uintptr_t address)
+{
+    uintptr_t begin = (uintptr_t)data / page, end = ((uintptr_t)data + size + page - 1) / page;
+    return size && address / page >= begin && address / page < end;
+}
+
+static bool is_of(const struct request *request, uintptr_t address)
+{
+    for (uint32_t i = 0; i < request->count; i++)
+        if (lies_in(request->segments[i].data, request->segments[i].size, address))
+            return true;
+    return request->into && lies_in(request->out, request->room, address);
+}
+
+static void pass_on(int number, siginfo_t *info, void *context, bool sent)
+{
+    if (before.sa_flags & SA_SIGINFO)
+        before.sa_sigaction(number, info, context);
+    else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
+        before.sa_handler(number);
+    else if (before.sa_handler == SIG_DFL || !sent) {
+        signal(number, SIG_DFL); /* a fault comes again by itself when we return */
+        if (sent)
+            raise(number);
+    }
+}
+
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+    struct guard *guard = current;
+    bool sent = info->si_code <= 0; /* by a process, and about no address */
+    if (guard && !sent && is_of(guard->request, (uintptr_t)info->si_addr)) {
+        guard->address = (uintptr_t)info->si_addr;
+        guard->mask = ((const ucontext_t *)context)->uc_sigmask;
+        siglongjmp(guard->back, 1);
+    }
+    /* A handler that was put before ours, as that of Python's faulthandler may be, says it again, but not where. When it
+       returns, the access is made again, and comes here. */
+    if (guard && info->si_code == SI_TKILL && info->si_pid == getpid())
+        return;
+    pass_on(number, info, context, sent);
+}
+
+static void install_once(void)
+{
+    struct sigaction ours = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    sigemptyset(&ours.sa_mask);
+    installed = !sigaction(SIGBUS, NULL, &before) && !sigaction(SIGBUS, &ours, NULL);
+}
+
+bool guard_install(void)
+{
+    pthread_once(&once, install_once);
+    return installed;
+}
+
+static void say_where(struct request *request, uintptr_t address)
+{
+    static const char WHY[] = "a mapped file that was truncated, or whose disk is full";
+    size_t position = 0;
+    for (uint32_t i = 0; i < request->count; position += request->segments[i++].size) {
+        const struct segment *segment = &request->segments[i];
+        uintptr_t begin = (uintptr_t)segment->data;
+        if (lies_in(segment->data, segment->size, address)) {
+            position += address > begin ? address - begin : 0;
+            fail(request, STATUS_PAGE_FAULT, CAUSE_NONE, "no memory at byte %zu of the input: %s", position, WHY);
+            return;
+        }
+    }
+    position = address > (uintptr_t)request->out ? address - (uintptr_t)request->out : 0;
+    fail(request, STATUS_PAGE_FAULT, CAUSE_NONE, "no memory at byte %zu of the output: %s", position, WHY);
+}
+
+bool guarded(void (*work)(void *kit, struct request *request), void *kit, struct request *request)
+{
+    struct guard guard;
+    guard.request = request;
+    if (sigsetjmp(guard.back, 0)) {
+        current = NULL;
+        pthread_sigmask(SIG_SETMASK, &guard.mask, NULL);
+        say_where(request, guard.address);
+        return false;
+    }
+    current = &guard;
+    work(kit, request);
+    current = NULL;
+    return true;
+}
