@@ -27,7 +27,7 @@ from wdasync_hip08.chip import QM_BASE, SMMU_BASE, ZIP_STREAM, Chip
 from wdasync_hip08.clocks import RealClock, Timers, VirtualClock
 from wdasync_hip08.engines.zip import ENTRY_BYTES
 from wdasync_hip08.kernel.dma import DmaDomain
-from wdasync_hip08.kernel.hisi_qm import HisiQm, KernelQueue, share_bytes
+from wdasync_hip08.kernel.hisi_qm import HisiQm, KernelQueue, MailboxError, share_bytes
 from wdasync_hip08.kernel.iommu import Iommu
 from wdasync_hip08.kernel.iopf import FaultHandling
 from wdasync_hip08.kernel.pasids import PasidAllocator
@@ -139,6 +139,9 @@ class Machine:
                 return False
             try:
                 return self._pump(limit)
+            except MailboxError as error:
+                self._refused(error)
+                return False
             except Exception as error:
                 log.exception("the model of the chip has a defect; the device is lost")
                 self._lose(f"defect of the model: {type(error).__name__}: {error}")
@@ -286,6 +289,14 @@ class Machine:
             self.reset_queues += 1
             log.warning("queue %d did not drain; it is reset", queue.number)
 
+    def stop(self, queue: KernelQueue) -> None:
+        """Take a queue away from the chip. A chip that refuses might go on with it, so it is lost."""
+        with self.lock:
+            try:
+                self.qm.stop(queue)
+            except MailboxError as error:
+                self._refused(error)
+
     def _drained_within(self, queue: KernelQueue, seconds: float) -> bool:
         end = time.monotonic() + seconds
         with self.lock:
@@ -419,6 +430,10 @@ class Machine:
         """Take the device out of the machine while it is in use."""
         with self.lock:
             self._lose(reason)
+
+    def _refused(self, error: MailboxError) -> None:
+        log.error("%s; the device is lost", error.strerror)
+        self._lose(f"it takes no orders: {error.strerror}")
 
     def _lose(self, reason: str) -> None:
         self._lost = reason

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from wdasync_hip08.machine import Machine
+from wdasync_hip08.qm.contexts import AeqType, EqContext
+from wdasync_hip08.qm.registers import Mailbox, MailboxCommand
 
 VA = 0x5555_0000_0000
 GZIP_HEADER, ZLIB_HEADER = 10, 2
@@ -208,6 +210,25 @@ class TestRings:
         machine.chip.interrupt("aeq")
         machine.run()
         assert machine.qm.spurious == 2
+
+    def test_a_line_that_is_raised_for_ever_is_masked(
+        self, machine: Machine, memory: Any, raw_driver: Any, caplog: Any
+    ) -> None:
+        """The abnormal event queue is told to be elsewhere, so its driver finds nothing and the line stays raised."""
+        space, _ = memory
+        elsewhere = machine.dma.allocate(4096)
+        machine.chip.memory.ram.write(elsewhere.pa, EqContext(elsewhere.iova, 1024).pack())
+        machine.qm.mailbox(Mailbox(MailboxCommand.AEQ_CONTEXT, 0, elsewhere.iova))
+        machine.chip.qm.events.abnormal(AeqType.CQ_OVERFLOW, 5)
+        pumps = 0
+        while machine.pump() and pumps < 100:
+            pumps += 1
+        assert pumps < 100
+        assert "masked" in caplog.text
+        driver = raw_driver(machine, space=space)
+        driver.arm()
+        assert len(driver.run(driver.entry(VA, 100, VA + 0x8000, 200))) == 1
+        assert driver.file.wakes == 1
 
     def test_who_never_reads_completions_is_stopped(self, new_machine: Any, raw_driver: Any) -> None:
         machine = new_machine(depth=8)

@@ -10,6 +10,8 @@ import pytest
 
 from wdasync_hip08.kernel.hisi_qm import share_bytes
 from wdasync_hip08.machine import NODE, Machine
+from wdasync_hip08.qm.contexts import AeqType
+from wdasync_hip08.qm.registers import Mailbox, MailboxCommand
 from wdasync_uacce.files import NodeFlag, RegionKind
 
 
@@ -232,6 +234,40 @@ class TestRemoval:
         assert "ZeroDivisionError" in str(machine.lost(NODE))
         assert "defect" in caplog.text
         driver.file.close()
+
+
+class TestRefusals:
+    """Contexts are kept in a table; its address is broken, so the chip cannot take them away."""
+
+    @pytest.fixture
+    def driver(self, new_machine: Any, raw_driver: Any) -> Any:
+        driver = raw_driver(new_machine(restartable=True))
+        driver.machine.qm.mailbox(Mailbox(MailboxCommand.SQ_TABLE, 0, 1 << 40))
+        return driver
+
+    def test_in_an_interrupt(self, driver: Any, caplog: Any) -> None:
+        driver.machine.chip.qm.events.abnormal(AeqType.CQ_OVERFLOW, driver.number)
+        driver.machine.run()
+        self.lost(driver, caplog)
+
+    def test_at_a_put(self, driver: Any, caplog: Any) -> None:
+        driver.file.put()
+        self.lost(driver, caplog)
+
+    def test_at_a_close(self, driver: Any, caplog: Any) -> None:
+        driver.file.close()
+        self.lost(driver, caplog)
+
+    def lost(self, driver: Any, caplog: Any) -> None:
+        machine = driver.machine
+        assert "command 0 for queue 0 was refused" in str(machine.lost(NODE))
+        assert "defect" not in caplog.text
+        assert "refused" in caplog.text
+        with raises_errno(errno.ENXIO):
+            driver.file.start()
+        driver.file.close()
+        machine.reset()
+        machine.open(NODE).close()
 
 
 def test_a_queue_that_does_not_drain_is_reset(new_machine: Any, raw_driver: Any, caplog: Any) -> None:

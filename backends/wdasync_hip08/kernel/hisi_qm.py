@@ -6,6 +6,7 @@ filled and their doorbells rung by the programs themselves.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,12 +18,16 @@ from wdasync_hip08.qm.registers import Doorbell, DoorbellCommand, Mailbox, Mailb
 
 __all__ = ["HisiQm", "KernelQueue", "MailboxError", "share_bytes"]
 
+log = logging.getLogger(__name__)
+
 EQ_DEPTH, AEQ_DEPTH = 2048, 1024
 #: User signals of a data port: snooped, normal translation, and bit 0: with a PASID.
 USER_SIGNALS = 0x40001070
 USER_PASID = 1 << 0
 #: Times that the driver looks whether the mailbox is free.
 MAILBOX_TRIES = 100_000
+#: Interrupts of one line in a row with nothing behind them, after which the driver masks it.
+NOBODY_CARED = 1000
 AEQ_TYPES = {0: "CQ overflow", 1: "EQ overflow", 2: "CQE error"}
 
 
@@ -100,6 +105,7 @@ class HisiQm:
         self._aeq = dma.allocate(AEQ_DEPTH * EQE_BYTES)
         self._heads = {"eq": 0, "aeq": 0}
         self._phases = {"eq": 1, "aeq": 1}
+        self._unexplained = {"eq": 0, "aeq": 0}
         self._start()
 
     # Start-up
@@ -218,7 +224,10 @@ class HisiQm:
         return (sq.tail, sq.wrap) == (cq.tail, cq.wrap)
 
     def stop(self, queue: KernelQueue) -> None:
-        """Take the contexts away: doorbells are not heard, and what is in work is dropped."""
+        """Take the contexts away: doorbells are not heard, and what is in work is dropped.
+
+        :raises MailboxError: the chip refuses; it may go on with the queue
+        """
         if queue.started:
             queue.started = False
             self._write_context(MailboxCommand.SQ_CONTEXT, queue.number, b"")
@@ -238,17 +247,33 @@ class HisiQm:
     # Interrupts
 
     def interrupt(self, line: str) -> None:
-        """An interrupt line was raised."""
+        """An interrupt line was raised.
+
+        :raises MailboxError: a queue that went wrong cannot be stopped
+        """
         if line == "abnormal":
             self._abnormal_interrupt()
-        elif not self._read(reg.EQ_SOURCE if line == "eq" else reg.AEQ_SOURCE):
-            self.spurious += 1
+            return
+        source = reg.EQ_SOURCE if line == "eq" else reg.AEQ_SOURCE
+        entries = self._entries(line) if self._read(source) else []
+        if not entries:
+            self._nothing_behind(line)
+            return
+        self._unexplained[line] = 0
+        if line == "eq":
+            self._completions(entries)
         else:
-            entries = self._entries(line)
-            if line == "eq":
-                self._completions(entries)
-            else:
-                self._abnormal_events(entries)
+            self._abnormal_events(entries)
+
+    def _nothing_behind(self, line: str) -> None:
+        self.spurious += 1
+        self._unexplained[line] += 1
+        if self._unexplained[line] == NOBODY_CARED:
+            # The chip may write its events elsewhere and raise the line for ever: then nothing else goes on.
+            self._write(reg.EQ_MASK if line == "eq" else reg.AEQ_MASK, 1)
+            log.error(
+                "interrupt line %s: %d in a row with nothing behind them; it is masked", line, NOBODY_CARED
+            )
 
     def _entries(self, line: str) -> list[int]:
         """New entries of an event queue; its head is told to the chip."""

@@ -178,14 +178,16 @@ class OpenQueue:
             self._alive()
         self._stop()
         with self._machine.lock:
-            self._to(QueueState.INIT if self._restartable else QueueState.ZOMBIE)
+            restarts = (
+                self._restartable and self.state is not QueueState.ZOMBIE
+            )  # Unless the device was lost.
+            self._to(QueueState.INIT if restarts else QueueState.ZOMBIE)
 
     def _stop(self) -> None:
         queue = self.queue
         if self.state is QueueState.STARTED and queue is not None:
             self._machine.drain(queue)
-            with self._machine.lock:
-                self._machine.qm.stop(queue)
+            self._machine.stop(queue)
 
     # Regions
 
