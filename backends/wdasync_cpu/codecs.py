@@ -9,9 +9,9 @@ level 3 falls behind zlib's 3. libdeflate's levels are made to lie beside zlib's
 in about half the time from 16 KiB on. Brotli's levels 0 to 11 are its own. libdeflate knows no streams, so a stream
 whose level is above 2 is zlib's, and ends at level 9.
 
-*Damage.* libdeflate and ISA-L take some deflate data that is not valid: reserved symbols, codes that nothing has. The
-check values of gzip and zlib tell. Raw deflate has none, so it is left to zlib, which takes nothing of the kind. So are
-all streams, whose output is used before the check value comes.
+*Damage.* libdeflate and ISA-L take some deflate data that is not valid: reserved symbols, codes that nothing has. If
+the content is another for it, the check values of gzip and zlib tell. Raw deflate has none, so it is left to zlib, which
+takes nothing of the kind. So are all streams, whose output is used before the check value comes.
 
 *Windows.* libdeflate and ISA-L have a history of 32 KiB. A smaller one is zlib's to make.
 """

@@ -146,9 +146,9 @@ static void fail_full(struct request *request, const struct sink *sink, size_t c
          request->room, consumed ? sink->size : 0, consumed);
 }
 
-/* libdeflate is lenient: it reads the reserved symbols 286 and 287 as lengths, and a code that nothing has as the only
-   one there is. What it took that way shows in the check value, or in where the unit ends; then the first cause is what
-   the caller should hear of. */
+/* libdeflate is lenient (decision 18): it reads reserved symbols as the last that is not, takes more codes than there
+   may be, and a code that nothing has as the only one there is, or as a distance of 1. If what it took that way shows in
+   the check value, or in where the unit ends, then the first cause is what the caller should hear of. */
 static void blame_deflate(struct request *request, const uint8_t *data, size_t size, size_t begin)
 {
     struct request other = {.plan = request->plan, .stop = request->stop};

@@ -154,6 +154,7 @@ enum { MAX_BITS = 15, LITERALS = 288, DISTANCES = 32, LENGTH_CODES = 19, END_OF_
 
 struct code {
     uint16_t count[MAX_BITS + 1]; /* codes of each length */
+    unsigned longest;             /* 0: there are none */
     uint16_t symbols[LITERALS];   /* in the order of their codes */
 };
 
@@ -165,7 +166,10 @@ static int build(struct code *code, const uint8_t *lengths, unsigned count)
     memset(code->count, 0, sizeof code->count);
     for (unsigned i = 0; i < count; i++)
         code->count[lengths[i]]++;
+    code->longest = 0;
     for (unsigned i = 1; i <= MAX_BITS; i++) {
+        if (code->count[i])
+            code->longest = i;
         left = left * 2 - code->count[i];
         if (left < 0)
             return left;
@@ -183,7 +187,7 @@ static int decode(struct walk *walk, const struct code *code)
     int bits = 0, first = 0, index = 0;
     if (walk->held < MAX_BITS)
         fill(walk);
-    for (unsigned length = 1; length <= MAX_BITS; length++) {
+    for (unsigned length = 1; length <= code->longest; length++) {
         if (length > walk->held) {
             ends_too_soon(walk);
             return -1;
