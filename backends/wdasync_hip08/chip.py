@@ -8,7 +8,7 @@ when is not the chip's business.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from wdasync_hip08.engines.zip import ZipEngine
 from wdasync_hip08.frames import Frames
@@ -16,6 +16,7 @@ from wdasync_hip08.memory import Mmio, PhysicalMemory, Ram
 from wdasync_hip08.port import Port
 from wdasync_hip08.qm.manager import QueueManager
 from wdasync_hip08.smmu import HIP08, Smmu
+from wdasync_hip08.smmu.commands import Command
 from wdasync_hip08.tasks import Task, Tasks, Work
 from wdasync_hip08.trace import Trace
 
@@ -65,6 +66,7 @@ class Chip:
             on_event_irq=lambda: self.interrupt("smmu events"),
             on_gerror_irq=lambda: self.interrupt("smmu errors"),
             on_resumed=self._note_resumed,
+            trace=self._note if trace.on else None,
         )
         self.port = Port(ZIP_STREAM, self.smmu, self.memory, self.frames, trace)
         self.engine = ZipEngine(self.port, trace)
@@ -94,6 +96,13 @@ class Chip:
             self.lose[line] -= 1
         elif line not in self._interrupts:
             self._interrupts.append(line)
+
+    def _note(self, what: str, particulars: Mapping[str, object]) -> None:
+        command = particulars.get("command")
+        if what == "command" and isinstance(command, Command):
+            self.trace.instant("smmu", command.opcode.name, **command.fields())
+        elif what == "command error":
+            self.trace.instant("smmu", what, **particulars)
 
     def _note_resumed(self) -> None:
         self._resumed = True

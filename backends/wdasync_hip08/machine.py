@@ -101,7 +101,7 @@ class Machine:
         )
         self.spaces: dict[int, Space] = {}
         self.pasids = PasidAllocator()
-        self.iommu = Iommu(chip.memory, SMMU_BASE)
+        self.iommu = Iommu(chip.memory, SMMU_BASE, self.trace)
         self.dma = DmaDomain(chip.memory.ram, self.iommu)
         self.iommu.attach(ZIP_STREAM, self.dma.table, self.dma.asid)
         self.faults = FaultHandling(
@@ -279,21 +279,28 @@ class Machine:
 
     def drain(self, queue: KernelQueue) -> None:
         """Let a queue finish what was submitted; after a while, refuse its pages; then give up."""
+        self.trace.begin("kernel", "drain", queue.number)
+        drained = self._drain(queue)
+        self.trace.end("kernel", "drain", queue.number, drained=drained)
+        if not drained:
+            with self.lock:
+                self.reset_queues += 1
+                log.warning("queue %d did not drain; it is reset", queue.number)
+
+    def _drain(self, queue: KernelQueue) -> bool:
         if self._drained_within(queue, DRAIN_SECONDS):
-            return
+            return True
         # Handlers have until their deadline: then the answer is INVALID, and the entries end.
         deadline = self.timers.next()
-        if deadline is not None and self._drained_within(queue, deadline - self.clock.now() + DRAIN_SECONDS):
-            return
-        with self.lock:
-            self.reset_queues += 1
-            log.warning("queue %d did not drain; it is reset", queue.number)
+        left = deadline - self.clock.now() + DRAIN_SECONDS if deadline is not None else 0.0
+        return left > 0 and self._drained_within(queue, left)
 
     def stop(self, queue: KernelQueue) -> None:
         """Take a queue away from the chip. A chip that refuses might go on with it, so it is lost."""
         with self.lock:
             try:
                 self.qm.stop(queue)
+                self.trace.instant("kernel", "queue stopped", queue=queue.number)
             except MailboxError as error:
                 self._refused(error)
 
@@ -378,6 +385,7 @@ class Machine:
             del self.spaces[pasid]
             space.pasid = None
             self.pasids.free(pasid)
+            self.trace.instant("kernel", "PASID free", pasid=pasid)
 
     # The file layer
 

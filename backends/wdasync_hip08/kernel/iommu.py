@@ -17,6 +17,7 @@ from wdasync_hip08.smmu.commands import Command, Opcode, range_commands
 from wdasync_hip08.smmu.context_descriptor import ContextDescriptor, ContextL1
 from wdasync_hip08.smmu.events import EventRecord
 from wdasync_hip08.smmu.stream_table_entry import Config, S1Dss, StreamTableEntry, StreamTableL1
+from wdasync_hip08.trace import Trace
 
 __all__ = ["Iommu", "IommuError"]
 
@@ -66,14 +67,16 @@ class Iommu:
 
     :param memory: physical memory
     :param registers: physical address of the SMMU's two register pages
+    :param trace: is told when a context descriptor is written
 
     :ivar events_lost: times that the event queue said it had overflowed
     """
 
-    def __init__(self, memory: PhysicalMemory, registers: int) -> None:
+    def __init__(self, memory: PhysicalMemory, registers: int, trace: Trace | None = None) -> None:
         self._memory = memory
         self._ram = memory.ram
         self._registers = registers
+        self._trace = trace or Trace()
         self._functions: dict[int, _Function] = {}
         self._prod = 0
         self._cons = 0
@@ -218,12 +221,14 @@ class Iommu:
             asid=asid, ttb0=table.root, mair=MAIR,
         )  # fmt: skip
         self._store_entry(self.descriptor(sid, pasid), cd.encode())
+        self._trace.instant("kernel", "CD set", pasid=pasid, asid=asid)
         self.run([Command(Opcode.CFGI_CD, sid=sid, ssid=pasid, leaf=1)])
 
     def unbind(self, sid: int, pasid: int, asid: int) -> None:
         """Take the address space of a PASID away. The function must have stopped using it."""
         pa = self.descriptor(sid, pasid)
         self._ram.write64(pa, 0)
+        self._trace.instant("kernel", "CD cleared", pasid=pasid, asid=asid)
         self.run([Command(Opcode.CFGI_CD, sid=sid, ssid=pasid, leaf=1)])
         for index in range(1, 8):
             self._ram.write64(pa + index * 8, 0)

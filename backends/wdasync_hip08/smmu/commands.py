@@ -194,12 +194,14 @@ class Command:
         """From 16 bytes of the command queue."""
         return cls.decode(unpack_words(data))
 
+    def fields(self) -> dict[str, int]:
+        """The fields that count and are not 0."""
+        values = {name: getattr(self, name) for name in COMMAND_LAYOUTS[self.opcode].fields}
+        del values["opcode"]
+        return {name: value for name, value in values.items() if value}
+
     def __repr__(self) -> str:
-        shown = [
-            f"{name}={value:#x}"
-            for name in COMMAND_LAYOUTS[self.opcode].fields
-            if name != "opcode" and (value := getattr(self, name))
-        ]
+        shown = [f"{name}={value:#x}" for name, value in self.fields().items()]
         return f"Command({', '.join([self.opcode.name, *shown])})"
 
 

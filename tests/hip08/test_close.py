@@ -1,0 +1,85 @@
+"""Closing a queue whose entry waits for a page: each step comes after the one that makes it safe."""
+
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from wdasync import PagedBuffer
+from wdasync_hip08.memory import PAGE
+from wdasync_hip08.trace import Recorder
+
+pytestmark = pytest.mark.anyio
+
+
+def in_words(trace: Recorder) -> list[str]:
+    """What happens while a queue is closed, in words; ends of spans with their result."""
+    told = []
+    for event in trace.events:
+        words = [event.name]
+        if event.phase != "i":
+            words.append(event.phase)
+        words += [
+            str(event.details[key]) for key in ("response", "verdict", "drained") if key in event.details
+        ]
+        told.append(" ".join(words))
+    return told
+
+
+async def test_a_pager_of_five_seconds_is_pending(new_machine: Any, raw_driver: Any, tmp_path: Any) -> None:
+    """Deadline, INVALID, abort, drained, stopped, descriptor cleared, caches told, SYNC, and only then the PASID."""
+    asked, given_up = anyio.Event(), anyio.Event()
+
+    async def pager(offset: int, length: int) -> bytes:
+        asked.set()
+        try:
+            await anyio.sleep_forever()  # Five seconds of the model pass before five of ours.
+        finally:
+            given_up.set()
+        raise AssertionError
+
+    machine = new_machine(trace=str(tmp_path / "trace.txt"), fault_deadline=5.0)
+    driver = raw_driver(machine)
+    source, destination = PagedBuffer(PAGE, pager), bytearray(2 * PAGE)
+    address = driver.file.space.grant(source, False)
+    output = driver.file.space.grant(destination, True)
+    pasid = machine.process.pasid
+    async with anyio.create_task_group() as group:
+        group.start_soon(machine.serve)
+        driver.submit(driver.entry(address, PAGE, output, len(destination)))
+        machine.pump()
+        with anyio.fail_after(10):
+            await asked.wait()
+            assert machine.clock.now() == 0
+            await anyio.to_thread.run_sync(driver.file.close)
+            await given_up.wait()
+        group.cancel_scope.cancel()
+    assert machine.clock.now() == 5.0
+    assert machine.faults.counters.expired == 1
+    assert machine.reset_queues == 0
+    assert pasid not in machine.pasids.used
+
+    trace = machine.trace
+    told = in_words(trace)
+    order = [
+        "page fault b", "drain b", "page fault e INVALID", "RESUME", "resume abort", "request e", "CQE",
+        "drain e True", "queue stopped", "CD cleared", "CFGI_CD", "SYNC", "TLBI_NH_ASID", "SYNC", "PASID free",
+    ]  # fmt: skip
+    assert told[-6:] == order[-6:]
+    at = told.index("drain b") - 1
+    for step in order[1:]:
+        at = told.index(step, at + 1)
+    for once in (
+        "drain b",
+        "page fault e INVALID",
+        "resume abort",
+        "CQE",
+        "queue stopped",
+        "CD cleared",
+        "PASID free",
+    ):
+        assert told.count(once) == 1, once
+    refused = trace.events[told.index("page fault e INVALID")]
+    assert refused.when == 5.0
+    assert [trace.events[n].details.get("pasid") for n in (told.index("CD cleared"), -1)] == [pasid, pasid]
