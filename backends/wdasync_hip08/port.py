@@ -19,7 +19,8 @@ from wdasync_hip08.trace import Trace
 __all__ = ["DmaAbort", "Ledger", "Port", "Translator", "Waits"]
 
 
-#: Software that says again and again that a page is there now, and it is not, does not hold the engine for ever.
+#: Software that says again and again that a page is there now, and it is not, does not hold the engine for ever. What
+#: the SMMU retries by itself, because of an invalidation, is nobody's answer and does not count.
 MAX_RETRIES = 64
 
 
@@ -211,12 +212,13 @@ class Port:
 
     def _settle(self, outcome: Outcome, at: int, *, write: bool) -> Generator[Stall, Verdict, int | None]:
         """The physical address in the end; ``None``: reads zero, writes are ignored."""
-        for _ in range(MAX_RETRIES):
-            if not isinstance(outcome, Parked):
-                break
-            access = outcome.stall.access
+        answers = 0
+        while isinstance(outcome, Parked) and answers < MAX_RETRIES:
+            stall = outcome.stall
+            access = stall.access
             self.stalls += 1
-            verdict = yield outcome.stall
+            verdict = yield stall
+            answers += not stall.stale
             if verdict is Verdict.TERMINATE:
                 return None
             if verdict is Verdict.ABORT:

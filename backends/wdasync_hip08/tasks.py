@@ -73,7 +73,7 @@ class Task:
 
     :ivar queue: number of its queue
     :ivar slot: index in the submission ring
-    :ivar faults: accesses of it that had to wait for a page
+    :ivar faults: accesses of it that software was told of, for a page, and answered
     :ivar result: the entry to write back, once DONE
     """
 
@@ -163,7 +163,6 @@ class Tasks:
             self._done(task)
             return
         if isinstance(waits, Stall):
-            task.faults += 1
             task.stall = waits
             task.to(TaskState.STALLED)
         else:
@@ -174,6 +173,7 @@ class Tasks:
         """The SMMU is through with this stall."""
         task = stall.access.tag
         if isinstance(task, Task) and task.stall is stall and task.state is TaskState.STALLED:
+            task.faults += not stall.stale
             task.wake(stall.verdict)
             self._ready.append(task)
 

@@ -5,10 +5,11 @@ from typing import Any
 import anyio
 import pytest
 
-from wdasync.faults import FaultResponse, PageFault
+from wdasync.faults import Access, FaultResponse, PageFault
 from wdasync_hip08.dumps import dump_queue, dump_space
 from wdasync_hip08.kernel.spaces import Residency
 from wdasync_hip08.memory import PAGE
+from wdasync_hip08.port import MAX_RETRIES
 from wdasync_hip08.trace import Recorder
 
 VA = 0x10_0000
@@ -70,6 +71,56 @@ def test_deadlines_pass_on_a_virtual_clock(new_machine: Any, raw_driver: Any) ->
     assert machine.faults.counters.expired == 1
     with pytest.raises(TypeError, match="virtual"):
         new_machine(clock="real").advance(1)
+
+
+def test_who_only_waits_for_a_tag_is_not_refused(new_machine: Any, raw_driver: Any) -> None:
+    """Each invalidation of a neighbour has the waiting access tried again, which says nothing about its page."""
+
+    async def never(fault: PageFault) -> FaultResponse:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    machine = new_machine(never, stall_quota=1, fault_deadline=0)
+    slow = tenant(machine, raw_driver, "slow", Residency.COLD)
+    slow.submit(slow.entry(VA, 200, VA + 8 * PAGE, 500), slow.entry(VA + PAGE, 200, VA + 9 * PAGE, 500))
+    machine.run()
+    assert machine.chip.tasks.stalled == 2
+    neighbour = machine.new_space("neighbour")
+    machine.map_memory(neighbour, VA, PAGE).poke(0, b"present")
+    for _ in range(2 * MAX_RETRIES):
+        neighbour.grant(VA, PAGE, writable=True)
+        neighbour.revoke(VA, PAGE, writable=True)
+        neighbour.settle()
+        machine.run()
+    assert machine.chip.smmu.statistics.stalls_stale >= 2 * MAX_RETRIES
+    assert not slow.completions()
+    while machine.faults.pending:
+        (fault,) = machine.faults.pending.values()
+        assert fault.space.resolve(fault.vpn, Access.WRITE in fault.access)
+        machine.faults.answer(fault, FaultResponse.SUCCESS)
+        machine.run()
+    completions = slow.completions()
+    assert [sqe[3] for _, sqe in completions] == [0, 0]
+    assert [slow.file.faults(slot) for slot, _ in completions] == [2, 2]
+
+
+def test_success_without_a_page_ends_some_time(new_machine: Any, raw_driver: Any) -> None:
+    async def never(fault: PageFault) -> FaultResponse:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    machine = new_machine(never, fault_deadline=0)
+    driver = tenant(machine, raw_driver, "cheated", Residency.COLD)
+    driver.submit(driver.entry(VA, 200, VA + 8 * PAGE, 500))
+    machine.run()
+    answers = 0
+    while machine.faults.pending:
+        (fault,) = machine.faults.pending.values()
+        machine.faults.answer(fault, FaultResponse.SUCCESS)
+        answers += 1
+        machine.run()
+    assert answers == MAX_RETRIES + 1  # The last one came too late: the engine had given up.
+    assert [sqe[3] for _, sqe in driver.completions()] == [3]
 
 
 def story(new_machine: Any, raw_driver: Any, tmp_path: Any, seed: int = 3) -> Recorder:
