@@ -30,7 +30,11 @@ class Options:
     seed: int = field(default=0, metadata={"help": "scrambles the physical addresses"})
     tlb_entries: int = field(default=64, metadata={"help": "translations that the SMMU remembers"})
     stall_quota: int = field(
-        default=8, metadata={"help": "page faults of one address space that wait at a time"}
+        default=8,
+        metadata={
+            "help": "page faults of one address space that wait at a time; of the 16 of all, the last four are for those "
+            "that have none"
+        },
     )
     fault_deadline: float = field(
         default=5.0, metadata={"help": "seconds that a fault handler or pager may take; 0: for ever"}

@@ -56,6 +56,37 @@ def test_a_stalled_neighbour_costs_next_to_nothing(new_machine: Any, raw_driver:
         assert [sqe[3] for _, sqe in slow.completions()] == [3] * ended
 
 
+@pytest.mark.parametrize(("slow", "quota"), [(1, 8), (1, 16), (2, 8), (5, 8), (3, 16)])
+def test_slow_spaces_do_not_starve_another(new_machine: Any, raw_driver: Any, slow: int, quota: int) -> None:
+    """Their faults wait for ever and they have many; the quick one gets every page in no time."""
+
+    async def never(fault: PageFault) -> FaultResponse:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    machine = new_machine(never, window=16, stall_quota=quota, fault_deadline=0)
+    for number in range(slow):
+        driver = tenant(machine, raw_driver, f"slow {number}", Residency.COLD)
+        driver.submit(*[driver.entry(VA + n % 8 * PAGE, 200, VA + 8 * PAGE, 500) for n in range(40)])
+        machine.run()
+    quick = tenant(machine, raw_driver, "quick", Residency.COLD)
+    pasid = max(machine.spaces)
+    quick.submit(*[quick.entry(VA + n * PAGE, 200, VA + (8 + n) * PAGE, 500) for n in range(8)])
+    done, answers = 0, 0
+    while done < 8:
+        machine.run()
+        mine = [fault for fault in machine.faults.pending.values() if fault.pasid == pasid]
+        assert mine or done, "its faults do not come through"
+        for fault in mine:
+            assert fault.space.resolve(fault.vpn, Access.WRITE in fault.access)
+            machine.faults.answer(fault, FaultResponse.SUCCESS)
+            answers += 1
+        machine.run()
+        done += len(quick.completions())
+    assert answers == 16
+    assert machine.clock.now() == 0
+
+
 def test_deadlines_pass_on_a_virtual_clock(new_machine: Any, raw_driver: Any) -> None:
     async def never(fault: PageFault) -> FaultResponse:
         await anyio.sleep_forever()

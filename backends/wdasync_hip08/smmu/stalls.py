@@ -5,6 +5,9 @@ A fault under the stall policy is not an end: the access waits inside the SMMU, 
 is promised that it never sees more than STALL_MAX unanswered records), the share of one address space in them (the
 quota, which is ours: without it one process that faults slowly holds up all others), and room in the event queue.
 A stall waits for each of them in turn, and no stall is ever dropped.
+
+Where there is a quota, the last quarter of the tags is for address spaces that hold none: so several slow ones
+together, or one with a large quota, do not hold up all others either, as long as there are fewer of them than tags.
 """
 
 from __future__ import annotations
@@ -116,6 +119,7 @@ class StallTable:
         self._waiting: list[Stall] = []
         self._shares: Counter[tuple[int, int | None]] = Counter()
         self._next_stag = 0
+        self._reserve = 0 if quota is None or limit == 1 else max(1, limit // 4)
 
     def park(self, access: Access, record: EventRecord) -> Stall:
         """Keep ``access`` until there is a verdict."""
@@ -176,13 +180,19 @@ class StallTable:
             if len(self._tagged) >= self.limit:
                 return
             key = (stall.access.sid, stall.access.ssid)
-            if self.quota is not None and self._shares[key] >= self.quota:
+            if self._shares[key] >= self._allowed():
                 continue  # Others overtake it.
             self._waiting.remove(stall)
             self._shares[key] += 1
             stall.stag = stall.record.stag = self._free_stag()
             self._tagged[stall.stag] = stall
             stall.enter(StallState.HELD)
+
+    def _allowed(self) -> int:
+        """Tags that one address space may hold at present."""
+        if self.quota is None:
+            return self.limit
+        return self.quota if len(self._tagged) < self.limit - self._reserve else 1
 
     def _free_stag(self) -> int:
         """A tag that is not in use. Tags go round, so a tag is not soon used again."""

@@ -530,6 +530,25 @@ def test_one_pasid_cannot_take_every_tag() -> None:
     assert len(recorded) == 2
 
 
+def test_the_last_tags_are_for_those_who_hold_none() -> None:
+    """Of eight, two: a third and a fourth get one each, however much the others may have."""
+    rig, _ = bound(options={"stall_quota": 8}, idr=IDR | {"IDR5": 8 << 16 | IDR["IDR5"] & 0xFFFF})
+    held = [stall(rig, VA + 0x1000 * n, ssid=5) for n in range(8)]
+    assert [s.state for s in held] == [StallState.RECORDED] * 6 + [StallState.WAITING] * 2
+    for ssid in (6, 7):
+        assert stall(rig, ssid=ssid).state is StallState.RECORDED
+        assert stall(rig, VA + 0x1000, ssid=ssid).state is StallState.WAITING
+    assert stall(rig, ssid=8).state is StallState.WAITING
+    tags = {event.ssid: event.stag for event in rig.events()}
+    rig.command(cmd.resume(0x10, tags[7], "abort"))
+    assert [event.ssid for event in rig.events()] == [7]
+
+
+def test_without_a_quota_nothing_is_kept_back() -> None:
+    rig, _ = bound(idr=IDR | {"IDR5": 8 << 16 | IDR["IDR5"] & 0xFFFF})
+    assert {stall(rig, VA + 0x1000 * n).state for n in range(8)} == {StallState.RECORDED}
+
+
 def test_the_quota_counts_each_stream_apart() -> None:
     rig, _ = bound(sids=(0x10, 0x11), options={"stall_quota": 1})
     assert stall(rig, ssid=5).state is StallState.RECORDED
