@@ -291,6 +291,33 @@ async def test_an_observer_is_told_of_everything(program: Program) -> None:
     assert fourth.status is None, "it ran out of time"
 
 
+async def test_an_observer_hears_of_many_and_of_steps_and_the_right_status(program: Program) -> None:
+    seen: list[Observation] = []
+    async with opened(observer=seen.append) as acc:
+        await acc.compress_many([PAGE, PAGE])
+        program.fail(Status.OUT_OF_SPACE_RECOVERABLE, count=1)
+        with pytest.raises(wdasync.OutOfSpace):
+            await acc.compress_into(PAGE, bytearray(5000))
+        with pytest.raises(wdasync.DataError) as caught:
+            await acc.decompress(b"not gzip at all")
+        assert caught.value.status is Status.DATA_ERROR
+        with pytest.raises(wdasync.LimitExceeded):
+            await acc.decompress(gzip.compress(PAGE), max_length=10)
+        async with acc.compressor() as stream:
+            await stream.finish(PAGE)
+    told = [(observation.kind, observation.status) for observation in seen]
+    assert told == [
+        (Kind.COMPRESS, Status.SUCCESS),
+        (Kind.COMPRESS, Status.SUCCESS),
+        (Kind.COMPRESS, Status.OUT_OF_SPACE_RECOVERABLE),
+        (Kind.DECOMPRESS, Status.DATA_ERROR),
+        (Kind.DECOMPRESS, Status.OUT_OF_SPACE_TERMINATED),
+        (Kind.COMPRESS_CHUNK, Status.SUCCESS),
+    ]
+    assert seen[-1].reason is Reason.STREAM
+    assert {observation.backend for observation in seen} == {"mock/mock-0"}
+
+
 async def test_an_observer_that_raises_breaks_nothing(
     program: Program, caplog: pytest.LogCaptureFixture
 ) -> None:

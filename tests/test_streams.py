@@ -300,3 +300,48 @@ async def _pack(acc: Accelerator, chunks: list[tuple[bytes, str]], algorithm: st
             if flush != "none":
                 output += await stream.flush(flush)  # type: ignore[arg-type]
         return output + await stream.finish()
+
+
+MEMBERS = gzip.compress(b"one ") + bytes(70) + gzip.compress(b"two") + bytes(1000)
+
+
+@pytest.mark.parametrize("size", [1, 10, 50, 1 << 20])
+async def test_zeros_between_and_after_members_are_padding(size: int) -> None:
+    """As gzip(1) has it, as Python's gzip module has it, and as a decompression in one call has it."""
+    assert gzip.decompress(MEMBERS) == b"one two"
+    async with opened("cpu") as acc:
+        assert await acc.decompress(MEMBERS) == b"one two"
+        assert b"".join([piece async for piece in acc.decompress_stream(pieces(MEMBERS, size))]) == b"one two"
+        async with acc.decompressor() as stream:
+            output = b"".join([await stream.decompress(piece) async for piece in pieces(MEMBERS, size)])
+            assert (output, stream.eof, stream.unused_data) == (b"one two", True, b"")
+            await stream.finish()
+
+
+@pytest.mark.parametrize("algorithm", ["zlib", "deflate"])
+async def test_other_formats_have_no_padding(algorithm: str) -> None:
+    data = pack(b"one", algorithm) + bytes(3)
+    async with opened("cpu") as acc, acc.decompressor(algorithm) as stream:
+        assert (await stream.decompress(data), stream.unused_data) == (b"one", bytes(3))
+
+
+async def test_what_follows_the_padding_is_not_the_stream_s() -> None:
+    data = gzip.compress(b"one") + bytes(5) + b"rest"
+    async with opened("cpu") as acc:
+        async with acc.decompressor() as stream:
+            assert (await stream.decompress(data), stream.unused_data) == (b"one", b"rest")
+        with pytest.raises(wdasync.DataError) as caught:
+            _ = [piece async for piece in acc.decompress_stream(pieces(data, 3))]
+        assert caught.value.cause is DataCause.TRAILING_DATA
+
+
+async def test_a_stream_of_another_priority_has_a_lane_of_its_own(backend_name: str) -> None:
+    async with opened(backend_name) as acc:
+        made = [
+            piece
+            async for piece in acc.compress_stream(
+                pieces(TEXT, 5000), priority=wdasync.Priority.HIGH, timeout=30, window=12
+            )
+        ]
+        assert gzip.decompress(b"".join(made)) == TEXT
+        assert [lane.name.rpartition(" ")[2] for lane in acc.statistics().lanes][-1] == "high"

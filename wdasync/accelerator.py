@@ -16,6 +16,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Iterable,
     Mapping,
     Sequence,
 )
@@ -26,12 +27,12 @@ from typing import TYPE_CHECKING, Literal, Self, overload
 import anyio
 
 from . import forks
-from .backend import Capabilities, Direction, StreamSpec
+from .backend import Capabilities, Completion, Direction, StreamSpec
 from .config import Effective
 from .dispatch import Lane, Reaper
-from .errors import InvalidArgument, UnsupportedOperation, WdasyncError
-from .execution import Execution, Trip, close_devices
-from .faults import FaultStream, PageFault
+from .errors import InvalidArgument, InvalidState, UnsupportedOperation, WdasyncError
+from .execution import Execution, Trip, close_devices, within
+from .faults import FaultStream, PageFault, serving_fault
 from .operations import Compress, Decompress, Level, Nop, Operation, Priority
 from .paged import PagedBuffer
 from .results import Result
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 __all__ = ["Accelerator"]
 
 logger = logging.getLogger("wdasync")
+
+#: Inputs of one burst of :meth:`Accelerator.compress_many`: more would keep the event loop from everything else.
+SLICE = 1024
 
 
 class Accelerator:
@@ -114,11 +118,16 @@ class Accelerator:
             self._execution.open = False  # the parent's queues are not ours to close
             return
         self._execution.check_loop()
+        if serving_fault.get():
+            raise InvalidState(
+                "aclose: expected outside of fault handlers and pagers, got a call from one; closing waits for them"
+            )
         if self._closing:
             await self._closed.wait()
             return
         self._closing = True
         self._execution.open = False
+        self._execution.stop_fetching()
         cancelled: BaseException | None = None
         try:
             await self._reaper.drain(self._config.close_timeout)
@@ -205,11 +214,11 @@ class Accelerator:
 
         A cancelled call returns only after the device has let go of ``buffer``.
 
-        :param buffer: writable, contiguous
+        :param buffer: writable, contiguous; no part of ``data``, which is read while it is written
         :raises OutOfSpace: if the output does not fit
         """
         level = self._config.level if level is None else level
-        operation = Compress(data, algorithm, level=level, window=window, into=buffer)
+        operation = Compress(data, algorithm, level=level, window=window, into=_given(buffer))
         return (await self._run(operation, timeout, priority))[4]
 
     async def decompress_into(
@@ -224,7 +233,11 @@ class Accelerator:
     ) -> int:
         """Decompress into memory of the caller's; returns the bytes produced. See :meth:`compress_into`."""
         operation = Decompress(
-            data, algorithm, max_length=self._config.max_length, max_members=max_members, into=buffer
+            data,
+            algorithm,
+            max_length=self._config.max_length,
+            max_members=max_members,
+            into=_given(buffer),
         )
         return (await self._run(operation, timeout, priority))[4]
 
@@ -239,6 +252,7 @@ class Accelerator:
         algorithm: str = "gzip",
         *,
         level: Level | None = None,
+        window: int | None = None,
         timeout: float | None = None,
         priority: Priority = Priority.NORMAL,
         return_exceptions: Literal[False] = False,
@@ -251,6 +265,7 @@ class Accelerator:
         algorithm: str = "gzip",
         *,
         level: Level | None = None,
+        window: int | None = None,
         timeout: float | None = None,
         priority: Priority = Priority.NORMAL,
         return_exceptions: Literal[True],
@@ -262,6 +277,7 @@ class Accelerator:
         algorithm: str = "gzip",
         *,
         level: Level | None = None,
+        window: int | None = None,
         timeout: float | None = None,
         priority: Priority = Priority.NORMAL,
         return_exceptions: bool = False,
@@ -272,26 +288,34 @@ class Accelerator:
             have ended
         """
         level = self._config.level if level is None else level
-        operations = [Compress(data, algorithm, level=level) for data in items]
-        outcomes = await self._execution.run_many(operations, timeout, priority)
+        items = _listed(items)
+        self._execution.check(timeout)
         results: list[bytes | WdasyncError] = []
-        for outcome in outcomes:
-            if isinstance(outcome, WdasyncError):
-                if not return_exceptions:
-                    raise outcome
-                results.append(outcome)
-            else:
-                results.append(outcome[2] or b"")
+        with within(timeout, f"{len(items)} operations"):
+            for start in range(0, len(items), SLICE):
+                part = items[start : start + SLICE]
+                made = [_made(data, algorithm, level, window) for data in part]
+                good = [operation for operation in made if isinstance(operation, Compress)]
+                if len(good) < len(made) and not return_exceptions:
+                    for operation in good:
+                        operation.release()
+                    raise next(error for error in made if isinstance(error, InvalidArgument))
+                ended = iter(await self._execution.run_many(good, timeout, priority))
+                results += [
+                    _output(next(ended)) if isinstance(operation, Compress) else operation
+                    for operation in made
+                ]
+        if not return_exceptions:
+            for result in results:
+                if isinstance(result, WdasyncError):
+                    raise result
         return results
 
     async def execute(
         self, operation: Operation, *, timeout: float | None = None, priority: Priority = Priority.NORMAL
     ) -> Result:
         """Run an operation object; the result tells where it ran, why, how long it took, with how many faults."""
-        if operation.session is not None:
-            raise InvalidArgument(
-                "operation: expected a stateless one, got a step of a stream; use the stream's methods"
-            )
+        _check_operation(operation)
         trip = Trip()
         started = time.perf_counter()
         completion = await self._execution.run_traced(operation, timeout, priority, trip)
@@ -314,15 +338,24 @@ class Accelerator:
     # -- streams ----------------------------------------------------------------------------------------------
 
     def compressor(
-        self, algorithm: str = "gzip", *, level: Level | None = None, window: int | None = None
+        self,
+        algorithm: str = "gzip",
+        *,
+        level: Level | None = None,
+        window: int | None = None,
+        priority: Priority = Priority.NORMAL,
     ) -> Compressor:
-        """Open a compressing stream. Use it with ``async with``, or call its ``aclose()``."""
-        level = self._config.level if level is None else level
-        return Compressor(self._open_session(StreamSpec(Direction.COMPRESS, algorithm, level, window)))
+        """Open a compressing stream. Use it with ``async with``, or call its ``aclose()``.
 
-    def decompressor(self, algorithm: str = "gzip") -> Decompressor:
+        :param priority: which queue its steps wait in
+        """
+        level = self._config.level if level is None else level
+        spec = StreamSpec(Direction.COMPRESS, algorithm, level, window)
+        return Compressor(self._open_session(spec, priority))
+
+    def decompressor(self, algorithm: str = "gzip", *, priority: Priority = Priority.NORMAL) -> Decompressor:
         """Open a decompressing stream. Use it with ``async with``, or call its ``aclose()``."""
-        session = self._open_session(StreamSpec(Direction.DECOMPRESS, algorithm))
+        session = self._open_session(StreamSpec(Direction.DECOMPRESS, algorithm), priority)
         return Decompressor(session, self._config.max_length)
 
     def compress_stream(
@@ -331,37 +364,53 @@ class Accelerator:
         algorithm: str = "gzip",
         *,
         level: Level | None = None,
+        window: int | None = None,
         flush: bool = False,
+        timeout: float | None = None,
+        priority: Priority = Priority.NORMAL,
     ) -> AsyncGenerator[bytes, None]:
         """Compress what an async iterable or an anyio byte stream yields.
 
         :param flush: after each piece of input, everything so far is decodable
+        :param timeout: seconds that each step of the stream may take; the source may take any time
         """
-        return compress_all(lambda: self.compressor(algorithm, level=level), source, flush=flush)
+        _check_source(source)
+
+        def open_stream() -> Compressor:
+            return self.compressor(algorithm, level=level, window=window, priority=priority)
+
+        return compress_all(open_stream, source, flush=flush, timeout=timeout)
 
     def decompress_stream(
-        self, source: AsyncIterable[Source], algorithm: str = "gzip"
+        self,
+        source: AsyncIterable[Source],
+        algorithm: str = "gzip",
+        *,
+        timeout: float | None = None,
+        priority: Priority = Priority.NORMAL,
     ) -> AsyncGenerator[bytes, None]:
         """Decompress what an async iterable or an anyio byte stream yields, in pieces of at most 256 KiB.
 
+        :param timeout: seconds that each step of the stream may take; the source may take any time
         :raises DataError: if the input is not valid, ends in the middle, or goes on after the end
         """
-        return decompress_all(lambda: self.decompressor(algorithm), source)
+        _check_source(source)
+        return decompress_all(
+            lambda: self.decompressor(algorithm, priority=priority), source, timeout=timeout
+        )
 
-    def _open_session(self, spec: StreamSpec) -> PinnedSession:
+    def _open_session(self, spec: StreamSpec, priority: Priority) -> PinnedSession:
         self._execution.check()
         tried: list[Place] = []
         while True:
-            place, row, _ = self._execution.schedule.choose(_Probe(spec), Priority.NORMAL, avoid=tried)
+            place, row, _ = self._execution.schedule.choose(_Probe(spec), priority, avoid=tried)
             try:
                 session = place.device.open_session(spec)
             except UnsupportedOperation:
                 tried.append(place)
                 continue
             self._execution.reasons[Reason.STREAM] += 1
-            return PinnedSession(
-                self._execution, place, place.lanes[row.queue_class, Priority.NORMAL, False], session
-            )
+            return PinnedSession(self._execution, place, row, priority, session)
 
     # -- being looked at ----------------------------------------------------------------------------------------
 
@@ -407,6 +456,49 @@ class Accelerator:
         self._faults += 1
         for stream in self._fault_streams:
             stream.report(fault)
+
+
+def _given(buffer: object) -> object:
+    """A buffer for the output; ``None`` would mean that there is none."""
+    if buffer is None:
+        raise InvalidArgument("buffer: expected a writable bytes-like object, got None; use a bytearray")
+    return buffer
+
+
+def _listed(items: object) -> list[Source | PagedBuffer]:
+    if not isinstance(items, Iterable) or isinstance(items, bytes | bytearray | memoryview | str):
+        raise InvalidArgument(f"items: expected a list of inputs, got {type(items).__name__}")
+    return list(items)
+
+
+def _check_operation(operation: object) -> None:
+    if not isinstance(operation, Operation) or not hasattr(operation, "session"):
+        raise InvalidArgument(
+            f"operation: expected an object such as Compress(data, 'gzip'), got {type(operation).__name__}"
+        )
+    if operation.session is not None:
+        raise InvalidArgument(
+            "operation: expected a stateless one, got a step of a stream; use the stream's methods"
+        )
+
+
+def _made(data: object, algorithm: str, level: Level, window: int | None) -> Compress | InvalidArgument:
+    try:
+        return Compress(data, algorithm, level=level, window=window)
+    except InvalidArgument as error:
+        return error.bare()
+
+
+def _output(outcome: Completion | WdasyncError) -> bytes | WdasyncError:
+    return outcome if isinstance(outcome, WdasyncError) else outcome[2] or b""
+
+
+def _check_source(source: object) -> None:
+    if not isinstance(source, AsyncIterable):
+        raise InvalidArgument(
+            f"source: expected an async iterable of bytes-like objects, got {type(source).__name__}; "
+            "compress() and decompress() take what is there already"
+        )
 
 
 async def _insist(step: Callable[[], Awaitable[None]]) -> BaseException | None:

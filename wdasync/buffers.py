@@ -68,7 +68,12 @@ def _pin_one(data: object, name: str) -> Segment:
             f"{name}: expected a bytes-like object or a list of them, got {type(data).__name__}; "
             "encode text with str.encode() first"
         ) from None
+    except (ValueError, BufferError) as error:
+        raise InvalidArgument(
+            f"{name}: expected memory that is there, got {type(data).__name__}: {error}"
+        ) from None
     if not view.c_contiguous:
+        view.release()  # the error lives longer
         raise InvalidArgument(f"{name}: expected contiguous memory, got a strided view; pass bytes({name})")
     return view.cast("B") if view.nbytes else b""
 
@@ -88,11 +93,17 @@ def pin_destination(buffer: object, name: str = "buffer") -> memoryview:
         raise InvalidArgument(
             f"{name}: expected a writable bytes-like object, got {type(buffer).__name__}; use a bytearray"
         ) from None
+    except (ValueError, BufferError) as error:
+        raise InvalidArgument(
+            f"{name}: expected memory that is there, got {type(buffer).__name__}: {error}"
+        ) from None
     if view.readonly:
+        view.release()  # the error lives longer
         raise InvalidArgument(
             f"{name}: expected a writable buffer, got a read-only {type(buffer).__name__}; use a bytearray"
         )
     if not view.c_contiguous:
+        view.release()
         raise InvalidArgument(f"{name}: expected contiguous memory, got a strided view; use a flat bytearray")
     return view.cast("B")
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Literal, overload
 
 from .lifecycle import default_accelerator
 from .operations import Level, Priority
 
 if TYPE_CHECKING:
     from .buffers import Source
+    from .errors import WdasyncError
     from .paged import PagedBuffer
 
 __all__ = ["compress", "compress_into", "compress_many", "decompress", "decompress_into"]
@@ -80,14 +82,52 @@ async def decompress_into(
     )
 
 
+@overload
 async def compress_many(
     items: Sequence[Source | PagedBuffer],
     algorithm: str = "gzip",
     *,
     level: Level | None = None,
+    window: int | None = None,
     timeout: float | None = None,
     priority: Priority = Priority.NORMAL,
-) -> list[bytes]:
+    return_exceptions: Literal[False] = False,
+) -> list[bytes]: ...
+
+
+@overload
+async def compress_many(
+    items: Sequence[Source | PagedBuffer],
+    algorithm: str = "gzip",
+    *,
+    level: Level | None = None,
+    window: int | None = None,
+    timeout: float | None = None,
+    priority: Priority = Priority.NORMAL,
+    return_exceptions: Literal[True],
+) -> list[bytes | WdasyncError]: ...
+
+
+async def compress_many(
+    items: Sequence[Source | PagedBuffer],
+    algorithm: str = "gzip",
+    *,
+    level: Level | None = None,
+    window: int | None = None,
+    timeout: float | None = None,
+    priority: Priority = Priority.NORMAL,
+    return_exceptions: bool = False,
+) -> list[bytes] | list[bytes | WdasyncError]:
     """As :meth:`Accelerator.compress_many`, on the default accelerator of this event loop."""
     accelerator = await default_accelerator()
-    return await accelerator.compress_many(items, algorithm, level=level, timeout=timeout, priority=priority)
+    compress_all = partial(
+        accelerator.compress_many,
+        items,
+        algorithm,
+        level=level,
+        window=window,
+        timeout=timeout,
+        priority=priority,
+    )
+    # What it gives depends on the literal.
+    return await (compress_all(return_exceptions=True) if return_exceptions else compress_all())

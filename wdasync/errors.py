@@ -74,7 +74,17 @@ class DataCause(enum.Enum):
 
 
 class WdasyncError(Exception):
-    """Base of all errors of this package; never raised itself."""
+    """Base of all errors of this package; never raised itself.
+
+    :ivar status: the status of the device that it stands for; ``None``: no operation ran to its end
+    """
+
+    status: Status | None = None
+
+    def bare(self) -> Self:
+        """The same without the frames that it came through: a result that is an error must not keep what they hold."""
+        self.__context__ = None
+        return self.with_traceback(None)
 
     def __new__(cls, *args: object, **keywords: object) -> Self:
         """Refuse the base itself."""
@@ -201,11 +211,15 @@ def error_for(
     :param produced: output bytes that are good
     """
     text = f"{where}: {message or status.name.lower().replace('_', ' ')}; {ADVICE[status]}"
+    error: WdasyncError
     if status in (Status.OUT_OF_SPACE_TERMINATED, Status.OUT_OF_SPACE_RECOVERABLE):
         recoverable = status is Status.OUT_OF_SPACE_RECOVERABLE
-        return OutOfSpace(text, consumed=consumed, produced=produced, recoverable=recoverable)
-    if status is Status.CHECKSUM_FAILED:
-        return DataError(text, cause=DataCause.CHECKSUM)
-    if status is Status.DATA_ERROR:
-        return DataError(text, cause=cause or DataCause.CORRUPT)
-    return ERRORS[status](text)
+        error = OutOfSpace(text, consumed=consumed, produced=produced, recoverable=recoverable)
+    elif status is Status.CHECKSUM_FAILED:
+        error = DataError(text, cause=DataCause.CHECKSUM)
+    elif status is Status.DATA_ERROR:
+        error = DataError(text, cause=cause or DataCause.CORRUPT)
+    else:
+        error = ERRORS[status](text)
+    error.status = status
+    return error

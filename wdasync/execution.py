@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 import anyio
@@ -18,7 +19,6 @@ from .backend import Capability, Completion, Queue, Status
 from .config import Config
 from .dispatch import Flight, Group, Lane, LaneState, Reaper
 from .errors import (
-    ERRORS,
     ClosedResourceError,
     DeviceError,
     ForeignLoopError,
@@ -38,7 +38,7 @@ from .paged import PagedBuffer
 from .results import Observation, Observer, Paging
 from .scheduling import Chosen, LaneKey, Place, Reason, Route, Schedule
 
-__all__ = ["Execution", "Trip", "close_devices", "open_lane"]
+__all__ = ["Execution", "Trip", "close_devices", "open_lane", "within"]
 
 logger = logging.getLogger("wdasync")
 
@@ -96,6 +96,7 @@ class Execution:
         self._observer = observer
         self._generation = forks.generation
         self._opening_lane = anyio.Lock()
+        self._fetching: set[anyio.CancelScope] = set()
         self._inline_left = config.inline_budget
         self._inline_counting = False
 
@@ -153,24 +154,42 @@ class Execution:
             completion = await self._run_within(operation, timeout, priority, trip)
             status, produced = completion.status, completion.produced
         except WdasyncError as error:
-            status = _status_of(error)
+            status = error.status
             raise
         finally:
-            if self._observer is not None:
-                kind, latency = operation.kind, time.perf_counter() - started
-                seen = (kind, operation.algorithm, trip.name, trip.reason, operation.nbytes, produced, status)
-                _tell(self._observer, Observation(*seen, latency))
+            self.tell(operation, trip.name, trip.reason, status, produced, started)
         return completion
+
+    def tell(
+        self,
+        operation: Operation,
+        name: str,
+        reason: Reason,
+        status: Status | None,
+        produced: int,
+        started: float,
+    ) -> None:
+        """Tell the observer, if there is one, that an operation has ended. One that raises breaks nothing.
+
+        :param name: backend and device
+        :param status: ``None``: the caller was cancelled, or ran out of time
+        :param started: when, by :func:`time.perf_counter`
+        """
+        if self._observer is not None:
+            latency = time.perf_counter() - started
+            kind, algorithm, nbytes = operation.kind, operation.algorithm, operation.nbytes
+            seen = Observation(kind, algorithm, name, reason, nbytes, produced, status, latency)
+            try:
+                self._observer(seen)
+            except Exception:
+                logger.exception("observer %r raised", self._observer)
 
     async def _run_within(
         self, operation: Operation, timeout: float | None, priority: Priority, trip: Trip
     ) -> Completion:
-        self.check()
-        if timeout is None:
-            return await self._attempt(operation, None, priority, trip)
-        with anyio.move_on_after(_check_timeout(timeout)):
+        self.check(timeout)
+        with within(timeout, operation):
             return await self._attempt(operation, timeout, priority, trip)
-        raise _too_late(repr(operation), timeout)
 
     async def _attempt(
         self, operation: Operation, timeout: float | None, priority: Priority, trip: Trip
@@ -200,14 +219,25 @@ class Execution:
 
         Work that a page fault waits for must not wait for a page fault: a device serves so many of them at a time.
         """
-        if row.paged and not serving_fault.get():
-            trip.paging = Paging.ON_FAULT
-            if row.first_page and buffer.pages:
-                await buffer.fetch(0)
-        else:
-            trip.paging = Paging.BEFORE
-            await buffer.fetch_all()
+        on_fault = row.paged and not serving_fault.get()
+        trip.paging = Paging.ON_FAULT if on_fault else Paging.BEFORE
+        if on_fault and not row.first_page:
+            return
+        with anyio.CancelScope() as scope:
+            self._fetching.add(scope)
+            try:
+                await buffer.fetch_some(1 if on_fault else buffer.pages, each=self._config.deadline)
+            finally:
+                self._fetching.discard(scope)
+        if scope.cancelled_caught:
+            raise ClosedResourceError
+        if not on_fault:
             operation.source, operation.paged = buffer.view(), None
+
+    def stop_fetching(self) -> None:
+        """The accelerator is being closed: who waits for pages before a device begins waits no more."""
+        for scope in list(self._fetching):
+            scope.cancel()
 
     async def _recover(
         self,
@@ -223,20 +253,21 @@ class Execution:
         """
         avoid: tuple[Place, ...] = ()
         trip = trip or Trip()
+        # An error that is also in a variable of the frame that raises it is a cycle, which keeps the input alive.
         while completion.status:
-            status, error = completion.status, self.error(completion, operation, place)
+            status = completion.status
             if status is Status.ABORTED and not self.open:
                 raise ClosedResourceError
             if status in _ELSEWHERE:
                 avoid = (*avoid, place)
             elif status is not Status.ABORTED or trip.retries >= RETRIES:
-                raise error
+                raise self.error(completion, operation, place)
             trip.retries += 1
             failed = place
             try:
                 place, row, _ = self.schedule.choose(operation, priority, None, avoid)
             except (DeviceError, UnsupportedOperation):
-                raise error from None
+                raise self.error(completion, operation, failed) from None
             self.retries += 1
             reason = _reason_to_move(status, failed)
             completion = await self._fly(operation, (place, row, reason), priority, trip)
@@ -245,60 +276,68 @@ class Execution:
     async def run_many(
         self, operations: Sequence[Operation], timeout: float | None, priority: Priority
     ) -> list[Completion | WdasyncError]:
-        """Many operations, one wait. Errors are returned in the place of their operation."""
-        self.check()
-        if timeout is not None:
-            with anyio.move_on_after(_check_timeout(timeout)):
-                return await self.run_many(operations, None, priority)
-            raise _too_late(f"{len(operations)} operations", timeout)
+        """Many operations, one wait. Errors are returned in the place of their operation.
+
+        :param timeout: only for the schedule: whoever calls this keeps the time
+        """
+        started = time.perf_counter()
         flights: list[Flight] = []
-        places: list[Place] = []
+        trips: list[Trip] = []
         pageless: dict[int, WdasyncError] = {}
-        for number, operation in enumerate(operations):
-            place, row, reason = self.schedule.choose(operation, priority)
-            self.reasons[reason] += 1
-            if operation.paged is not None:
-                try:
-                    await self._page(operation, operation.paged, row, Trip())
-                except PageFaultError as error:
-                    pageless[number] = error
-                    continue
-            flights.append(Flight(operation, await self.lane(place, row, priority)))
-            places.append(place)
-        self.check()
-        group = Group(flights, self.loop.wake)
-        for flight in flights:
-            flight.lane.submit(flight)
         try:
+            for number, operation in enumerate(operations):
+                place, row, reason = self.schedule.choose(operation, priority, timeout)
+                self.reasons[reason] += 1
+                trip = Trip()
+                if operation.paged is not None:
+                    try:
+                        await self._page(operation, operation.paged, row, trip)
+                    except PageFaultError as error:
+                        pageless[number] = error.bare()
+                        continue
+                lane = await self.lane(place, row, priority)
+                trip.take(place, lane.name, reason)
+                flights.append(Flight(operation, lane))
+                trips.append(trip)
+            self.check()
+            group = Group(flights, self.loop.wake)
+            for flight in flights:
+                flight.lane.submit(flight)
             await (self.loop.park(group) if flights and group.completion is None else self.loop.checkpoint())
+            ended = [
+                await self._outcome(flight, priority, trip, started)
+                for flight, trip in zip(flights, trips, strict=True)
+            ]
         except BaseException:
             for operation in operations:
                 operation.release()
             raise
-        flown = iter(
-            [
-                await self._outcome(flight, priority, place)
-                for flight, place in zip(flights, places, strict=True)
-            ]
-        )
+        flown = iter(ended)
         return [pageless.get(number) or next(flown) for number in range(len(operations))]
 
-    async def _outcome(self, flight: Flight, priority: Priority, place: Place) -> Completion | WdasyncError:
-        completion = _ended(flight)
-        if not completion.status:
-            return completion
+    async def _outcome(
+        self, flight: Flight, priority: Priority, trip: Trip, started: float
+    ) -> Completion | WdasyncError:
+        operation, completion = flight.operation, _ended(flight)
+        status, produced = completion.status, completion.produced
         try:
-            return await self._recover(flight.operation, completion, priority, place)
+            if status:
+                completion = await self._recover(
+                    operation, completion, priority, cast("Place", trip.place), trip
+                )
+                status, produced = completion.status, completion.produced
+            return completion
         except WdasyncError as error:
-            return error
+            operation.release()
+            if error.status is not None:
+                status = error.status
+            return error.bare()
+        finally:
+            self.tell(operation, trip.name, trip.reason, status, produced, started)
 
-    async def travel(self, flight: Flight, timeout: float | None = None) -> Completion:
+    async def travel(self, flight: Flight) -> Completion:
         """Submit a flight and wait for its completion, whatever it says."""
         self.check()
-        if timeout is not None:
-            with anyio.move_on_after(_check_timeout(timeout)):
-                return await self.travel(flight)
-            raise _too_late(repr(flight.operation), timeout)
         flight.lane.submit(flight)
         if flight.completion is None:
             await self.loop.park(flight)
@@ -403,10 +442,12 @@ class Execution:
             and operation.destination is None
         ):
             bound = f"max_length {operation.max_length}, max_members {operation.max_members}"
-            return LimitExceeded(
+            error = LimitExceeded(
                 f"{where}: {detail.message or 'the output passes its bound'}; "
                 f"the bounds are {bound}: raise them if you trust the input, or take it in pieces with a stream"
             )
+            error.status = completion.status
+            return error
         return error_for(
             completion.status,
             where,
@@ -450,16 +491,31 @@ async def close_devices(loop: EventLoop, places: Sequence[Place]) -> None:
 
 
 def _check_timeout(timeout: float) -> float:
-    if type(timeout) not in (int, float) or not timeout > 0:
-        raise InvalidArgument(f"timeout: expected seconds above 0, got {timeout!r}; None means no limit")
-    return timeout
+    try:
+        if type(timeout) in (int, float) and timeout > 0:
+            return float(timeout)
+    except OverflowError:
+        pass
+    raise InvalidArgument(f"timeout: expected seconds above 0, got {timeout!r}; None means no limit")
 
 
-def _too_late(what: str, timeout: float) -> OperationTimeout:
-    return OperationTimeout(
-        f"{what}: expected an end within {timeout:g} s, got none; raise the timeout, or see statistics() for what "
-        "fills the queue"
-    )
+@contextmanager
+def within(timeout: float | None, what: object) -> Iterator[None]:
+    """Cancel what is awaited inside after ``timeout`` seconds; ``None``: never.
+
+    :param what: for the error
+    :raises OperationTimeout: if that happened
+    """
+    if timeout is None:
+        yield
+        return
+    with anyio.move_on_after(_check_timeout(timeout)) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise OperationTimeout(
+            f"{what}: expected an end within {timeout:g} s, got none; raise the timeout, or see statistics() for what "
+            "fills the queue"
+        )
 
 
 def _ended(flight: Flight) -> Completion:
@@ -473,16 +529,3 @@ def _reason_to_move(status: Status, failed: Place) -> Reason:
     if status is Status.INVALID_ARGS:
         return Reason.UNSUPPORTED
     return Reason.DEVICE_LOST if failed.lost else Reason.RETRY
-
-
-def _status_of(error: WdasyncError) -> Status | None:
-    """The status behind an error; ``None``: there is none, for nothing ran to its end."""
-    return next((status for status, kind in ERRORS.items() if isinstance(error, kind)), None)
-
-
-def _tell(observer: Observer, observation: Observation) -> None:
-    """An observer that raises must not break the operation it observes."""
-    try:
-        observer(observation)
-    except Exception:
-        logger.exception("observer %r raised", observer)

@@ -115,6 +115,16 @@ class Operation:
         else:
             self.source, self.nbytes, self.immutable = pin_source(data)
 
+    def _take_destination(self, into: object) -> None:
+        """After the source. An error lives on with its traceback, and must not pin the source by that."""
+        self.destination = None
+        if into is not None:
+            try:
+                self.destination = pin_destination(into, "into")
+            except BaseException:
+                self.source = b""
+                raise
+
     @property
     def stateless(self) -> bool:
         """Whether the operation may run again elsewhere after a device was lost."""
@@ -186,7 +196,7 @@ class Compress(Operation):
             self.immutable = True
         else:
             self._take(data)
-        self.destination = None if into is None else pin_destination(into, "into")
+        self._take_destination(into)
         self.session = None
         self.algorithm = algorithm
         self.level = level
@@ -220,19 +230,19 @@ class Decompress(Operation):
         into: object = None,
     ) -> None:
         self.paged = None
+        self.max_length = check_bound(max_length, "max_length", 0)
+        self.max_members = check_bound(max_members, "max_members", 1)
         if type(data) is bytes:
             self.source = data
             self.nbytes = len(data)
             self.immutable = True
         else:
             self._take(data)
-        self.destination = None if into is None else pin_destination(into, "into")
+        self._take_destination(into)
         self.session = None
         self.algorithm = algorithm
         self.level = "fast"
         self.window = None
-        self.max_length = check_bound(max_length, "max_length", 0)
-        self.max_members = check_bound(max_members, "max_members", 1)
 
 
 class CompressChunk(Operation):

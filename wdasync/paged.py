@@ -88,19 +88,32 @@ class PagedBuffer:
         self._fetching.pop(page, None)
 
     async def fetch_all(self) -> None:
-        """See to it that every page is in the memory, a few at a time.
+        """See to it that every page is in the memory, a few at a time. Raises as :meth:`fetch_some` does."""
+        await self.fetch_some(self.pages)
 
+    async def fetch_some(self, count: int, *, each: float | None = None) -> None:
+        """See to it that the first ``count`` pages are in the memory, a few at a time.
+
+        :param each: seconds that one page may take; ``None``: for ever
         :raises PageFaultError: as :meth:`fetch`, for the first page that could not be had; later ones are not asked for
         """
-        missing = iter([page for page in range(self.pages) if not self._present[page]])
+        missing = iter([page for page in range(min(count, self.pages)) if not self._present[page]])
         failures: list[PageFaultError] = []
 
         async def work() -> None:
             for page in missing:
+                scope = anyio.move_on_after(each)
                 try:
-                    await self.fetch(page)
+                    with scope:
+                        await self.fetch(page)
                 except PageFaultError as error:
                     failures.append(error)
+                if scope.cancelled_caught:
+                    failures.append(
+                        PageFaultError(
+                            f"{self!r}: expected page {page} within {each:g} s, and the pager still waits; raise `deadline`"
+                        )
+                    )
                 if failures:
                     return
 

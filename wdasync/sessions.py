@@ -1,18 +1,25 @@
 """State on a device that outlives an operation, as the framework holds it.
 
-A session is pinned to the lane of the device where it was opened. One operation of it is in flight at a time. When
-that operation is cancelled while the device works on it, nobody knows how far the state went: the session is
-*poisoned*, and says so until it is reset.
+A session is pinned to the device where it was opened. One operation of it is in flight at a time. When that operation
+is cancelled while the device works on it, nobody knows how far the state went: the session is *poisoned*, and says so
+until it is reset.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .backend import Completion, Session, Status, StreamSpec
-from .dispatch import Flight, Lane
+from .backend import Capability, Completion, Session, Status, StreamSpec
+from .buffers import Segment
+from .dispatch import Flight
 from .errors import BusyResourceError, ClosedResourceError, InvalidState
-from .operations import Operation
+from .eventloop.threads import in_thread
+from .execution import within
+from .operations import Operation, Priority
+from .scheduling import Reason
 
 if TYPE_CHECKING:
     from .execution import Execution
@@ -23,29 +30,35 @@ __all__ = ["PinnedSession"]
 #: After these the state on the device is what it was, or the caller is told how to go on.
 _HARMLESS = frozenset({Status.SUCCESS, Status.OUT_OF_SPACE_RECOVERABLE})
 
+#: Bytes that are copied in the event loop's thread, at most.
+COPY = 256 * 1024
+
 
 class PinnedSession:
-    """A session, the lane it lives on, and whether its state can be trusted.
+    """A session, where it lives, and whether its state can be trusted.
 
     :ivar place: the device
     :ivar session: the device's side
     :ivar poisoned: why the state cannot be trusted; empty: it can
     """
 
-    def __init__(self, execution: Execution, place: Place, lane: Lane, session: Session) -> None:
+    def __init__(
+        self, execution: Execution, place: Place, row: Capability, priority: Priority, session: Session
+    ) -> None:
         self.place = place
         self.session = session
         self.poisoned = ""
         self._execution = execution
-        self._lane = lane
-        self._flight: Flight | None = None
+        self._row = row
+        self._priority = priority
+        self._left: Flight | None = None
         self._busy = False
         self._closed = False
 
     def __repr__(self) -> str:
         spec = self.session.spec
         state = "closed" if self._closed else f"poisoned: {self.poisoned}" if self.poisoned else "open"
-        return f"<{spec.direction.value} {spec.algorithm} on {self._lane.name}, {state}>"
+        return f"<{spec.direction.value} {spec.algorithm} on {self.place.name}, {state}>"
 
     @property
     def spec(self) -> StreamSpec:
@@ -57,52 +70,80 @@ class PinnedSession:
         """Whether it was given back."""
         return self._closed
 
-    async def run(self, operation: Operation, timeout: float | None = None) -> Completion:
-        """Run one step.
+    @contextmanager
+    def use(self, timeout: float | None = None) -> Iterator[None]:
+        """Nobody else may use it meanwhile. Nothing of what is to be done has begun if this raises at once.
 
+        :param timeout: seconds for everything that is awaited inside
         :raises ClosedResourceError: if it is closed
-        :raises BusyResourceError: if another task runs a step
+        :raises BusyResourceError: if another task uses it
         :raises InvalidState: if it is poisoned
-        :raises WdasyncError: as the device says; the session is then poisoned
+        :raises OperationTimeout: if the time is over; it is poisoned then
         """
-        if self._closed:
-            raise ClosedResourceError
-        if self._busy:
-            raise BusyResourceError("using")
+        self._check()
         if self.poisoned:
             raise InvalidState(f"{self!r}: expected a usable stream; call reset(), or open a new one")
         self._execution.check(timeout)
         self._busy = True
+        try:
+            with within(timeout, self):
+                yield
+        finally:
+            self._busy = False
+
+    def _check(self) -> None:
+        self._execution.check_loop()
+        if self._closed:
+            raise ClosedResourceError
+        if self._busy:
+            raise BusyResourceError("using")
+
+    async def run(self, operation: Operation) -> Completion:
+        """Run one step, inside of :meth:`use`.
+
+        :raises WdasyncError: as the device says; the session is then poisoned
+        """
+        status, produced, started = None, 0, time.perf_counter()
         self.poisoned = "an operation of it was cancelled"
         try:
-            flight = self._flight = Flight(operation, self._lane)
-            completion = await self._execution.travel(flight, timeout)
+            lane = await self._execution.lane(self.place, self._row, self._priority)
+            flight = self._left = Flight(operation, lane)
+            completion = await self._execution.travel(flight)
+            self._left = None
+            status, produced = completion.status, completion.produced
             self.poisoned = ""
-            if completion.status not in _HARMLESS:
-                self.poisoned = f"an operation of it ended as {completion.status.name}"
+            if status not in _HARMLESS:
+                self.poisoned = f"an operation of it ended as {status.name}"
                 raise self._execution.error(completion, operation, self.place)
         except BaseException:
             operation.release()
             raise
         finally:
-            self._busy = False
+            self._execution.tell(operation, self.place.name, Reason.STREAM, status, produced, started)
         return completion
+
+    async def join(self, pieces: Sequence[Segment]) -> bytes:
+        """One piece of all; in a thread where copying them would hold up the event loop."""
+        if len(pieces) == 1 and type(pieces[0]) is bytes:
+            return pieces[0]
+        if sum(map(len, pieces)) <= COPY:
+            return b"".join(pieces)
+        return await in_thread(self._execution.loop, lambda: b"".join(pieces))
 
     async def reset(self) -> None:
         """Go back to the beginning, once the device has finished with what was cancelled.
 
         :raises ClosedResourceError: if it is closed
-        :raises BusyResourceError: if another task runs a step
+        :raises BusyResourceError: if another task uses it
         """
-        if self._closed:
-            raise ClosedResourceError
-        if self._busy:
-            raise BusyResourceError("using")
+        self._check()
+        self._execution.check()
         self._busy = True
         try:
-            flight = self._flight
-            if flight is not None and flight.completion is None:
-                await self._execution.rejoin(flight)
+            left = self._left
+            if left is not None and left.completion is None:
+                await self._execution.rejoin(left)
+            self._left = None
             self.session.reset()
             self.poisoned = ""
         finally:
@@ -110,11 +151,12 @@ class PinnedSession:
 
     def close(self) -> None:
         """Give it back; at once, or when the device has finished with what was cancelled."""
+        self._execution.check_loop()
         if self._closed:
             return
         self._closed = True
-        flight = self._flight
-        if flight is not None and flight.completion is None:
-            flight.on_done = lambda _: self.session.close()
+        left, self._left = self._left, None
+        if left is not None and left.completion is None:
+            left.on_done = lambda _: self.session.close()
         else:
             self.session.close()

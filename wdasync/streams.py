@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from .buffers import join, pin_source
+from .buffers import Segment, pin_source
 from .errors import DataCause, DataError, InvalidArgument, InvalidState, LimitExceeded
 from .operations import CompressChunk, DecompressChunk, Flush, check_bound
 from .sessions import PinnedSession
@@ -22,6 +22,10 @@ __all__ = ["Compressor", "Decompressor", "compress_all", "decompress_all"]
 
 #: Bytes of output that one step of a decompression may make.
 STEP = 1 << 18
+
+#: Formats whose units may be followed by zero bytes, as tapes and block devices leave them. RFC 1952 does not speak of it;
+#: gzip(1) and Python's gzip module skip them, and so does a decompression in one call.
+PADDED = frozenset({"gzip"})
 
 _FLUSHES = {"sync": Flush.SYNC, "full": Flush.FULL}
 
@@ -84,7 +88,7 @@ class Compressor(_Stream):
 
         :param mode: ``"full"`` also forgets the history, so that decoding can begin here
         """
-        if mode not in _FLUSHES:
+        if type(mode) is not str or mode not in _FLUSHES:
             raise InvalidArgument(f'mode: expected "sync" or "full", got {mode!r}; finish() ends the stream')
         return await self._step(b"", _FLUSHES[mode], timeout)
 
@@ -97,8 +101,8 @@ class Compressor(_Stream):
     async def _step(self, data: Source, flush: Flush, timeout: float | None) -> bytes:
         if self._finished:
             raise InvalidState(f"{self!r}: expected an unfinished stream; call reset() to begin another")
-        operation = CompressChunk(self._session.session, data, flush)
-        completion = await self._session.run(operation, timeout)
+        with self._session.use(timeout):
+            completion = await self._session.run(CompressChunk(self._session.session, data, flush))
         return completion.output or b""
 
 
@@ -106,7 +110,7 @@ class Decompressor(_Stream):
     """A decompressing stream. One task at a time uses it. Raises as :class:`Compressor` does.
 
     Input that was not used yet is kept: with a ``max_length``, call :meth:`decompress` with no data for the next piece,
-    while :attr:`needs_input` is false.
+    while :attr:`needs_input` is false. A call that raises because it could not begin has kept nothing.
     """
 
     def __init__(self, session: PinnedSession, bound: int) -> None:
@@ -115,7 +119,7 @@ class Decompressor(_Stream):
         self._forget()
 
     def _forget(self) -> None:
-        self._kept: bytes | memoryview = b""
+        self._kept: list[Segment] = []
         self._more = False
         self._eof = False
 
@@ -137,7 +141,7 @@ class Decompressor(_Stream):
     @property
     def unused_data(self) -> bytes:
         """Input after the end of the stream."""
-        return bytes(self._kept) if self._eof and not self._more else b""
+        return b"".join(self._kept) if self._eof and not self._more else b""
 
     async def decompress(
         self, data: Source = b"", *, max_length: int | None = None, timeout: float | None = None
@@ -151,45 +155,66 @@ class Decompressor(_Stream):
         """
         if max_length is not None:
             check_bound(max_length, "max_length", 1)
-        self._keep(data)
-        room = self._bound if max_length is None else max_length
+        segments, _, immutable = pin_source(data)
+        if self._finished:
+            raise InvalidState(f"{self!r}: expected an unfinished stream; call reset() to begin another")
+        with self._session.use(timeout):
+            try:
+                self._kept += [segment for segment in _listed(segments) if segment]
+                pieces = await self._take(self._bound if max_length is None else max_length)
+                if self._more and max_length is None and await self._step(1):
+                    self._session.poisoned = "its output passed the bound"
+                    raise LimitExceeded(
+                        f"decompress {self.algorithm}: output passes max_length of {self._bound} bytes; "
+                        "take it in pieces by giving max_length here, or raise the accelerator's max_length"
+                    )
+                if self._kept and not immutable:
+                    self._kept = [await self._session.join(self._kept)]
+            except BaseException:
+                self._kept = []  # nobody knows what was used of it
+                raise
+            return await self._session.join(pieces)
+
+    async def _take(self, room: int) -> list[bytes]:
+        """Output, until there is no more or ``room`` bytes are reached."""
         pieces: list[bytes] = []
         while True:
-            piece = await self._step(min(room, STEP), timeout)
+            piece = await self._step(min(room, STEP))
             pieces.append(piece)
             room -= len(piece)
             if not self._more or room <= 0:
-                break
-        if self._more and max_length is None and await self._step(1, timeout):
-            self._session.poisoned = "its output passed the bound"
-            raise LimitExceeded(
-                f"decompress {self.algorithm}: output passes max_length of {self._bound} bytes; "
-                "take it in pieces by giving max_length here, or raise the accelerator's max_length"
-            )
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                return pieces
 
-    def _keep(self, data: Source) -> None:
-        segments, length, immutable = pin_source(data)
-        if not length:
-            return
-        new = join(segments)
-        if self._kept:
-            self._kept = b"".join((self._kept, new))
-        else:
-            self._kept = new if immutable else bytes(new)
-
-    async def _step(self, limit: int, timeout: float | None) -> bytes:
+    async def _step(self, limit: int) -> bytes:
         """One operation: at most ``limit`` bytes of output."""
-        operation = DecompressChunk(self._session.session, self._kept, max(limit, 1))
-        completion = await self._session.run(operation, timeout)
+        source = tuple(self._kept) or b""
+        operation = DecompressChunk(self._session.session, source, max(limit, 1))
+        completion = await self._session.run(operation)
         output = completion.output or b""
-        had = len(self._kept)
-        self._kept = memoryview(self._kept)[completion.consumed :] if completion.consumed < had else b""
-        if completion.detail.final or completion.consumed or output:
+        self._drop(completion.consumed)
+        progress = bool(completion.consumed or output)
+        if completion.detail.final or progress:
             self._eof = completion.detail.final
+        if self._eof and self.algorithm in PADDED:
+            progress |= self._drop_zeros()
         full = len(output) >= limit and not (self._eof and not self._kept)
-        self._more = full or bool(self._kept and (completion.consumed or output))
+        self._more = full or (bool(self._kept) and progress)
         return output
+
+    def _drop(self, count: int) -> None:
+        """So many bytes of what is kept were used."""
+        while self._kept and count >= len(self._kept[0]):
+            count -= len(self._kept.pop(0))
+        if count:
+            self._kept[0] = memoryview(self._kept[0])[count:]
+
+    def _drop_zeros(self) -> bool:
+        """Padding after a unit; whether there was any."""
+        before = sum(map(len, self._kept))
+        while self._kept and self._kept[0][0] == 0:
+            first = self._kept[0]
+            self._drop(len(first) - len(bytes(first).lstrip(b"\0")))
+        return sum(map(len, self._kept)) < before
 
     async def finish(self) -> None:
         """Say that no more input comes.
@@ -205,34 +230,46 @@ class Decompressor(_Stream):
         self._finished = True
 
 
+def _listed(segments: Segment | tuple[Segment, ...]) -> tuple[Segment, ...]:
+    return segments if type(segments) is tuple else (segments,)  # type: ignore[return-value]  # not a tuple
+
+
 async def compress_all(
-    open_stream: Callable[[], Compressor], source: AsyncIterable[Source], *, flush: bool
+    open_stream: Callable[[], Compressor],
+    source: AsyncIterable[Source],
+    *,
+    flush: bool,
+    timeout: float | None = None,
 ) -> AsyncGenerator[bytes, None]:
     """Everything that ``source`` yields, compressed.
 
     :param flush: after each piece, everything so far is decodable
+    :param timeout: seconds for each step
     """
     async with open_stream() as stream:
         async for data in source:
-            output = await stream.compress(data)
+            output = await stream.compress(data, timeout=timeout)
             if flush:
-                output += await stream.flush()
+                output += await stream.flush(timeout=timeout)
             if output:
                 yield output
-        yield await stream.finish()
+        yield await stream.finish(timeout=timeout)
 
 
 async def decompress_all(
-    open_stream: Callable[[], Decompressor], source: AsyncIterable[Source]
+    open_stream: Callable[[], Decompressor], source: AsyncIterable[Source], *, timeout: float | None = None
 ) -> AsyncGenerator[bytes, None]:
-    """Everything that ``source`` yields, decompressed, in pieces of at most 256 KiB."""
+    """Everything that ``source`` yields, decompressed, in pieces of at most 256 KiB.
+
+    :param timeout: seconds for each step
+    """
     async with open_stream() as stream:
         async for data in source:
-            output = await stream.decompress(data, max_length=STEP)
+            output = await stream.decompress(data, max_length=STEP, timeout=timeout)
             if output:
                 yield output
             while not stream.needs_input:
-                output = await stream.decompress(max_length=STEP)
+                output = await stream.decompress(max_length=STEP, timeout=timeout)
                 if output:
                     yield output
             if rest := stream.unused_data:

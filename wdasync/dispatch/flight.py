@@ -90,6 +90,7 @@ class Group:
             flight.on_done = self._one_done
 
     def _one_done(self, flight: Flight) -> None:
+        flight.on_done = None  # else group and flights would hold each other, and all buffers with them
         self._left -= 1
         if self._left == 0:
             self.completion = True
