@@ -24,7 +24,7 @@ from wdasync.backend import PageFaults
 from wdasync.faults import FaultHandler, FaultReporter
 from wdasync_hip08.backings import Memfd, OwnProcess
 from wdasync_hip08.chip import QM_BASE, SMMU_BASE, ZIP_STREAM, Chip
-from wdasync_hip08.clocks import RealClock, Timers, VirtualClock
+from wdasync_hip08.clocks import RealClock, Timer, Timers, VirtualClock
 from wdasync_hip08.engines.zip import ENTRY_BYTES
 from wdasync_hip08.kernel.dma import DmaDomain
 from wdasync_hip08.kernel.hisi_qm import HisiQm, KernelQueue, MailboxError, share_bytes
@@ -53,6 +53,8 @@ STEPS = 256
 INLINE_BYTES = 1024
 #: Seconds that the kernel waits for a queue to drain before it resets it (1,000 looks, 100 to 200 µs apart).
 DRAIN_SECONDS = 0.15
+#: Seconds after which records that lie in the SMMU's event queue with no interrupt are looked for.
+LOOK_SECONDS = 0.1
 
 
 class Machine:
@@ -60,6 +62,7 @@ class Machine:
 
     :ivar lock: held by whoever changes anything
     :ivar reset_queues: queues that did not drain and were reset
+    :ivar rescues: times that records of the SMMU had to be looked for, because their interrupt was lost
     """
 
     def __init__(
@@ -77,6 +80,8 @@ class Machine:
         self.timers = Timers(self.clock)
         self.trace: Trace = Recorder(self.clock) if options.trace else Trace()
         self.reset_queues = 0
+        self.rescues = 0
+        self._look: Timer | None = None
         self._lost: str | None = None
         self._serving = False
         self._closed = False
@@ -99,6 +104,9 @@ class Machine:
             tlb_entries=options.tlb_entries,
             stall_quota=options.stall_quota,
         )
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         self.spaces: dict[int, Space] = {}
         self.pasids = PasidAllocator()
         self.iommu = Iommu(chip.memory, SMMU_BASE, self.trace)
@@ -153,10 +161,27 @@ class Machine:
         self.timers.run_due()
         for _ in range(limit):
             if not self.chip.step():
+                self._expect_interrupt()
                 self.changed.notify_all()
                 return False
         self._wake()
         return True
+
+    def _expect_interrupt(self) -> None:
+        """All interrupts have arrived; if there are still records, one was lost.
+
+        The queue gives no other before it is empty, so all that stalls would stall for ever.
+        """
+        if self._look is None and len(self.chip.smmu.stalls) and self.iommu.has_events:
+            self._look = self.timers.after(LOOK_SECONDS, self._look_for_events)
+            self._wake()
+
+    def _look_for_events(self) -> None:
+        self._look = None
+        if self.iommu.has_events:
+            self.rescues += 1
+            log.warning("the SMMU has records but gave no interrupt; they are read")
+            self.faults.drain_events()
 
     def run(self) -> None:
         """Go on until nothing is left to do at once. For programs without a loop, and for tests."""
@@ -291,9 +316,12 @@ class Machine:
         if self._drained_within(queue, DRAIN_SECONDS):
             return True
         # Handlers have until their deadline: then the answer is INVALID, and the entries end.
-        deadline = self.timers.next()
-        left = deadline - self.clock.now() + DRAIN_SECONDS if deadline is not None else 0.0
-        return left > 0 and self._drained_within(queue, left)
+        with self.lock:
+            faults = [fault for fault in self.faults.pending.values() if fault.pasid == queue.pasid]
+        deadlines = [fault.timer.when for fault in faults if fault.timer is not None]
+        return bool(deadlines) and self._drained_within(
+            queue, max(deadlines) - self.clock.now() + DRAIN_SECONDS
+        )
 
     def stop(self, queue: KernelQueue) -> None:
         """Take a queue away from the chip. A chip that refuses might go on with it, so it is lost."""

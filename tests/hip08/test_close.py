@@ -7,10 +7,10 @@ import anyio.to_thread
 import pytest
 
 from wdasync import PagedBuffer
+from wdasync.faults import FaultResponse, PageFault
+from wdasync_hip08.machine import DRAIN_SECONDS
 from wdasync_hip08.memory import PAGE
 from wdasync_hip08.trace import Recorder
-
-pytestmark = pytest.mark.anyio
 
 
 def in_words(trace: Recorder) -> list[str]:
@@ -27,6 +27,40 @@ def in_words(trace: Recorder) -> list[str]:
     return told
 
 
+def test_a_drain_waits_for_the_last_of_its_faults(
+    new_machine: Any, raw_driver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of other address spaces, and other timers, are not its business."""
+
+    async def never(fault: PageFault) -> FaultResponse:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    machine = new_machine(never, fault_deadline=5.0, residency="cold")
+    drivers = []
+    for name in ("ours", "another"):
+        space = machine.new_space(name)
+        machine.map_memory(space, 0x10000, 8 * PAGE)
+        space.grant(0x10000, 8 * PAGE, writable=True)
+        drivers.append(raw_driver(machine, space=space))
+    ours, another = drivers
+    for driver in (ours, ours, another):
+        driver.submit(driver.entry(0x10000, 100, 0x14000, 200))
+        machine.advance(1.0)
+    machine.timers.after(0.5, lambda: None)
+    waits: list[float] = []
+
+    def give_up(queue: Any, seconds: float) -> bool:
+        waits.append(seconds)
+        return False
+
+    monkeypatch.setattr(machine, "_drained_within", give_up)
+    machine.drain(ours.file.queue)
+    assert waits == pytest.approx([DRAIN_SECONDS, 3.0 + DRAIN_SECONDS])
+    assert machine.reset_queues == 1
+
+
+@pytest.mark.anyio
 async def test_a_pager_of_five_seconds_is_pending(new_machine: Any, raw_driver: Any, tmp_path: Any) -> None:
     """Deadline, INVALID, abort, drained, stopped, descriptor cleared, caches told, SYNC, and only then the PASID."""
     asked, given_up = anyio.Event(), anyio.Event()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from wdasync_hip08.kernel.spaces import Residency
 from wdasync_hip08.machine import Machine
 from wdasync_hip08.qm.contexts import AeqType, EqContext
 from wdasync_hip08.qm.registers import Mailbox, MailboxCommand
@@ -204,6 +205,45 @@ class TestRings:
         driver.arm()
         assert len(driver.run(driver.entry(VA, 100, VA + 0x8000, 200))) == 1
         assert driver.file.wakes == 1
+
+    def test_a_lost_event_interrupt_stalls_nobody_for_ever(
+        self, new_machine: Any, raw_driver: Any, caplog: Any
+    ) -> None:
+        machine = new_machine()
+        drivers = []
+        for name in ("first", "second"):
+            space = machine.new_space(name, residency=Residency.COLD)
+            machine.map_memory(space, VA, 16 * 4096)
+            space.grant(VA, 16 * 4096, writable=True)
+            drivers.append(raw_driver(machine, space=space))
+        entry = drivers[0].entry(VA, 100, VA + 0x8000, 200)
+        assert len(drivers[0].run(entry)) == 1
+        assert machine.timers.next() is None
+        machine.chip.lose["smmu events"] = 1
+        entry = drivers[0].entry(VA + 0x1000, 100, VA + 0x9000, 200)
+        for driver in drivers:
+            assert driver.run(entry) == []
+        machine.advance(0.2)
+        for driver in drivers:
+            ((_, sqe),) = driver.completions()
+            assert sqe[3] == 0
+        assert machine.rescues == 1
+        assert "no interrupt" in caplog.text
+        for driver in drivers:
+            driver.file.close()
+
+    def test_a_lost_event_interrupt_does_not_keep_a_queue_from_draining(
+        self, new_machine: Any, raw_driver: Any
+    ) -> None:
+        machine = new_machine()
+        space = machine.new_space("left", residency=Residency.COLD)
+        machine.map_memory(space, VA, 16 * 4096)
+        space.grant(VA, 16 * 4096, writable=True)
+        driver = raw_driver(machine, space=space)
+        machine.chip.lose["smmu events"] = 1
+        assert driver.run(driver.entry(VA, 100, VA + 0x8000, 200)) == []
+        driver.file.close()
+        assert (machine.rescues, machine.reset_queues) == (1, 0)
 
     def test_spurious_interrupts_are_counted(self, machine: Machine) -> None:
         machine.chip.interrupt("eq")

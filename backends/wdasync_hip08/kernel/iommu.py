@@ -259,6 +259,11 @@ class Iommu:
 
     # Events
 
+    @property
+    def has_events(self) -> bool:
+        """Whether there are records in the event queue that were not read."""
+        return bool((self._read32(EVENTQ_PROD) ^ self._cons) & WRAP_MASK)
+
     def read_events(self) -> list[EventRecord]:
         """All records that are in the event queue, oldest first."""
         records = []
