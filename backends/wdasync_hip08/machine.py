@@ -20,7 +20,7 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 
-from wdasync.backend import PageFaults
+from wdasync.backend import PageFaults, wait_readable
 from wdasync.faults import FaultHandler, FaultReporter
 from wdasync_hip08.backings import Memfd, OwnProcess
 from wdasync_hip08.chip import QM_BASE, SMMU_BASE, ZIP_STREAM, Chip
@@ -217,19 +217,19 @@ class Machine:
         with self.lock:
             if not self.alive:
                 return
-            if arms and self.options.consuming:
-                self._forget_readiness(bell.queue)
+            if bell.command == DoorbellCommand.CQ and self.options.consuming:
+                self._has_polled(bell.queue)
             self.chip.qm.ring(word)
         if arms and self.clock.virtual:
             self.run()
         elif arms and self.pump() and not self._serving:
             self._workers.call(self.run)
 
-    def _forget_readiness(self, queue: int) -> None:
-        # The kernel's poll eats the events before it. A model cannot see a poll; arming is the nearest it can.
+    def _has_polled(self, queue: int) -> None:
+        # The kernel's poll eats the events before it. Nobody sees a poll; but who takes completions or arms has done one.
         for file in self._open:
             if file.queue is not None and file.queue.number == queue:
-                file.forget_readiness()
+                file.readiness.take()
 
     def _wake(self) -> None:
         if self._serving:
@@ -294,7 +294,7 @@ class Machine:
         when = self.timers.next()
         timeout = None if when is None or self.clock.virtual else max(when - self.clock.now(), 0.0)
         with anyio.move_on_after(timeout):
-            await anyio.wait_readable(self._attention)
+            await wait_readable(self._attention)
         try:
             os.eventfd_read(self._attention)
         except BlockingIOError:

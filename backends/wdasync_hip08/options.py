@@ -19,7 +19,10 @@ class Options:
         },
     )
     consuming: bool = field(
-        default=False, metadata={"help": "the queue's descriptor loses its readiness as the kernel's does"}
+        default=False,
+        metadata={
+            "help": "the queue's descriptor loses its readiness as the kernel's does, before it is registered too"
+        },
     )
     depth: int = field(
         default=1024, metadata={"help": "entries of a queue's rings, a power of two up to 1024"}

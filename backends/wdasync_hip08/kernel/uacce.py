@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import enum
 import errno
-import os
 from collections.abc import Sized
 from typing import TYPE_CHECKING
 
 from wdasync.paged import PagedBuffer
 from wdasync_hip08._native import ffi
 from wdasync_hip08.kernel.hisi_qm import KernelQueue
+from wdasync_hip08.kernel.readiness import Readiness
 from wdasync_hip08.kernel.regions import MmioRegion, ShareRegion
 from wdasync_hip08.kernel.spaces import Space
 from wdasync_hip08.memory import PAGE_SHIFT, pages_of
@@ -91,7 +91,8 @@ class OpenQueue:
     """One open of a node.
 
     :ivar queue: the hardware queue; ``None`` once it went back
-    :ivar wakes: times that the descriptor was made readable
+    :ivar wakes: completion interrupts
+    :ivar readiness: its descriptor
     """
 
     def __init__(self, machine: Machine, space: Space) -> None:
@@ -104,7 +105,7 @@ class OpenQueue:
         self._typed = False
         self._closed = False
         self._regions: dict[RegionKind, ShareRegion | MmioRegion] = {}
-        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.readiness = Readiness(machine.options.consuming)
         self.queue: KernelQueue | None = machine.qm.allocate(self._woken)
 
     def _to(self, state: QueueState) -> None:
@@ -122,29 +123,18 @@ class OpenQueue:
     # Readiness
 
     def fileno(self) -> int:
-        return self._event
+        return self.readiness.fileno()
 
     def _woken(self) -> None:
         """The completion interrupt of this queue arrived."""
         if not self._closed and self.state is not QueueState.ZOMBIE:
             self.wakes += 1
             number = self.queue.number if self.queue is not None else -1
-            self._machine.trace.instant(f"queue {number}", "wake")
-            os.eventfd_write(self._event, 1)
+            told = self.readiness.tell()
+            self._machine.trace.instant(f"queue {number}", "wake" if told else "wake eaten")
 
     def acknowledge(self) -> None:
-        if not self._machine.options.consuming:
-            self._clear()
-
-    def forget_readiness(self) -> None:
-        """Readiness goes away by itself, as after the kernel's poll."""
-        self._clear()
-
-    def _clear(self) -> None:
-        try:
-            os.eventfd_read(self._event)
-        except BlockingIOError:
-            pass
+        self.readiness.take()
 
     # ioctls
 
@@ -236,7 +226,7 @@ class OpenQueue:
             self._machine.qm.tell_stopped(self.queue)
         self.state = QueueState.ZOMBIE
         if not self._closed:
-            os.eventfd_write(self._event, 1)
+            self.readiness.insist()
 
     def close(self) -> None:
         if self._closed:
@@ -252,7 +242,7 @@ class OpenQueue:
             self.queue = None
             self.state = QueueState.ZOMBIE
             self._machine.closed(self, self._space)
-        os.close(self._event)
+        self.readiness.close()
 
     def __repr__(self) -> str:
         number = self.queue.number if self.queue is not None else "none"
