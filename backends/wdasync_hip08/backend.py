@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from wdasync.backend import Capabilities, Capability, Check, Device, DeviceInfo
-from wdasync.errors import BackendUnavailable
+from wdasync.errors import BackendUnavailable, ConfigError
 from wdasync.faults import FaultHandler, FaultReporter
 from wdasync.operations import Kind
 from wdasync_hip08.backings import OwnProcess
@@ -97,6 +97,10 @@ class Hip08Backend:
         try:
             return Hip08Device(Machine(options, handler=on_fault, reporter=report), info)
         except OSError as error:
+            if error.filename is not None:
+                raise ConfigError(
+                    f"hip08.trace: expected a file that can be written, got {options.trace!r}: {error.strerror}"
+                ) from error
             raise BackendUnavailable(
                 f"{info.name}: the chip's memory cannot be had: {error}; give it less (option ram)"
             ) from error

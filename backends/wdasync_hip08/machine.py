@@ -9,6 +9,7 @@ Under a virtual clock there are no threads: work is done at once, and the same p
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -60,6 +61,8 @@ LOOK_SECONDS = 0.1
 class Machine:
     """The model behind the uacce files; a :class:`wdasync_uacce.files.FileLayer`.
 
+    :raises OSError: no memory for the chip; or, with the path as ``filename``, the trace cannot be written
+
     :ivar lock: held by whoever changes anything
     :ivar reset_queues: queues that did not drain and were reset
     :ivar rescues: times that records of the SMMU had to be looked for, because their interrupt was lost
@@ -85,13 +88,20 @@ class Machine:
         self._lost: str | None = None
         self._serving = False
         self._closed = False
-        self._attention = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._workers = Workers(options.engines, self._finished)
         self._open: list[OpenQueue] = []
         self._process: Space | None = None
-        self.own = OwnProcess()
         self._handler, self._reporter = handler, reporter
-        self._switch_on()
+        if options.trace:
+            Path(options.trace).open("a").close()  # If it cannot be written, better now than in the end.
+        with contextlib.ExitStack() as undo:
+            self._attention = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            undo.callback(os.close, self._attention)
+            self.own = OwnProcess()
+            undo.callback(self.own.close)
+            self._switch_on()
+            undo.callback(self._switch_off)
+            self._undo = undo.pop_all()  # What it has of the system, given back in the end.
 
     def _switch_on(self) -> None:
         options = self.options
@@ -137,6 +147,10 @@ class Machine:
             "aeq": self.qm.interrupt,
             "abnormal": self.qm.interrupt,
         }
+
+    def _switch_off(self) -> None:
+        with self.lock:
+            self.chip.close()
 
     # Going on
 
@@ -486,25 +500,23 @@ class Machine:
             if self._open:
                 raise OSError(errno.EBUSY, f"reset: expected all queues closed, got {len(self._open)} open")
             self._process = None
-            self.chip.close()
+            self._switch_off()
             self._switch_on()
             self._lost = None
 
     def close(self) -> None:
-        """Switch it off. All queues are closed."""
+        """Switch it off. All queues are closed.
+
+        :raises OSError: the trace could not be written; everything else is done
+        """
         with self.lock:
             if self._closed:
                 return
             self._closed = True
         self._workers.close()
-        if isinstance(self.trace, Recorder):
-            path = Path(self.options.trace)
-            text = self.trace.text() if path.suffix == ".txt" else self.trace.chrome()
-            path.write_text(text, encoding="utf-8")
-        with self.lock:
-            self.chip.close()
-        self.own.close()
-        os.close(self._attention)
+        with self._undo:
+            if isinstance(self.trace, Recorder):
+                self.trace.save(Path(self.options.trace))
 
     def dump(self) -> str:
         """The state of everything, for people."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from pathlib import Path
 from typing import NamedTuple
 
 from wdasync_hip08.clocks import Clock
@@ -51,22 +52,36 @@ class Recorder(Trace):
     """Remembers the last events.
 
     :param limit: how many; older ones are forgotten
+
+    :ivar forgotten: how many those are
     """
 
     on = True
 
     def __init__(self, clock: Clock, limit: int = 100_000) -> None:
         self._clock = clock
+        self.forgotten = 0
         self.events: deque[TraceEvent] = deque(maxlen=limit)
 
     def instant(self, track: str, name: str, **details: object) -> None:
-        self.events.append(TraceEvent(self._clock.now(), "i", track, name, 0, details))
+        self._remember("i", track, name, 0, details)
 
     def begin(self, track: str, name: str, number: int, **details: object) -> None:
-        self.events.append(TraceEvent(self._clock.now(), "b", track, name, number, details))
+        self._remember("b", track, name, number, details)
 
     def end(self, track: str, name: str, number: int, **details: object) -> None:
-        self.events.append(TraceEvent(self._clock.now(), "e", track, name, number, details))
+        self._remember("e", track, name, number, details)
+
+    def _remember(self, phase: str, track: str, name: str, number: int, details: dict[str, object]) -> None:
+        self.forgotten += len(self.events) == self.events.maxlen
+        self.events.append(TraceEvent(self._clock.now(), phase, track, name, number, details))
+
+    def save(self, path: Path) -> None:
+        """Write it, in place of what is there: text if the file's name ends in ``.txt``, else JSON.
+
+        :raises OSError: it cannot be written
+        """
+        path.write_text(self.text() if path.suffix == ".txt" else self.chrome(), encoding="utf-8")
 
     def chrome(self) -> str:
         """JSON in the Trace Event Format; open it in https://ui.perfetto.dev or chrome://tracing."""
@@ -84,13 +99,14 @@ class Recorder(Trace):
             }  # fmt: skip
             row |= {"s": "t"} if event.phase == "i" else {"id": f"{event.name}{event.number:#x}"}
             rows.append(row)
-        return json.dumps({"traceEvents": rows, "displayTimeUnit": "ns"})
+        other = {"forgotten": self.forgotten}
+        return json.dumps({"traceEvents": rows, "displayTimeUnit": "ns", "otherData": other})
 
     def text(self) -> str:
-        """One line an event: µs since the first, track, what, details."""
+        """One line an event: µs since the first, track, what, details. Before them, how many were forgotten."""
         first = self.events[0].when if self.events else 0.0
         marks = {"i": " ", "b": "┌", "e": "└"}
-        lines = []
+        lines = [f"{self.forgotten} events before these were forgotten"] if self.forgotten else []
         for event in self.events:
             details = " ".join(f"{key}={_short(value)}" for key, value in event.details.items())
             number = f" {event.number:#x}" if event.phase != "i" else ""
@@ -100,7 +116,7 @@ class Recorder(Trace):
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"<Recorder {len(self.events)} events>"
+        return f"<Recorder {len(self.events)} events, {self.forgotten} forgotten>"
 
 
 def _plain(value: object) -> object:
