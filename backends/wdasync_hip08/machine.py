@@ -540,7 +540,8 @@ def node_info(options: Options, available: int | None = None) -> NodeInfo:
     attributes = {
         "api": "hisi_qm_v2\n", "flags": "1\n", "algorithms": "zlib\ngzip\n", "isolate": "0\n",
         "available_instances": f"{available}\n", "region_mmio_size": f"{MMIO_BYTES}\n",
-        "region_dus_size": f"{share}\n", "device/numa_node": "0\n",
+        "region_dus_size": f"{share}\n", "device/numa_node": "0\n", "node_id": "0\n", "numa_distance": "10\n",
+        "isolate_strategy": "0\n", "dev_state": "0\n",
     }  # fmt: skip
     return NodeInfo(
         NODE, "hisi_qm_v2", NodeFlag.SVA, ("zlib", "gzip"), available, MMIO_BYTES, share,

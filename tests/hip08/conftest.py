@@ -22,14 +22,17 @@ def words(data: bytes) -> list[int]:
 class RawDriver:
     """One queue of one space. Addresses are the device's."""
 
-    def __init__(self, machine: Machine, *, queue_type: int = 0, space: Space | None = None) -> None:
+    def __init__(
+        self, machine: Machine, *, queue_type: int = 0, space: Space | None = None, start: bool = True
+    ) -> None:
         self.machine = machine
         self.file = machine.open(NODE, space)
         self.share = self.file.map(RegionKind.DUS)
         self.doorbell = self.file.map(RegionKind.MMIO)
         self.number = self.file.set_queue_type(queue_type)
         self.depth = self.file.queue_info().sq_depth
-        self.file.start()
+        if start:
+            self.file.start()
         self.tail = self.head = 0
         self.phase = 1
 

@@ -1,7 +1,12 @@
 """Records byte for byte, against words that were worked out by hand."""
 
+from typing import Any
+
 import pytest
 
+from wdasync_hip08.chip import QM_BASE
+from wdasync_hip08.machine import Machine
+from wdasync_hip08.qm import registers as reg
 from wdasync_hip08.qm.contexts import CqContext, EqContext, SqContext, pack_cqe, unpack_cqe
 from wdasync_hip08.qm.registers import (
     REGISTERS,
@@ -87,3 +92,31 @@ def test_registers_that_are_not_there_or_not_writable() -> None:
     assert file.put(0x1000D8, 0x5A5A)
     assert file.get(0x1000D8) == 0x5A5A
     assert "ping" in file.dump()
+
+
+@pytest.mark.parametrize(
+    ("base", "count", "submission", "completion"),
+    [
+        pytest.param(0x40, 0x3C0, 0x0077F00400000000, 0x10000000, id="VFT1"),
+        pytest.param(0, 0x40, 0x0007F00000000000, 0x10000000, id="VFT2"),
+    ],
+)
+def test_queue_ranges(machine: Machine, base: int, count: int, submission: int, completion: int) -> None:
+    """What the driver writes for the queues of a function, and what the chip makes of it."""
+    memory = machine.chip.memory
+    for kind, word in ((0, submission), (1, completion)):
+        for offset, value in (
+            (reg.RANGE_READ, 0), (reg.RANGE_TYPE, kind), (reg.RANGE_FUNCTION, 0), (reg.RANGE_DATA_LOW, word & 0xFFFFFFFF),
+            (reg.RANGE_DATA_HIGH, word >> 32), (reg.RANGE_READY, 0), (reg.RANGE_START, 1),
+        ):  # fmt: skip
+            memory.write32(QM_BASE + offset, value)
+        assert memory.read32(QM_BASE + reg.RANGE_READY) == 1
+    assert machine.chip.qm.range == range(base, base + count)
+    assert machine.qm.mailbox(Mailbox(MailboxCommand.QUEUE_RANGE, 0, read=True)).base == submission
+
+
+def test_the_driver_writes_the_range_of_its_queues(new_machine: Any) -> None:
+    """VFT2, for 64 queues from the first on."""
+    machine = new_machine(queues=64)
+    answer = machine.qm.mailbox(Mailbox(MailboxCommand.QUEUE_RANGE, 0, read=True))
+    assert answer.base == 0x0007F00000000000

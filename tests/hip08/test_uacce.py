@@ -1,9 +1,11 @@
 """The file layer as the kernel shows it: states, errnos, regions, discovery."""
 
 import errno
+import json
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +34,13 @@ def test_attributes(machine: Machine) -> None:
     assert node.attributes["algorithms"] == "zlib\ngzip\n"
     assert node.mmio_size == 8192
     assert share_bytes(128, 1024) == 151_552
+    names = {
+        "api", "flags", "algorithms", "available_instances", "region_mmio_size", "region_dus_size", "isolate",
+        "isolate_strategy", "dev_state", "node_id", "numa_distance", "device/numa_node",
+    }  # fmt: skip
+    assert set(node.attributes) == names
+    assert all(text.endswith("\n") for text in node.attributes.values())
+    assert node.attributes["numa_distance"] == "10\n"
     before = node.available_instances
     file = machine.open(NODE)
     assert machine.discover()[0].available_instances == before - 1
@@ -84,6 +93,15 @@ class TestStates:
         assert driver.status() == (0, 0)
         assert len(driver.run(entry)) == 1
 
+    def test_an_entry_may_be_written_before_the_start(self, machine: Machine, raw_driver: Any) -> None:
+        driver = raw_driver(machine, start=False)
+        driver.submit(driver.entry(0, 0, 0, 0, tag=0x51DE), ring=False)
+        driver.file.start()
+        driver.ring(0, 1)
+        machine.run()
+        ((slot, sqe),) = driver.completions()
+        assert (slot, sqe[13]) == (0, 0x51DE)
+
     @pytest.mark.parametrize("queue_type", [2, -1, 0xFFFF])
     def test_queue_types(self, machine: Machine, queue_type: int) -> None:
         file = machine.open(NODE)
@@ -98,6 +116,47 @@ class TestStates:
         file = machine.open(NODE)
         assert file.queue_info() == (128, 64, 64)
         file.close()
+
+
+VECTORS = json.loads((Path(__file__).parents[1] / "uacce" / "vectors.json").read_text())
+
+#: No such call of the file layer, so no such row.
+ABSENT = {"mremap of a region"}
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in VECTORS["uacce_states"] if row["action"] not in ABSENT], ids=lambda row: row["id"]
+)
+def test_the_table_of_states(machine: Machine, row: dict[str, str]) -> None:
+    file = machine.open(NODE)
+    if row["state"] == "STARTED":
+        file.start()
+    elif row["state"] == "ZOMBIE":
+        file.put()
+    actions: dict[str, Callable[[], object]] = {
+        "START_Q": file.start,
+        "PUT_Q": file.put,
+        "mmap": lambda: file.map(RegionKind.DUS),
+        "mmap region 0 (MMIO)": lambda: file.map(RegionKind.MMIO),
+        "mmap region 0": lambda: file.map(RegionKind.MMIO),
+        "mmap region 7": lambda: file.map(7),  # type: ignore[arg-type]  # no region
+        "poll": lambda: len(select.select([file], [], [], 0)[0]),
+        "device removed": machine.remove,
+    }
+    action = actions[row["action"].removesuffix(" again")]
+    if row["action"].endswith("again"):
+        action()
+    result = row["result"]
+    if result.startswith("E"):
+        with raises_errno(getattr(errno, result)):
+            action()
+    elif result == "0":
+        assert action() == 0
+    else:
+        action()
+    assert file.state.name == row["next"]
+    assert file.queue.started is (row["next"] == "STARTED")  # type: ignore[union-attr]  # it is open
+    file.close()
 
 
 class TestOpening:

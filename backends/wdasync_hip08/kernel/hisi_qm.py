@@ -46,6 +46,7 @@ class KernelQueue:
 
     :ivar share: the memory that is shared with the program: SQ, CQ, status words
     :ivar woken: called when the queue's completion interrupt arrives
+    :ivar used: it was started before
     """
 
     number: int
@@ -56,6 +57,7 @@ class KernelQueue:
     pasid: int = 0
     queue_type: int = 0
     started: bool = False
+    used: bool = False
 
     @property
     def cq_offset(self) -> int:
@@ -205,12 +207,14 @@ class HisiQm:
         return queue
 
     def start(self, queue: KernelQueue, pasid: int) -> None:
-        """Write the contexts: from now on its doorbells are heard. The rings are zeroed first.
+        """Write the contexts: from now on its doorbells are heard. What the program has put into the rings stays.
 
         :raises MailboxError: the chip refuses
         """
         share = queue.share
-        self._ram.write(share.pa, bytes(share.size))
+        if queue.used:  # Phases begin anew, so what the last run has left would look new.
+            self._ram.write(share.pa, bytes(share.size))
+        queue.used = True
         cq = CqContext(share.iova + queue.cq_offset, queue.depth, pasid)
         sq = SqContext(share.iova, queue.depth, queue.entry_bytes, pasid, queue.number, queue.queue_type)
         self._write_context(MailboxCommand.CQ_CONTEXT, queue.number, cq.pack())
