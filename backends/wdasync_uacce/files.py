@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from wdasync.backend import PageFaults
+from wdasync.buffers import Segment
 
 __all__ = [
     "AddressSpace",
@@ -167,6 +168,21 @@ class AddressSpace(Protocol):
 
     def revoke(self, address: int, nbytes: int, writable: bool) -> None:
         """Take back one grant: the same address, length and permission. Afterwards the bytes are the host's."""
+
+    def peek(self, pieces: Sequence[Segment]) -> bytes:
+        """Copy out memory of the caller's, one piece after another, whatever is behind it.
+
+        A file that was mapped may have shrunk since: where a page cannot be had, the copy ends, and not the process.
+
+        :returns: the bytes; fewer where one cannot be reached: all before the first that cannot
+        """
+
+    def poke(self, memory: memoryview, data: bytes) -> int:
+        """Copy into memory of the caller's, as carefully as :meth:`peek`.
+
+        :param memory: as long as ``data``
+        :returns: bytes that were stored
+        """
 
     def allocate(self, nbytes: int) -> memoryview | None:
         """Memory of the reserved region, aligned to 64 bytes; ``None`` with ``sva``: any memory will do.

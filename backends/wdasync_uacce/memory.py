@@ -6,7 +6,9 @@ write a word (``struct.pack_into``, a slice of a ``memoryview``) copy bytes: suc
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
+
+from wdasync.buffers import Segment
 
 from ._native import ffi, lib
 from .files import RegionKind
@@ -108,6 +110,15 @@ class ProcessSpace:
 
     def revoke(self, address: int, nbytes: int, writable: bool) -> None:
         """Nothing: whole pages belong to the process as long as it lives."""
+
+    def peek(self, pieces: Sequence[Segment]) -> bytes:
+        """A plain copy: it has no guard against files that shrink yet."""
+        return b"".join(pieces)
+
+    def poke(self, memory: memoryview, data: bytes) -> int:
+        """A plain copy, as :meth:`peek`."""
+        memory[:] = data
+        return len(data)
 
     def allocate(self, nbytes: int) -> memoryview | None:
         """``None``: any memory will do."""

@@ -8,7 +8,7 @@ section 2.3.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from wdasync.backend import DataCause, Status
@@ -58,16 +58,21 @@ class HeaderError(Exception):
         self.status = status
 
 
-def peek(segments: Sequence[Segment], offset: int, nbytes: int) -> bytes:
+#: Joins pieces of memory; for memory that is not surely there, it is the caller's.
+Copy = Callable[[Sequence[Segment]], bytes]
+
+
+def peek(segments: Sequence[Segment], offset: int, nbytes: int, copy: Copy = b"".join) -> bytes:
     """Up to ``nbytes`` of an input that lies in pieces, from ``offset`` on."""
-    found = b""
+    found: list[Segment] = []
     for segment in segments:
         if offset < len(segment):
-            found += bytes(segment[offset : offset + nbytes - len(found)])
-            if len(found) == nbytes:
+            found.append(segment[offset : offset + nbytes])
+            nbytes -= len(found[-1])
+            if not nbytes:
                 break
         offset = max(offset - len(segment), 0)
-    return found
+    return copy(found)
 
 
 def gzip_trailer(checksum: int, isize: int) -> bytes:
@@ -80,18 +85,19 @@ def gzip_trailer(checksum: int, isize: int) -> bytes:
     return crc.to_bytes(4, "little") + isize.to_bytes(4, "little")
 
 
-def header_length(unit: Format, segments: Sequence[Segment], offset: int) -> int:
+def header_length(unit: Format, segments: Sequence[Segment], offset: int, copy: Copy = b"".join) -> int:
     """Bytes of the header of the unit that begins at ``offset``.
 
+    :param copy: as for :func:`peek`
     :raises HeaderError: there is none, it is damaged, or the input ends in it
     """
     if unit is Format.DEFLATE:
         return 0
     if unit is Format.ZLIB:
-        return _zlib_length(peek(segments, offset, 2))
+        return _zlib_length(peek(segments, offset, 2, copy))
     nbytes = 512
     while True:
-        data = peek(segments, offset, nbytes)
+        data = peek(segments, offset, nbytes, copy)
         length = _gzip_length(data)
         if length is not None:
             return length

@@ -75,7 +75,7 @@ class CompressRequest(UnitRequest[Compress]):
     def unit_done(self, consumed: int, produced: int, entry: memoryview) -> Completion | None:
         if consumed != self._left:
             return self.failure(Status.DEVICE_ERROR, f"the device used {consumed} of {self._left} bytes")
-        self._view[: self._at] = self._header
+        self.store(self._view[: self._at], self._header)
         self._at += produced
         return self._whole(consumed)
 
@@ -101,7 +101,7 @@ class DecompressRequest(UnitRequest[Decompress]):
         """The next unit begins at ``position``."""
         segments = self._readable()
         try:
-            header = header_length(self._unit, segments, position)
+            header = header_length(self._unit, segments, position, self.copy)
         except HeaderError as error:
             if error.cause is DataCause.TRUNCATED and sum(map(len, segments)) < self.operation.nbytes:
                 message = f"the header at {position} lies in pages that are not there yet"
@@ -129,7 +129,7 @@ class DecompressRequest(UnitRequest[Decompress]):
     def _guess(self) -> int:
         """Bytes of output. gzip tells in its last four bytes, unless members are concatenated."""
         if self._unit is Format.GZIP:
-            told = peek(self._readable(), self.operation.nbytes - 4, 4)
+            told = peek(self._readable(), self.operation.nbytes - 4, 4, self.copy)
             if told and int.from_bytes(told, "little") < MOST_EXPANSION * self._left:
                 return int.from_bytes(told, "little") + SLACK
         return self._left * FIRST_GUESS + SLACK
@@ -143,7 +143,7 @@ class DecompressRequest(UnitRequest[Decompress]):
         fields = SQE.unpack(bytes(entry))
         if fields["context_final"] or position < self.operation.nbytes:
             return True
-        trailer = peek(self._readable(), max(position - 8, 0), 8)
+        trailer = peek(self._readable(), max(position - 8, 0), 8, self.copy)
         if self._unit is Format.ZLIB:
             return trailer[4:] == fields["checksum"].to_bytes(4, "big")
         if self._unit is Format.GZIP:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import abc
 import errno
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping, Sequence, Sized
 from functools import cache
 from typing import Final, Generic, TypeVar
 
 from wdasync.backend import Capability, Completion, DataCause, Detail, Status
+from wdasync.buffers import Segment
 from wdasync.operations import Operation
 
 from .files import AddressSpace
@@ -202,11 +203,35 @@ class Request(abc.ABC, Generic[OperationT]):
         self._grants.append((address, len(buffer), writable))
         return address
 
+    def copy(self, pieces: Sequence[Segment]) -> bytes:
+        """Join memory of the caller's.
+
+        :raises Settled: some of it is not there: the file that was mapped has shrunk, for one
+        """
+        if all(map(_surely_there, pieces)):
+            return b"".join(pieces)
+        data = self._shop.space.peek(pieces)
+        if len(data) < sum(map(len, pieces)):
+            raise Settled(Status.PAGE_FAULT, "a page of the input cannot be had")
+        return data
+
+    def store(self, memory: memoryview, data: bytes) -> None:
+        """Write into memory that may be the caller's. Raises as :meth:`copy`."""
+        if _surely_there(memory):
+            memory[:] = data
+        elif self._shop.space.poke(memory, data) < len(data):
+            raise Settled(Status.PAGE_FAULT, "a page of the output buffer cannot be had")
+
     def release(self) -> None:
         """Take back what the device was allowed. Only when it has no descriptor of this request."""
         for grant in self._grants:
             self._shop.space.revoke(*grant)
         self._grants.clear()
+
+
+def _surely_there(segment: Segment) -> bool:
+    """Whether its memory is Python's own, and not a mapping of a file."""
+    return type(segment) is bytes or type(segment.obj) in (bytes, bytearray)  # type: ignore[union-attr]  # asked first
 
 
 class Carrier(Request[Operation]):
@@ -239,5 +264,8 @@ class Carrier(Request[Operation]):
             return self.failure(settled.status, str(settled), settled.cause)
         if self.operation.destination is None:
             return self.success(settled.output, 0, len(settled.output))
-        self.operation.destination[: len(settled.output)] = settled.output
+        try:
+            self.store(self.operation.destination[: len(settled.output)], settled.output)
+        except Settled as fault:
+            return self.failure(fault.status, str(fault))
         return self.success(None, 0, len(settled.output))

@@ -121,13 +121,13 @@ class UnitRequest(Request[OperationT]):
         if self.operation.nbytes > JOIN_LIMIT and self._shop.space.sva:
             return pieces
         self._shop.counters.joined += 1
-        return b"".join(pieces)
+        return self.copy(pieces)
 
     def _reachable(self, source: Segment) -> Segment:
         """The input itself, or a copy where the device can reach it; kept alive."""
         memory = self._shop.space.allocate(len(source))
         if memory is not None:
-            memory[: len(source)] = source
+            memory[: len(source)] = self.copy([source])
             source = memory[: len(source)]
         self._keep.append(source)
         return source
@@ -203,7 +203,7 @@ class UnitRequest(Request[OperationT]):
             assert self._output is not None
             output = self._output.take(produced)
         elif self._output is not None:
-            destination[:produced] = self._output.view[:produced]
+            self.store(destination[:produced], bytes(self._output.view[:produced]))
         return self.success(output, consumed, produced)
 
     # -- trips ------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
 from wdasync.backend import Device, PageFaults
+from wdasync.buffers import Segment
 from wdasync.paged import PagedBuffer
 from wdasync_uacce import MemoryRegion, NodeFlag, NodeInfo, QueueInfo, Region, RegionKind
 from wdasync_uacce.memory import address_of
@@ -93,6 +94,8 @@ class Space:
         self.grants: Counter[tuple[int, int, bool]] = Counter()
         self.refuse: Callable[[Sized], int] = lambda buffer: 0
         self.takes_paged = True
+        #: Bytes of the caller's memory that can be copied; ``None``: all.
+        self.reach: int | None = None
         self._pool: dict[int, int] = {}
 
     def grant(self, buffer: Sized, writable: bool) -> int:
@@ -117,6 +120,14 @@ class Space:
         self.grants[key] -= 1
         if not self.grants[key]:
             del self.grants[key]
+
+    def peek(self, pieces: Sequence[Segment]) -> bytes:
+        return b"".join(pieces)[: self.reach]
+
+    def poke(self, memory: memoryview, data: bytes) -> int:
+        data = data[: self.reach]
+        memory[: len(data)] = data
+        return len(data)
 
     def allocate(self, nbytes: int) -> memoryview | None:
         if self.sva:

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import enum
 import errno
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from typing import TYPE_CHECKING
 
+from wdasync.buffers import Segment
 from wdasync.paged import PagedBuffer
 from wdasync_hip08._native import ffi
 from wdasync_hip08.kernel.hisi_qm import KernelQueue
@@ -27,6 +28,7 @@ from wdasync_hip08.kernel.regions import MmioRegion, ShareRegion
 from wdasync_hip08.kernel.spaces import Space
 from wdasync_hip08.memory import PAGE_SHIFT, pages_of
 from wdasync_uacce.files import QueueInfo, RegionKind
+from wdasync_uacce.memory import address_of
 
 if TYPE_CHECKING:
     from wdasync_hip08.machine import Machine
@@ -79,6 +81,12 @@ class Grants:
         with self._machine.lock:
             self._space.revoke(address, nbytes, writable)
             self._space.supply_no_more(address >> PAGE_SHIFT)
+
+    def peek(self, pieces: Sequence[Segment]) -> bytes:
+        return self._machine.own.read([(address_of(piece), len(piece)) for piece in pieces])
+
+    def poke(self, memory: memoryview, data: bytes) -> int:
+        return self._machine.own.write([(address_of(memory), len(data))], data)
 
     def allocate(self, nbytes: int) -> memoryview | None:
         return None
