@@ -21,6 +21,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, overload
 
@@ -31,7 +32,7 @@ from .backend import Capabilities, Completion, Direction, StreamSpec
 from .config import Effective
 from .dispatch import Lane, Reaper
 from .errors import InvalidArgument, InvalidState, UnsupportedOperation, WdasyncError
-from .execution import Execution, Trip, close_devices, within
+from .execution import Execution, Trip, close_devices, close_devices_here, within
 from .faults import FaultStream, PageFault, serving_fault
 from .operations import Compress, Decompress, Level, Nop, Operation, Priority
 from .paged import PagedBuffer
@@ -44,7 +45,7 @@ from .streams import Compressor, Decompressor, compress_all, decompress_all
 if TYPE_CHECKING:
     from .buffers import Source
 
-__all__ = ["Accelerator"]
+__all__ = ["Accelerator", "insist"]
 
 logger = logging.getLogger("wdasync")
 
@@ -96,17 +97,27 @@ class Accelerator:
         return f"<Accelerator {state} on {self._execution.loop.name}: {places}>"
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        execution: Execution | None = getattr(self, "_execution", None)
-        if execution is None or not execution.open or self._generation != forks.generation:
+        if hasattr(self, "_execution"):
+            self._forget(_warn)
+
+    def notice_closed_loop(self) -> None:
+        """If its event loop was closed and it was not: say so, and give everything back that can be given back."""
+        if self._execution.loop.is_closed():
+            self._forget(warnings.warn)
+
+    def _forget(self, warn: Callable[..., None]) -> None:
+        execution = self._execution
+        if not execution.open or self._generation != forks.generation:
             return
-        _warn(
+        warn(
             f"unclosed {self!r}; use `async with`, or await aclose()",
             ResourceWarning,
             source=self,
-            stacklevel=2,
+            stacklevel=3,
         )
         execution.open = False
         self._reaper.forget()
+        execution.loop.forget(partial(close_devices_here, self._places))
 
     async def aclose(self) -> None:
         """Close it. What is on the devices gets ``close_timeout`` seconds to finish; callers that wait for a slot, and
@@ -139,7 +150,7 @@ class Accelerator:
             self._close_devices,
             self._execution.loop.stop,
         ):
-            cancelled = await _insist(step) or cancelled
+            cancelled = await insist(step) or cancelled
         for stream in list(self._fault_streams):
             stream.close()
         self._closed.set()
@@ -501,7 +512,7 @@ def _check_source(source: object) -> None:
         )
 
 
-async def _insist(step: Callable[[], Awaitable[None]]) -> BaseException | None:
+async def insist(step: Callable[[], Awaitable[None]]) -> BaseException | None:
     """Do a step of closing to its end, for the next one relies on it; returns a cancellation that came meanwhile.
 
     asyncio's own cancellations come through the shield; each step can be begun again.

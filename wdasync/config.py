@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -130,7 +130,7 @@ def load(
     """
     environ = os.environ if environ is None else environ
     layers = Layers(settings_of(Config))
-    path = find_file(environ, Path.cwd() if cwd is None else Path(cwd))
+    path = find_file(environ, _here() if cwd is None else Path(cwd))
     if path is not None:
         layers.take_file(path)
     layers.take_environment(environ)
@@ -142,6 +142,14 @@ def load(
         if (options := options_class(backend)) is not None:
             effective.options(backend, options)
     return effective
+
+
+def _here() -> Path:
+    """The current directory; one that was removed has no file in it."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path(os.devnull)
 
 
 def _origins(layers: Layers) -> dict[str, str]:
@@ -188,7 +196,10 @@ def _rules(given: Given) -> Iterable[Rule]:
         )
     for number, row in enumerate(given.value, 1):
         place = f"{given.place}, rule {number}"
-        yield row if isinstance(row, Rule) else _rule(row, given._replace(place=place))
+        if isinstance(row, Rule):
+            table = {item.name: getattr(row, item.name) for item in fields(row)}
+            row = {name: value for name, value in table.items() if value is not None}
+        yield _rule(row, given._replace(place=place))
 
 
 def _rule(row: object, given: Given) -> Rule:

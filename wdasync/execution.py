@@ -30,7 +30,7 @@ from .errors import (
     WdasyncError,
     error_for,
 )
-from .eventloop import EventLoop
+from .eventloop import EventLoop, whereabouts
 from .eventloop.threads import in_thread
 from .faults import serving_fault
 from .operations import Decompress, Kind, Operation, Priority
@@ -38,7 +38,7 @@ from .paged import PagedBuffer
 from .results import Observation, Observer, Paging
 from .scheduling import Chosen, LaneKey, Place, Reason, Route, Schedule
 
-__all__ = ["Execution", "Trip", "close_devices", "open_lane", "within"]
+__all__ = ["Execution", "Trip", "close_devices", "close_devices_here", "open_lane", "within"]
 
 logger = logging.getLogger("wdasync")
 
@@ -427,7 +427,7 @@ class Execution:
         """
         if not self.loop.is_current():
             raise ForeignLoopError(
-                f"expected to be used in {self.loop!r}, where it was opened, got another event loop or thread; "
+                f"expected to be used in {self.loop!r}, where it was opened, got {whereabouts()}; "
                 "open one accelerator for each loop"
             )
 
@@ -477,17 +477,18 @@ async def open_lane(loop: EventLoop, reaper: Reaper, depth: int, place: Place, k
     place.lanes[key] = lane
 
 
+def close_devices_here(places: Sequence[Place]) -> None:
+    """Close devices whose queues are closed. May block. What goes wrong is logged."""
+    for place in places:
+        try:
+            place.device.close()
+        except Exception:
+            logger.exception("%s: close raised", place.name)
+
+
 async def close_devices(loop: EventLoop, places: Sequence[Place]) -> None:
     """Close devices whose queues are closed. What goes wrong is logged."""
-
-    def close() -> None:
-        for place in places:
-            try:
-                place.device.close()
-            except Exception:
-                logger.exception("%s: close raised", place.name)
-
-    await in_thread(loop, close)
+    await in_thread(loop, lambda: close_devices_here(places))
 
 
 def _check_timeout(timeout: float) -> float:

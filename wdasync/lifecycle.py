@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import contextvars
 import logging
 import weakref
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from functools import partial
+from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import anyio
 
 from . import forks, registry
-from .accelerator import Accelerator
-from .backend import Backend, DeviceInfo, PageFaults
+from .accelerator import Accelerator, insist
+from .backend import Backend, DeviceInfo, PageFaults, _waiter
 from .config import Config, Effective, load
 from .dispatch import Reaper
 from .errors import BackendUnavailable, InvalidArgument
@@ -72,7 +75,7 @@ def open_accelerator(
     :raises InvalidArgument: (when entered) if ``on_fault`` is given and no device asks a handler
     """
     if backend is not None:
-        settings["backend"] = backend if isinstance(backend, str) else tuple(backend)
+        settings["backend"] = tuple(backend) if isinstance(backend, list) else backend
 
     async def open_it() -> Accelerator:
         return await _open(settings, on_fault, observer, default=False)
@@ -84,6 +87,8 @@ async def _open(
     settings: dict[str, object], on_fault: FaultHandler | None, observer: Observer | None, *, default: bool
 ) -> Accelerator:
     loop = current_event_loop()
+    _notice_closed_loops()
+    _check_callables(on_fault, observer)
     effective = load(settings)
     # Devices and event loops outlive an accelerator that was forgotten: they must not keep it alive.
     held: list[weakref.ref[Accelerator]] = []
@@ -111,16 +116,26 @@ async def _open(
                     loop, reaper, effective.config.depth, place, (queue_class, Priority.NORMAL, False)
                 )
     except BaseException:
-        with anyio.CancelScope(shield=True):
-            await reaper.close()
-            await close_devices(loop, places)
-            await loop.stop()
+        for step in (reaper.close, partial(close_devices, loop, places), loop.stop):
+            await insist(step)
         raise
     execution = Execution(loop, config, Schedule(places, config), reaper, observer)
     accelerator = Accelerator(effective, places, reaper, execution)
     held.append(weakref.ref(accelerator))
+    _opened.add(accelerator)
     logger.info("opened %r", accelerator)
     return accelerator
+
+
+#: Accelerators that were opened. A coroutine that serves a device may keep an event loop alive that was closed under it
+#: (anyio's tables of scopes do), so the garbage collector is not enough to notice those that nobody closed.
+_opened: weakref.WeakSet[Accelerator] = weakref.WeakSet()
+
+
+@atexit.register
+def _notice_closed_loops() -> None:
+    for accelerator in list(_opened):
+        accelerator.notice_closed_loop()
 
 
 # -- devices ------------------------------------------------------------------------------------------------
@@ -220,6 +235,15 @@ def _loads(name: str) -> bool:
     return True
 
 
+def _check_callables(on_fault: object, observer: object) -> None:
+    if on_fault is not None and not callable(on_fault):
+        raise InvalidArgument(f"on_fault: expected an async function of a PageFault, got {on_fault!r}")
+    if observer is not None and (not callable(observer) or iscoroutinefunction(observer)):
+        raise InvalidArgument(
+            f"observer: expected a function of an Observation that is not async, got {observer!r}"
+        )
+
+
 def _check_handler(on_fault: FaultHandler | None, places: Sequence[Place]) -> None:
     if on_fault is not None and not any(place.device.page_faults is PageFaults.HANDLER for place in places):
         names = ", ".join(place.name for place in places)
@@ -253,12 +277,16 @@ def _serve(loop: EventLoop, place: Place, reaper: Reaper) -> None:
     async def run() -> None:
         try:
             await serve()
-        except Exception as error:
+        except (GeneratorExit, anyio.get_cancelled_exc_class()):
+            raise
+        except BaseException as error:  # whatever it is, nobody serves the device any more
             logger.exception("%s: serve raised; the device is taken out of use", place.name)
             for lane in list(place.lanes.values()):
                 lane.lose(f"serve raised {type(error).__name__}: {error}")
 
-    loop.spawn(run, contextvars.copy_context())
+    context = contextvars.copy_context()
+    context.run(_waiter.set, loop.wait_readable)
+    loop.spawn(run, context)
 
 
 # -- the default accelerator --------------------------------------------------------------------------------

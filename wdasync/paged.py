@@ -72,6 +72,11 @@ class PagedBuffer:
         """Whether this page is in the memory."""
         return bool(self._present[page])
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the pager is at work: whoever waits for a page is not stuck."""
+        return bool(self._fetching)
+
     async def fetch(self, page: int) -> None:
         """See to it that a page is in the memory. Many may ask at once; the pager is called once.
 
@@ -80,12 +85,16 @@ class PagedBuffer:
         """
         if self._present[page]:
             return
-        async with self._fetching.setdefault(page, anyio.Lock(fast_acquire=True)):
-            if not self._present[page]:
-                self._write(page, await self._ask(page))
-                self._present[page] = True
-                self.fetched += 1
-        self._fetching.pop(page, None)
+        lock = self._fetching.setdefault(page, anyio.Lock(fast_acquire=True))
+        try:
+            async with lock:
+                if not self._present[page]:
+                    self._write(page, await self._ask(page))
+                    self._present[page] = True
+                    self.fetched += 1
+        finally:
+            if not lock.locked():  # nobody waits for it
+                self._fetching.pop(page, None)
 
     async def fetch_all(self) -> None:
         """See to it that every page is in the memory, a few at a time. Raises as :meth:`fetch_some` does."""

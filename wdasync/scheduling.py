@@ -167,11 +167,13 @@ class Route:
     :ivar place: the device of a settled route
     :ivar reason: why there
     :ivar lane: the lane of a settled route, once it is open
+    :ivar types: of level, window and priority: values that are equal may be of others
     """
 
-    __slots__ = ("choices", "lane", "place", "reason")
+    __slots__ = ("choices", "lane", "place", "reason", "types")
 
-    def __init__(self, choices: Sequence[Choice]) -> None:
+    def __init__(self, choices: Sequence[Choice], types: tuple[type, type, type]) -> None:
+        self.types = types
         first = choices[0]
         settled = len(first.places) == 1 and not first.conditional
         self.choices = tuple(choices)
@@ -200,12 +202,15 @@ class Schedule:
         """The choices for an operation, as far as they do not depend on the moment. Raises as :meth:`choose` does."""
         key = (operation.kind, operation.algorithm, operation.level, operation.window, priority)
         try:
-            return self._routes[key]
+            route = self._routes[key]
+            if route.types == (type(operation.level), type(operation.window), type(priority)):
+                return route
+            return self._plan(*key)  # 15.0 equals 15 and True equals 1, and neither is one: this raises
         except KeyError:
             route = self._routes[key] = self._plan(*key)
             return route
         except TypeError:  # unhashable: one of them is a list or the like
-            raise _wrong_types(operation.algorithm, priority) from None
+            raise _wrong_types(operation.algorithm, operation.level, operation.window, priority) from None
 
     def choose(
         self,
@@ -240,7 +245,7 @@ class Schedule:
         check_level(level)
         check_window(window)
         if type(algorithm) is not str or not isinstance(priority, Priority):
-            raise _wrong_types(algorithm, priority)
+            raise _wrong_types(algorithm, level, window, priority)
         choices: list[Choice] = []
         refused: Reason | None = None
         for backend, rule in self._candidates(kind):
@@ -256,7 +261,7 @@ class Schedule:
                 continue
             choices.append(Choice(able, row, rule, refused))
         self._check_known(choices, kind, algorithm, level, window)
-        return Route(choices)
+        return Route(choices, (type(level), type(window), type(priority)))
 
     def _candidates(self, kind: Kind) -> Iterable[tuple[str, Rule | None]]:
         for rule in self._rules:
@@ -317,10 +322,15 @@ def _rule_holds(rule: Rule, level: Level, window: int | None, priority: Priority
     )
 
 
-def _wrong_types(algorithm: object, priority: object) -> InvalidArgument:
-    if isinstance(priority, Priority):
-        return InvalidArgument(
-            f"algorithm: expected a str such as 'gzip', got {algorithm!r}; or level is no name and no number"
-        )
-    names = ", ".join(Priority.__members__)
-    return InvalidArgument(f"priority: expected one of {names}, got {priority!r}; use wdasync.Priority")
+def _wrong_types(algorithm: object, level: Level, window: int | None, priority: object) -> InvalidArgument:
+    if type(algorithm) is not str:
+        return InvalidArgument(f"algorithm: expected a str such as 'gzip', got {algorithm!r}")
+    if not isinstance(priority, Priority):
+        names = ", ".join(Priority.__members__)
+        return InvalidArgument(f"priority: expected one of {names}, got {priority!r}; use wdasync.Priority")
+    try:
+        check_level(level)
+        check_window(window)
+    except InvalidArgument as error:
+        return error.with_traceback(None)
+    raise AssertionError("expected a value that cannot be a key, got none")

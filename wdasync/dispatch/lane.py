@@ -398,8 +398,16 @@ class Lane:
     # -- the safety timer -----------------------------------------------------------------------------------
 
     def overdue(self, tick: int) -> bool:
-        """Whether a flight has been on the device since before ``tick``."""
-        return self._taking and any(flight is not None and flight.tick < tick for flight in self._table)
+        """Whether a flight has been on the device since before ``tick``. Time in which a pager is asked does not count:
+        the device waits for the program then, and others in this queue may wait for their turn.
+        """
+        flights = [flight for flight in self._table if flight is not None]
+        if any(
+            flight.operation.paged is not None and flight.operation.paged.is_awaited for flight in flights
+        ):
+            for flight in flights:
+                flight.tick = self.reaper.ticks
+        return self._taking and any(flight.tick < tick for flight in flights)
 
     def check_wake(self) -> None:
         """Is something finished that nobody was told of?

@@ -6,13 +6,22 @@ One :class:`EventLoop` belongs to one accelerator. Everything above it is the sa
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any, Protocol
 
 from ..errors import ForeignLoopError
 
-__all__ = ["EventLoop", "Parkable", "TimerHandle", "current_event_loop", "empty_context", "loop_locals"]
+__all__ = [
+    "EventLoop",
+    "Parkable",
+    "TimerHandle",
+    "current_event_loop",
+    "empty_context",
+    "loop_locals",
+    "whereabouts",
+]
 
 #: Callbacks of the loop run in this context: in the context of whoever happened to come first, all later
 #: completions would see the first request's variables.
@@ -44,6 +53,9 @@ class EventLoop(Protocol):
 
     def is_current(self) -> bool:
         """Whether the caller runs in this loop and its thread."""
+
+    def is_closed(self) -> bool:
+        """Whether it is known that the loop will never run again."""
 
     async def park(self, parkable: Parkable) -> Any:
         """Sleep until ``wake``; returns the value given to it. This is the checkpoint of an await.
@@ -80,6 +92,9 @@ class EventLoop(Protocol):
     def unwatch(self, fd: int) -> None:
         """Forget ``fd``. Must come before it is closed."""
 
+    async def wait_readable(self, fd: int) -> None:
+        """Wait until ``fd`` is readable. Nothing outside of the event loop may refer to who waits."""
+
     def protect(self, function: Callable[..., Any]) -> None:
         """Let no KeyboardInterrupt into ``function``: it changes state that belongs together."""
 
@@ -92,11 +107,14 @@ class EventLoop(Protocol):
     async def stop(self) -> None:
         """End service and join what was spawned."""
 
+    def forget(self, then: Callable[[], None]) -> None:
+        """End service without being waited for; afterwards ``then`` is called, in a thread, or here if the loop is gone."""
+
 
 def _running_trio() -> Any:
     """The trio module, if this thread runs one of its tasks."""
     trio = sys.modules.get("trio")
-    return trio if trio is not None and trio.lowlevel.in_trio_run() else None
+    return trio if trio is not None and trio.lowlevel.in_trio_task() else None
 
 
 def _running_asyncio() -> Any:
@@ -113,6 +131,15 @@ def _none_runs() -> ForeignLoopError:
         "expected to be called inside a running asyncio or trio event loop, got none in this thread; "
         "call it from a coroutine"
     )
+
+
+def whereabouts() -> str:
+    """The event loop and the thread of the caller, for errors."""
+    thread = f"thread {threading.current_thread().name}"
+    if _running_trio() is not None:
+        return f"a trio task in {thread}"
+    loop = _running_asyncio()
+    return f"no event loop in {thread}" if loop is None else f"the asyncio loop at {id(loop):#x} in {thread}"
 
 
 def current_event_loop() -> EventLoop:

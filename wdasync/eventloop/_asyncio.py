@@ -15,10 +15,10 @@ Facts this rests on:
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
-from threading import Thread
 from typing import Any
 from weakref import WeakSet
 
@@ -39,15 +39,19 @@ class AsyncioLoop:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watched: set[int] = set()
         self._stopping = False
+        self._thread = threading.current_thread().name
 
     def __repr__(self) -> str:
-        return f"<{self.name} loop at {id(self._loop):#x}>"
+        return f"<{self.name} loop at {id(self._loop):#x} in thread {self._thread}>"
 
     def is_current(self) -> bool:
         try:
             return asyncio.get_running_loop() is self._loop
         except RuntimeError:
             return False
+
+    def is_closed(self) -> bool:
+        return self._loop.is_closed()
 
     async def park(self, parkable: Parkable) -> Any:
         future = parkable.waiter = self._loop.create_future()
@@ -100,7 +104,7 @@ class AsyncioLoop:
                 self._loop.call_soon_threadsafe(then, result, error, context=self._context)
 
         try:
-            Thread(target=run, name="wdasync-background", daemon=True).start()
+            threading.Thread(target=run, name="wdasync-background", daemon=True).start()
         except RuntimeError as error:  # no thread to be had
             self._loop.call_soon(then, None, error, context=self._context)
 
@@ -112,6 +116,20 @@ class AsyncioLoop:
     def unwatch(self, fd: int) -> None:
         if fd in self._watched:
             self._watched.discard(fd)
+            if not self._loop.is_closed():
+                self._loop.remove_reader(fd)
+
+    async def wait_readable(self, fd: int) -> None:
+        readable = self._loop.create_future()
+
+        def ready() -> None:
+            if not readable.done():
+                readable.set_result(None)
+
+        self._loop.add_reader(fd, ready)
+        try:
+            await readable
+        finally:
             if not self._loop.is_closed():
                 self._loop.remove_reader(fd)
 
@@ -146,6 +164,33 @@ class AsyncioLoop:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    def forget(self, then: Callable[[], None]) -> None:
+        if not self.is_current() and self._loop.is_running():
+            self._loop.call_soon_threadsafe(self.forget, then)
+            return
+        self._stopping = True
+        for fd in list(self._watched):
+            self.unwatch(fd)
+        if not self.is_current():
+            then()
+            return
+        left = set(self._tasks)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            left.discard(task)
+            if not left:
+                self.in_background(then, _ignore)
+
+        for task in self._tasks:
+            task.add_done_callback(ended)
+            task.cancel()
+        if not left:
+            self.in_background(then, _ignore)
+
+
+def _ignore(result: object, error: BaseException | None) -> None:
+    """Nobody is there to be told."""
 
 
 async def _call(function: Callable[[], Awaitable[None]]) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
@@ -120,15 +121,20 @@ class TrioLoop:
         self._limiter = trio.CapacityLimiter(math.inf)
         self._stopped = trio.Event()
         self._ended = trio.Event()
+        self._thread = threading.current_thread().name
 
     def __repr__(self) -> str:
-        return f"<trio loop at {id(self._token):#x}>"
+        return f"<trio loop at {id(self._token):#x} in thread {self._thread}>"
 
     def is_current(self) -> bool:
         try:
             return trio.lowlevel.current_trio_token() is self._token
         except RuntimeError:
             return False
+
+    def is_closed(self) -> bool:
+        """A run ends with its system tasks, which close what is left."""
+        return False
 
     async def park(self, parkable: Parkable) -> Any:
         parkable.waiter = trio.lowlevel.current_task()
@@ -166,7 +172,7 @@ class TrioLoop:
         self, scope: trio.CancelScope, fd: int, callback: Callable[[], None], look_again: Callable[[], None]
     ) -> None:
         with scope:
-            while True:
+            while self._watches.get(fd) is scope:  # else it may be another's number by now
                 self._turn_end.add(look_again)  # will run after the registration in the next line
                 try:
                     await trio.lowlevel.wait_readable(fd)
@@ -179,6 +185,9 @@ class TrioLoop:
         if scope is not None:
             scope.cancel()
             trio.lowlevel.notify_closing(fd)
+
+    async def wait_readable(self, fd: int) -> None:
+        await trio.lowlevel.wait_readable(fd)
 
     def protect(self, function: Callable[..., Any]) -> None:
         trio.lowlevel.enable_ki_protection(function)
@@ -252,3 +261,22 @@ class TrioLoop:
         self._shield.cancel()
         with trio.CancelScope(shield=True):
             await self._ended.wait()
+
+    def forget(self, then: Callable[[], None]) -> None:
+        if not self.is_current():
+            try:
+                self._token.run_sync_soon(self.forget, then)
+            except trio.RunFinishedError:
+                then()
+            return
+        for fd in list(self._watches):
+            self.unwatch(fd)
+        self._stopped.set()
+        self._shield.cancel()
+        trio.lowlevel.spawn_system_task(self._after_service, then, context=empty_context.copy())
+
+    async def _after_service(self, then: Callable[[], None]) -> None:
+        with trio.CancelScope(shield=True):
+            if self._nursery is not None:
+                await self._ended.wait()
+            await trio.to_thread.run_sync(then, limiter=self._limiter)
