@@ -65,6 +65,9 @@ class Hip08Provoker:
         """The device is taken out of the machine."""
         _machine(device).remove()
 
+    def __repr__(self) -> str:
+        return "<Hip08Provoker>"
+
 
 def _machine(device: Device) -> Machine:
     if not isinstance(device, Hip08Device):
@@ -121,3 +124,6 @@ class Hip08Backend:
             "/proc/self/pagemap can be read" if present else "/proc/self/pagemap cannot be read",
             "" if present else "set residency=pinned or residency=cold",
         )
+
+    def __repr__(self) -> str:
+        return f"<Hip08Backend {self.name}>"

@@ -32,6 +32,9 @@ class RealClock:
     def now(self) -> float:
         return time.monotonic()
 
+    def __repr__(self) -> str:
+        return f"<RealClock {self.now():.6f} s>"
+
 
 class VirtualClock:
     """Time as a number. It goes where it is told."""
@@ -53,6 +56,9 @@ class VirtualClock:
             raise ValueError(f"advance: expected seconds >= 0, got {seconds}")
         self._now += seconds
 
+    def __repr__(self) -> str:
+        return f"<VirtualClock {self._now:.6f} s>"
+
 
 class Timer:
     """Something to be done at a time, unless it is cancelled."""
@@ -66,6 +72,9 @@ class Timer:
     def cancel(self) -> None:
         """It will not be done. Idempotent."""
         self.action = None
+
+    def __repr__(self) -> str:
+        return f"<Timer at {self.when:.6f} s{'' if self.action is not None else ', over'}>"
 
 
 class Timers:

@@ -70,6 +70,9 @@ class Mapping:
             except BufferError:
                 del self._mmap
 
+    def __repr__(self) -> str:
+        return f"<Mapping {self.size} bytes at {self.address:#x}>" if self.size else "<Mapping, unmapped>"
+
 
 class Ram:
     """A window of ordinary memory in one memfd, so that it can be mapped a second time by somebody else.

@@ -47,6 +47,9 @@ class Trace:
     def end(self, track: str, name: str, number: int, **details: object) -> None:
         """The span with this name and number ends."""
 
+    def __repr__(self) -> str:
+        return "<Trace off>"
+
 
 class Recorder(Trace):
     """Remembers the last events.

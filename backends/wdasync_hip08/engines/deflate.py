@@ -132,3 +132,9 @@ class Inflater:
     def output(self) -> bytes:
         """All output so far."""
         return b"".join(self._pieces)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Inflater {self.check.value} {self.progress.value}, {self.consumed} bytes in, "
+            f"{self.produced} of {self.capacity} out>"
+        )

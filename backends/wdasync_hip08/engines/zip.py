@@ -315,6 +315,9 @@ class _Job:
             yield from self._port.write(self._user.write, address, data[done : done + n], self._task)
             done += n
 
+    def __repr__(self) -> str:
+        return f"<_Job {self._descriptor!r} of {self._task!r}>"
+
 
 def _total(ranges: Ranges) -> int:
     return sum(n for _, n in ranges)

@@ -95,6 +95,9 @@ class SpacePage:
         """Whether some byte of it may be written."""
         return any(writable for _, _, writable in self.grants)
 
+    def __repr__(self) -> str:
+        return f"<SpacePage {'rw' if self.writable else 'r-'} {self.frame!r}, grants {self.grants}>"
+
 
 class Space:
     """One address space, with its page table for devices.

@@ -20,6 +20,7 @@ interrupt armed in bit 1. EQC and AEQC have the base at 4 and, at 24, depth - 1 
 
 from __future__ import annotations
 
+import enum
 import struct
 from dataclasses import dataclass
 
@@ -35,7 +36,7 @@ _EQC = struct.Struct("<IQIIII")
 _CQE = struct.Struct("<IHHHHHH")
 
 
-class AeqType:
+class AeqType(enum.IntEnum):
     """Types of abnormal events."""
 
     CQ_OVERFLOW = 0

@@ -24,6 +24,11 @@ class User:
         self.read = read
         self.write = write
 
+    def __repr__(self) -> str:
+        return (
+            f"<User PASID {self.read} to read, {self.write} to write, {self.scatter_list} for scatter lists>"
+        )
+
 
 class Engine(Protocol):
     """What works on entries.

@@ -134,6 +134,10 @@ class RegisterFile:
             if self._values[row.offset]
         )
 
+    def __repr__(self) -> str:
+        shown = sum(self._values[row.offset] != row.reset for row in self._rows.values())
+        return f"<RegisterFile {len(self._rows)} registers, {shown} not as after reset>"
+
 
 class DoorbellCommand(enum.IntEnum):
     """Which queue a doorbell is for."""

@@ -87,6 +87,10 @@ class AtsPort:
         self.output_bits = output_bits
         self.faults = faults
 
+    def __repr__(self) -> str:
+        check = "checked" if self.registers["CR0"] & ATSCHK else "trusted"
+        return f"<AtsPort, translated accesses are {check}>"
+
     def eats(self, ste: StreamTableEntry) -> int:
         """What the stream may do: 0 nothing, 1 ATS, 2 ATS of the first stage."""
         if ste.config == Config.BYPASS or ste.eats == 3 or not self.configuration.profile.ats:

@@ -30,6 +30,9 @@ class ContextTable:
         self.profile = profile
         self.walker = walker
 
+    def __repr__(self) -> str:
+        return f"<ContextTable reader, addresses of {self.profile.output_bits} bits>"
+
     def fetch(self, ste: StreamTableEntry, index: int, stage2: Stage2 | None) -> ContextDescriptor:
         """Entry ``index`` of the table of ``ste``, not judged yet.
 

@@ -34,6 +34,9 @@ class FaultRecorder:
         self.statistics = statistics
         self.trace = trace
 
+    def __repr__(self) -> str:
+        return f"<FaultRecorder {self.statistics.faults} faults>"
+
     def conclude(self, access: Access, fault: Fault, wanted: Wanted) -> Faulted | Parked:
         """End or park ``access``; ``wanted`` is what it is after the overrides of the STE."""
         self.statistics.faults += 1

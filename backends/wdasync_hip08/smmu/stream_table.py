@@ -31,6 +31,11 @@ class StreamTable:
         self.registers = registers
         self.reads: list[tuple[str, int]] | None = None
 
+    def __repr__(self) -> str:
+        base, config = self.registers.fields("STRTAB_BASE")["ADDR"], self.registers.fields("STRTAB_BASE_CFG")
+        levels = 2 if config["FMT"] == 1 and self.profile.st_level else 1
+        return f"<StreamTable at {base:#x}, {config['LOG2SIZE']} bits, {levels} levels>"
+
     def fetch(self, sid: int) -> StreamTableEntry:
         """The entry of ``sid``, not judged yet.
 

@@ -55,6 +55,10 @@ class Translator:
         self._traced = trace is not no_trace
         self._regimes = configuration.regimes
 
+    def __repr__(self) -> str:
+        statistics = self.statistics
+        return f"<Translator {statistics.accesses} accesses, {statistics.tlb_hits} TLB hits, {statistics.walks} walks>"
+
     def lookup(self, sid: int, ssid: int | None, va: int, write: bool) -> int | None:
         """Physical address of an unprivileged data access if the TLB has it, else ``None``."""
         regime = self._regimes.get((sid, ssid))

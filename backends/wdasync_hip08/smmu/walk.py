@@ -90,6 +90,9 @@ class Walker:
         self.statistics = statistics
         self.reads: list[tuple[str, int]] | None = None
 
+    def __repr__(self) -> str:
+        return f"<Walker {self.statistics.walks} walks, addresses of {self.output_bits} bits>"
+
     def translate(self, regime: Regime, va: int, wanted: Wanted, *, to_ipa: bool = False) -> Mapping:
         """Translate ``va`` through the stages of ``regime``.
 
@@ -156,6 +159,9 @@ class StageWalk(ABC):
         self.blame = blame
         self.fetching = fetching._replace(policy=ABORT_AND_RECORD)
         self.wanted = wanted
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.wanted} at {self.tables}>"
 
     @abstractmethod
     def locate(self, address: int) -> int:
