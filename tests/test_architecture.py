@@ -47,7 +47,6 @@ PLUG_INS = {
 
 # Packages that only some rooms may know. A command module of a plug-in counts as the room "commands".
 ANYIO = FRONT | {
-    "backend",
     "dispatch",
     "eventloop",
     "paged",

@@ -4,8 +4,6 @@ import asyncio
 import gc
 import os
 import random
-import subprocess
-import sys
 import threading
 import warnings
 from pathlib import Path
@@ -59,36 +57,41 @@ async def test_a_forgotten_one_leaves_nothing(name: str, used: bool) -> None:
         assert await acc.compress(PAGE)
 
 
+@pytest.mark.parametrize("uvloop", [False, True], ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("name", BACKENDS)
-def test_a_loop_that_was_closed_under_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is noticed at the end of the program, and when another is opened: what serves a device keeps the loop alive."""
+def test_a_loop_that_is_closed_under_it(name: str, uvloop: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told at once, though what serves a device keeps the loop from being collected."""
     monkeypatch.setenv("WDASYNC_BACKEND", name)
-    loop = asyncio.new_event_loop()
+    loop = new_loop(uvloop)
     loop.run_until_complete(wdasync.compress(PAGE))
-    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.run_until_complete(asyncio.sleep(0.01))  # it serves
+    acc = loop.run_until_complete(wdasync.default_accelerator())
     loop.set_exception_handler(lambda loop, context: None)  # "Task was destroyed but it is pending": it was
-    loop.close()
     before = descriptors()
-    with pytest.warns(ResourceWarning, match="unclosed <Accelerator open on asyncio"):
-        asyncio.run(open_and_close(name))
+    with pytest.warns(ResourceWarning, match="unclosed <Accelerator open on"):
+        loop.close()
     assert descriptors() < before
+    assert not acc.is_open
+    assert all(lane.state == "closed" for lane in acc.statistics().lanes)
 
 
-async def open_and_close(name: str) -> None:
-    await (await open_it(name)).aclose()
+def new_loop(uvloop: bool) -> asyncio.AbstractEventLoop:
+    if not uvloop:
+        return asyncio.new_event_loop()
+    from uvloop import new_event_loop
+
+    return new_event_loop()
 
 
-def test_a_loop_that_was_closed_is_noticed_at_the_end_of_the_program() -> None:
-    code = """
-import asyncio, wdasync
-loop = asyncio.new_event_loop()
-loop.run_until_complete(wdasync.compress(bytes(100000)))
-loop.run_until_complete(asyncio.sleep(0.01))
-loop.close()
-"""
-    command = [sys.executable, "-W", "always", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert "ResourceWarning: unclosed <Accelerator open on asyncio" in done.stderr
+@pytest.mark.parametrize("uvloop", [False, True], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_one_that_was_closed_in_time_is_not_told(
+    name: str, uvloop: bool, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setenv("WDASYNC_BACKEND", name)
+    anyio.run(wdasync.compress, PAGE, backend_options={"use_uvloop": uvloop})
+    gc.collect()
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("uvloop", [False, True], ids=["asyncio", "uvloop"])

@@ -266,11 +266,12 @@ def test_the_clean_up_of_tasks_and_generators_still_compresses(loop: str) -> Non
 def test_a_bare_close_of_the_loop_warns() -> None:
     loop = asyncio.new_event_loop()
     loop.run_until_complete(wdasync.compress(PAGE))
-    loop.close()
+    with pytest.warns(ResourceWarning, match="unclosed <Accelerator"):
+        loop.close()
     gone = weakref.ref(loop)
     del loop
-    with pytest.warns(ResourceWarning, match="unclosed <Accelerator"):
-        collect_until(lambda: gone() is None)
+    collect_until(lambda: gone() is None)
+    assert gone() is None
 
 
 def collect_until(condition: Callable[[], bool]) -> None:

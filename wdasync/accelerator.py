@@ -100,24 +100,19 @@ class Accelerator:
         if hasattr(self, "_execution"):
             self._forget(_warn)
 
-    def notice_closed_loop(self) -> None:
-        """If its event loop was closed and it was not: say so, and give everything back that can be given back."""
-        if self._execution.loop.is_closed():
-            self._forget(warnings.warn)
+    def loop_closed(self) -> None:
+        """Its event loop was closed under it: say so, and give everything back."""
+        self._forget(warnings.warn)
 
     def _forget(self, warn: Callable[..., None]) -> None:
         execution = self._execution
         if not execution.open or self._generation != forks.generation:
             return
-        warn(
-            f"unclosed {self!r}; use `async with`, or await aclose()",
-            ResourceWarning,
-            source=self,
-            stacklevel=3,
-        )
+        message = f"unclosed {self!r}; use `async with`, or await aclose()"
         execution.open = False
         self._reaper.forget()
         execution.loop.forget(partial(close_devices_here, self._places))
+        warn(message, ResourceWarning, source=self, stacklevel=3)
 
     async def aclose(self) -> None:
         """Close it. What is on the devices gets ``close_timeout`` seconds to finish; callers that wait for a slot, and

@@ -17,11 +17,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
-
-import anyio
 
 from .errors import DataCause, Status
 from .faults import FaultHandler, FaultReporter
@@ -46,7 +43,6 @@ __all__ = [
     "Session",
     "Status",
     "StreamSpec",
-    "wait_readable",
 ]
 
 
@@ -106,21 +102,6 @@ class Completion(NamedTuple):
     consumed: int = 0
     produced: int = 0
     detail: Detail = NO_DETAIL
-
-
-#: How the coroutine that waits now does it: put in place by whoever runs ``serve``.
-_waiter: ContextVar[Callable[[int], Awaitable[None]]] = ContextVar(
-    "wdasync waiter", default=anyio.wait_readable
-)
-
-
-async def wait_readable(fd: int) -> None:
-    """Wait until a descriptor is readable; for :attr:`Device.serve`.
-
-    It is better than ``anyio.wait_readable`` in one respect: an event loop that was closed in the middle of the wait can
-    be collected, and with it the accelerator that nobody closed, so that this is noticed.
-    """
-    await _waiter.get()(fd)
 
 
 class PageFaults(enum.Enum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextvars
 import logging
 import weakref
@@ -16,7 +15,7 @@ import anyio
 
 from . import forks, registry
 from .accelerator import Accelerator, insist
-from .backend import Backend, DeviceInfo, PageFaults, _waiter
+from .backend import Backend, DeviceInfo, PageFaults
 from .config import Config, Effective, load
 from .dispatch import Reaper
 from .errors import BackendUnavailable, InvalidArgument
@@ -87,7 +86,6 @@ async def _open(
     settings: dict[str, object], on_fault: FaultHandler | None, observer: Observer | None, *, default: bool
 ) -> Accelerator:
     loop = current_event_loop()
-    _notice_closed_loops()
     _check_callables(on_fault, observer)
     effective = load(settings)
     # Devices and event loops outlive an accelerator that was forgotten: they must not keep it alive.
@@ -101,6 +99,10 @@ async def _open(
         if held and (opened := held[0]()) is not None:
             await opened.aclose()
 
+    def at_close() -> None:
+        if held and (opened := held[0]()) is not None:
+            opened.loop_closed()
+
     places = await in_thread(loop, lambda: _open_devices(effective, on_fault, report), _close_all)
     config = effective.config
     reaper = Reaper(
@@ -108,7 +110,7 @@ async def _open(
     )
     try:
         _check_handler(on_fault, places)
-        await loop.start(at_shutdown if default else None)
+        await loop.start(at_shutdown if default else None, at_close)
         for place in places:
             _serve(loop, place, reaper)
             for queue_class in place.device.capabilities.queue_classes:
@@ -122,20 +124,8 @@ async def _open(
     execution = Execution(loop, config, Schedule(places, config), reaper, observer)
     accelerator = Accelerator(effective, places, reaper, execution)
     held.append(weakref.ref(accelerator))
-    _opened.add(accelerator)
     logger.info("opened %r", accelerator)
     return accelerator
-
-
-#: Accelerators that were opened. A coroutine that serves a device may keep an event loop alive that was closed under it
-#: (anyio's tables of scopes do), so the garbage collector is not enough to notice those that nobody closed.
-_opened: weakref.WeakSet[Accelerator] = weakref.WeakSet()
-
-
-@atexit.register
-def _notice_closed_loops() -> None:
-    for accelerator in list(_opened):
-        accelerator.notice_closed_loop()
 
 
 # -- devices ------------------------------------------------------------------------------------------------
@@ -284,9 +274,7 @@ def _serve(loop: EventLoop, place: Place, reaper: Reaper) -> None:
             for lane in list(place.lanes.values()):
                 lane.lose(f"serve raised {type(error).__name__}: {error}")
 
-    context = contextvars.copy_context()
-    context.run(_waiter.set, loop.wait_readable)
-    loop.spawn(run, context)
+    loop.spawn(run, contextvars.copy_context())
 
 
 # -- the default accelerator --------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from typing import Final
 
 import anyio
 
-from wdasync.backend import wait_readable
 from wdasync.errors import PageFaultError
 from wdasync.faults import Access, FaultReporter, FaultResponse, PageFault
 from wdasync.paged import PagedBuffer
@@ -83,7 +82,7 @@ class FaultLine:
         try:
             async with anyio.create_task_group() as pagers:
                 while not self._closed:
-                    await wait_readable(self._descriptor)
+                    await anyio.wait_readable(self._descriptor)
                     while (touch := self._next()) is not None:
                         number, buffer, offset = touch
                         if buffer.is_present(offset // buffer.page_size):

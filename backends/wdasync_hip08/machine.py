@@ -21,7 +21,7 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 
-from wdasync.backend import PageFaults, wait_readable
+from wdasync.backend import PageFaults
 from wdasync.faults import FaultHandler, FaultReporter
 from wdasync_hip08.backings import Memfd, OwnProcess
 from wdasync_hip08.chip import QM_BASE, SMMU_BASE, ZIP_STREAM, Chip
@@ -308,7 +308,7 @@ class Machine:
         when = self.timers.next()
         timeout = None if when is None or self.clock.virtual else max(when - self.clock.now(), 0.0)
         with anyio.move_on_after(timeout):
-            await wait_readable(self._attention)
+            await anyio.wait_readable(self._attention)
         try:
             os.eventfd_read(self._attention)
         except BlockingIOError:

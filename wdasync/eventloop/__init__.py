@@ -54,9 +54,6 @@ class EventLoop(Protocol):
     def is_current(self) -> bool:
         """Whether the caller runs in this loop and its thread."""
 
-    def is_closed(self) -> bool:
-        """Whether it is known that the loop will never run again."""
-
     async def park(self, parkable: Parkable) -> Any:
         """Sleep until ``wake``; returns the value given to it. This is the checkpoint of an await.
 
@@ -92,14 +89,17 @@ class EventLoop(Protocol):
     def unwatch(self, fd: int) -> None:
         """Forget ``fd``. Must come before it is closed."""
 
-    async def wait_readable(self, fd: int) -> None:
-        """Wait until ``fd`` is readable. Nothing outside of the event loop may refer to who waits."""
-
     def protect(self, function: Callable[..., Any]) -> None:
         """Let no KeyboardInterrupt into ``function``: it changes state that belongs together."""
 
-    async def start(self, at_shutdown: Callable[[], Awaitable[None]] | None) -> None:
-        """Begin service. ``at_shutdown`` runs when the event loop ends before ``stop`` was called."""
+    async def start(
+        self, at_shutdown: Callable[[], Awaitable[None]] | None, at_close: Callable[[], None]
+    ) -> None:
+        """Begin service.
+
+        :param at_shutdown: runs when the event loop ends before ``stop`` was called
+        :param at_close: is called when the event loop was closed before ``stop`` was called, and will never run again
+        """
 
     def spawn(self, function: Callable[[], Awaitable[None]], context: Context) -> None:
         """Run a coroutine function in the background, in ``context``, until ``stop``. It must not raise."""

@@ -10,12 +10,15 @@ Facts this rests on:
   first loop turn that follows.
 * A reader and a ``call_soon`` run in the context they were given, otherwise in a copy of the caller's.
 * Cancelling a task cancels the future it waits on, so a wait that must go on needs a new future.
+* A loop that is closed lets go of its timers. That is the only thing that tells of ``loop.close()``: whether the loop
+  is ever collected depends on others (anyio's tables of scopes keep a task that waits inside of one, and its loop).
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
@@ -28,6 +31,9 @@ from . import Parkable, TimerHandle, empty_context
 
 __all__ = ["AsyncioLoop"]
 
+#: Seconds; uvloop takes no more than a century.
+FOREVER = 1e9
+
 
 class AsyncioLoop:
     """An :class:`~wdasync.eventloop.EventLoop` on the running asyncio loop."""
@@ -39,6 +45,7 @@ class AsyncioLoop:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watched: set[int] = set()
         self._stopping = False
+        self._alarm: Callable[[], None] = _nothing
         self._thread = threading.current_thread().name
 
     def __repr__(self) -> str:
@@ -49,9 +56,6 @@ class AsyncioLoop:
             return asyncio.get_running_loop() is self._loop
         except RuntimeError:
             return False
-
-    def is_closed(self) -> bool:
-        return self._loop.is_closed()
 
     async def park(self, parkable: Parkable) -> Any:
         future = parkable.waiter = self._loop.create_future()
@@ -119,24 +123,13 @@ class AsyncioLoop:
             if not self._loop.is_closed():
                 self._loop.remove_reader(fd)
 
-    async def wait_readable(self, fd: int) -> None:
-        readable = self._loop.create_future()
-
-        def ready() -> None:
-            if not readable.done():
-                readable.set_result(None)
-
-        self._loop.add_reader(fd, ready)
-        try:
-            await readable
-        finally:
-            if not self._loop.is_closed():
-                self._loop.remove_reader(fd)
-
     def protect(self, function: Callable[..., Any]) -> None:
         """Nothing to do: since Python 3.11 ``asyncio.run`` turns SIGINT into a cancellation."""
 
-    async def start(self, at_shutdown: Callable[[], Awaitable[None]] | None) -> None:
+    async def start(
+        self, at_shutdown: Callable[[], Awaitable[None]] | None, at_close: Callable[[], None]
+    ) -> None:
+        self._alarm = _when_closed(self._loop, at_close)
         if at_shutdown is not None:
             self._hook = _close_after_generators(at_shutdown)
             await anext(self._hook)
@@ -157,6 +150,7 @@ class AsyncioLoop:
 
     async def stop(self) -> None:
         self._stopping = True
+        self._alarm()
         for fd in list(self._watched):
             self.unwatch(fd)
         tasks = list(self._tasks)
@@ -170,6 +164,7 @@ class AsyncioLoop:
             self._loop.call_soon_threadsafe(self.forget, then)
             return
         self._stopping = True
+        self._alarm()
         for fd in list(self._watched):
             self.unwatch(fd)
         if not self.is_current():
@@ -191,6 +186,31 @@ class AsyncioLoop:
 
 def _ignore(result: object, error: BaseException | None) -> None:
     """Nobody is there to be told."""
+
+
+def _nothing() -> None:
+    pass
+
+
+def _when_closed(loop: asyncio.AbstractEventLoop, then: Callable[[], None]) -> Callable[[], None]:
+    """Call ``then`` when the loop is closed: when it drops a timer that never goes off. What is returned puts that off.
+
+    :param then: must not refer to what the loop keeps alive
+    """
+
+    def never() -> None:
+        """Is dropped."""
+
+    # Whoever holds the timer would keep what the loop has dropped.
+    timer = weakref.ref(loop.call_later(FOREVER, never, context=empty_context.copy()))
+    dropped = weakref.finalize(never, then)
+    dropped.atexit = False
+
+    def put_off() -> None:
+        if dropped.detach() and (handle := timer()) is not None:
+            handle.cancel()
+
+    return put_off
 
 
 async def _call(function: Callable[[], Awaitable[None]]) -> None:

@@ -132,10 +132,6 @@ class TrioLoop:
         except RuntimeError:
             return False
 
-    def is_closed(self) -> bool:
-        """A run ends with its system tasks, which close what is left."""
-        return False
-
     async def park(self, parkable: Parkable) -> Any:
         parkable.waiter = trio.lowlevel.current_task()
         value = await trio.lowlevel.wait_task_rescheduled(partial(_abort, parkable))
@@ -186,13 +182,13 @@ class TrioLoop:
             scope.cancel()
             trio.lowlevel.notify_closing(fd)
 
-    async def wait_readable(self, fd: int) -> None:
-        await trio.lowlevel.wait_readable(fd)
-
     def protect(self, function: Callable[..., Any]) -> None:
         trio.lowlevel.enable_ki_protection(function)
 
-    async def start(self, at_shutdown: Callable[[], Awaitable[None]] | None) -> None:
+    async def start(
+        self, at_shutdown: Callable[[], Awaitable[None]] | None, at_close: Callable[[], None]
+    ) -> None:
+        del at_close  # a run always ends in order: its system tasks are cancelled and joined
         started = trio.Event()
         trio.lowlevel.add_instrument(self._turn_end)
         trio.lowlevel.spawn_system_task(self._service, started, at_shutdown, context=empty_context.copy())
