@@ -209,6 +209,7 @@ class Execution:
         place, row, reason = chosen
         if operation.paged is not None:
             await self._page(operation, operation.paged, row, trip)
+        operation.resident = serving_fault.get()
         self.reasons[reason] += 1
         lane = await self.lane(place, row, priority)
         trip.take(place, lane.name, reason)
@@ -289,6 +290,7 @@ class Execution:
                 place, row, reason = self.schedule.choose(operation, priority, timeout)
                 self.reasons[reason] += 1
                 trip = Trip()
+                operation.resident = serving_fault.get()
                 if operation.paged is not None:
                     try:
                         await self._page(operation, operation.paged, row, trip)

@@ -75,6 +75,8 @@ class Operation:
 
     :ivar source: the input: one segment, or a tuple of them
     :ivar paged: the input's pages come when they are touched; then ``source`` is empty. ``None``: it is plain memory
+    :ivar resident: a page fault waits for it. It must not cause others: a device that takes page faults has all its memory
+        brought in before it begins
     :ivar nbytes: length of the input in bytes
     :ivar immutable: nobody can change the input while the device reads it
     :ivar destination: where the caller wants the output; ``None``: the framework owns the output
@@ -91,6 +93,7 @@ class Operation:
         "level",
         "nbytes",
         "paged",
+        "resident",
         "session",
         "source",
         "window",
@@ -100,6 +103,7 @@ class Operation:
 
     source: Segment | tuple[Segment, ...]
     paged: PagedBuffer | None
+    resident: bool
     nbytes: int
     immutable: bool
     destination: memoryview | None
@@ -157,6 +161,7 @@ class Nop(Operation):
     def __init__(self) -> None:
         self.source = b""
         self.paged = None
+        self.resident = False
         self.nbytes = 0
         self.immutable = True
         self.destination = None
@@ -190,6 +195,7 @@ class Compress(Operation):
         into: object = None,
     ) -> None:
         self.paged = None
+        self.resident = False
         if type(data) is bytes:
             self.source = data
             self.nbytes = len(data)
@@ -230,6 +236,7 @@ class Decompress(Operation):
         into: object = None,
     ) -> None:
         self.paged = None
+        self.resident = False
         self.max_length = check_bound(max_length, "max_length", 0)
         self.max_members = check_bound(max_members, "max_members", 1)
         if type(data) is bytes:
@@ -260,6 +267,7 @@ class CompressChunk(Operation):
 
     def __init__(self, session: Session, data: object, flush: Flush = Flush.NONE) -> None:
         self.paged = None
+        self.resident = False
         self.source, self.nbytes, self.immutable = pin_source(data)
         self.destination = None
         self.session = session
@@ -287,6 +295,7 @@ class DecompressChunk(Operation):
 
     def __init__(self, session: Session, data: object, max_length: int = 1 << 20) -> None:
         self.paged = None
+        self.resident = False
         self.source, self.nbytes, self.immutable = pin_source(data)
         self.destination = None
         self.session = session

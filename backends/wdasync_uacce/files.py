@@ -157,13 +157,15 @@ class AddressSpace(Protocol):
     def sva(self) -> bool:
         """Any memory of this process will do. False: only memory of ``allocate``."""
 
-    def grant(self, buffer: Sized, writable: bool) -> int:
+    def grant(self, buffer: Sized, writable: bool, resident: bool = False) -> int:
         """Let the device read (and write) a buffer, until ``revoke``.
 
         :param buffer: contiguous and bytes-like, of at least one byte; or an object of the layer's own with a
             length, such as memory whose pages are supplied on demand. The caller keeps it alive and in place
+        :param resident: a page fault of the device would come at a bad time: where the program is asked for pages, they
+            are all brought in now
         :returns: its address as the device uses it
-        :raises OSError: EFAULT: the device cannot reach it
+        :raises OSError: EFAULT: the device cannot reach it, or a page of it cannot be had
         """
 
     def revoke(self, address: int, nbytes: int, writable: bool) -> None:

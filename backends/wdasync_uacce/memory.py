@@ -104,8 +104,8 @@ class ProcessSpace:
 
     sva = True
 
-    def grant(self, buffer: Sized, writable: bool) -> int:
-        """The buffer's address. The kernel binds the whole space, so there is nothing else to do."""
+    def grant(self, buffer: Sized, writable: bool, resident: bool = False) -> int:
+        """The buffer's address. The kernel binds the whole space and brings in pages, so there is nothing else to do."""
         return address_of(buffer)
 
     def revoke(self, address: int, nbytes: int, writable: bool) -> None:

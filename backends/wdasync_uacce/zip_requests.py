@@ -115,7 +115,7 @@ class Workshop:
         cargo = _CARGO[queue_type]
         self._scratch: tuple[memoryview, ...] = (self.memory(cargo), self.memory(bytes(SLACK)))
         source, destination = self._grants = [
-            (space.grant(memory, writable), len(memory), writable)
+            (space.grant(memory, writable, resident=True), len(memory), writable)
             for memory, writable in zip(self._scratch, (False, True), strict=True)
         ]
         self.carrier = template(Format.ZLIB, 15, False, sqe_type) | SQE.number(
@@ -192,12 +192,14 @@ class Request(abc.ABC, Generic[OperationT]):
         :raises Settled: it cannot reach it
         :raises OSError: ENOMEM
         """
+        resident = self.operation.resident
         try:
-            address = self._shop.space.grant(buffer, writable)
+            address = self._shop.space.grant(buffer, writable, resident)
         except OSError as error:
             if error.errno == errno.ENOMEM:
                 raise
-            raise Settled(Status.INVALID_ARGS, f"the device cannot reach the buffer: {error}") from error
+            status = Status.PAGE_FAULT if resident else Status.INVALID_ARGS
+            raise Settled(status, f"the device cannot reach the buffer: {error}") from error
         except TypeError as error:  # an object that only other file layers know
             raise Settled(Status.INVALID_ARGS, f"the device cannot reach such a buffer: {error}") from error
         self._grants.append((address, len(buffer), writable))
@@ -231,7 +233,7 @@ class Request(abc.ABC, Generic[OperationT]):
 
 def _surely_there(segment: Segment) -> bool:
     """Whether its memory is Python's own, and not a mapping of a file."""
-    return type(segment) is bytes or type(segment.obj) in (bytes, bytearray)  # type: ignore[union-attr]  # asked first
+    return isinstance(segment if isinstance(segment, bytes) else segment.obj, bytes | bytearray)
 
 
 class Carrier(Request[Operation]):

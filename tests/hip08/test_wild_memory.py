@@ -28,7 +28,7 @@ def open_chip(**options: Any) -> Any:
 @pytest.fixture
 def shrunk(tmp_path: Path) -> Iterator[Callable[..., mmap.mmap]]:
     """Maps a file with this content, and cuts the file to ``left`` bytes under the mapping."""
-    areas = []
+    areas: list[mmap.mmap] = []
 
     def make(content: bytes, left: int = 0) -> mmap.mmap:
         path = tmp_path / f"file {len(areas)}"

@@ -98,7 +98,7 @@ class Space:
         self.reach: int | None = None
         self._pool: dict[int, int] = {}
 
-    def grant(self, buffer: Sized, writable: bool) -> int:
+    def grant(self, buffer: Sized, writable: bool, resident: bool = False) -> int:
         if number := self.refuse(buffer):
             raise OSError(number, os.strerror(number))
         if not len(buffer):

@@ -198,10 +198,11 @@ class Space:
 
     # Grants
 
-    def grant(self, address: int, nbytes: int, writable: bool) -> None:
+    def grant(self, address: int, nbytes: int, writable: bool, resident: bool = False) -> None:
         """Let devices touch bytes [address, address + nbytes), until :meth:`revoke`.
 
-        :raises OSError: EFAULT: outside the addresses of programs
+        :param resident: bring all pages in now, whatever the residency of the space
+        :raises OSError: EFAULT: outside the addresses of programs; or there is a page that cannot be brought in
         """
         if not 0 <= address < address + nbytes <= TOP:
             raise OSError(14, f"expected a buffer below {TOP:#x}, got {nbytes} bytes at {address:#x}")
@@ -215,8 +216,15 @@ class Space:
                 upgraded.append(vpn)
         if upgraded:
             self._make_writable(upgraded)
-        if self.residency is not Residency.COLD:
-            self._make_present(address >> PAGE_SHIFT, pages_of((address & PAGE - 1) + nbytes), writable)
+        if self.residency is Residency.COLD and not resident:
+            return
+        vpn, count = address >> PAGE_SHIFT, pages_of((address & PAGE - 1) + nbytes)
+        self._make_present(vpn, count, writable, populate=resident or self.residency is Residency.PINNED)
+        if resident and any(self.pages[at].frame is None for at in range(vpn, vpn + count)):
+            self.revoke(address, nbytes, writable)
+            raise OSError(
+                14, f"expected {nbytes} bytes at {address:#x} that can be had, got a page that cannot"
+            )
 
     def revoke(self, address: int, nbytes: int, writable: bool) -> None:
         """Take back one grant. Its pages go from the table with :meth:`settle`, unless they are granted again.
@@ -245,13 +253,13 @@ class Space:
 
     # Pages
 
-    def _make_present(self, vpn: int, count: int, writable: bool) -> None:
+    def _make_present(self, vpn: int, count: int, writable: bool, populate: bool) -> None:
         while count:
             area = self.area(vpn)
             here = min(count, area.end - vpn) if area is not None else count
             if area is not None:
                 page = vpn - area.start + area.page
-                if self.residency is Residency.PINNED and area.source is None:
+                if populate and all(map(area.supplied, range(vpn, vpn + here))):
                     area.backing.populate(page, here, writable and area.writable)
                 for at, present in enumerate(area.backing.present(page, here), vpn):
                     if present and self.pages[at].frame is None and area.supplied(at):

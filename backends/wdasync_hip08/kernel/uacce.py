@@ -61,13 +61,13 @@ class Grants:
         self._machine = machine
         self._space = space
 
-    def grant(self, buffer: Sized, writable: bool) -> int:
+    def grant(self, buffer: Sized, writable: bool, resident: bool = False) -> int:
         if isinstance(buffer, PagedBuffer):
             return self._grant_paged(buffer, writable)
         pointer = ffi.from_buffer(buffer)
         address = int(ffi.cast("uintptr_t", pointer))
         with self._machine.lock:
-            self._space.grant(address, len(pointer), writable)
+            self._space.grant(address, len(pointer), writable, resident)
         return address
 
     def _grant_paged(self, buffer: PagedBuffer, writable: bool) -> int:
