@@ -263,6 +263,39 @@ def test_the_clean_up_of_tasks_and_generators_still_compresses(loop: str) -> Non
     assert printed == "task\ngenerator\ngenerator\ngenerator\n"
 
 
+@pytest.mark.parametrize("name", ["mock", "cpu", "hip08"])
+@pytest.mark.parametrize("loop", ["asyncio", "asyncio+uvloop"])
+def test_a_first_use_in_the_clean_up_of_a_generator(loop: str, name: str) -> None:
+    """It is too late to be told of the end of the loop; it is no fault of the program's, and closed nevertheless."""
+    printed = run_program(
+        RUNNERS[loop]
+        + textwrap.dedent(
+            """
+            import gc, gzip, wdasync
+
+            accelerators, kept = [], []
+
+            async def generator():
+                try:
+                    yield 1
+                finally:
+                    print(gzip.decompress(await wdasync.compress(b"first use")))
+                    accelerators.append(await wdasync.default_accelerator())
+
+            async def main():
+                kept.append(generator())
+                await anext(kept[0])
+
+            run(main())
+            gc.collect()
+            print(accelerators[0].is_open)
+            """
+        ),
+        WDASYNC_BACKEND=name,
+    )
+    assert printed == "b'first use'\nFalse\n"
+
+
 def test_a_bare_close_of_the_loop_warns() -> None:
     loop = asyncio.new_event_loop()
     loop.run_until_complete(wdasync.compress(PAGE))

@@ -100,11 +100,11 @@ class Accelerator:
         if hasattr(self, "_execution"):
             self._forget(_warn)
 
-    def loop_closed(self) -> None:
-        """Its event loop was closed under it: say so, and give everything back."""
-        self._forget(warnings.warn)
+    def loop_closed(self, in_order: bool) -> None:
+        """Its event loop was closed: give everything back, and say so unless that is in order."""
+        self._forget(None if in_order else warnings.warn)
 
-    def _forget(self, warn: Callable[..., None]) -> None:
+    def _forget(self, warn: Callable[..., None] | None) -> None:
         execution = self._execution
         if not execution.open or self._generation != forks.generation:
             return
@@ -112,7 +112,8 @@ class Accelerator:
         execution.open = False
         self._reaper.forget()
         execution.loop.forget(partial(close_devices_here, self._places))
-        warn(message, ResourceWarning, source=self, stacklevel=3)
+        if warn is not None:
+            warn(message, ResourceWarning, source=self, stacklevel=3)
 
     async def aclose(self) -> None:
         """Close it. What is on the devices gets ``close_timeout`` seconds to finish; callers that wait for a slot, and

@@ -99,9 +99,9 @@ async def _open(
         if held and (opened := held[0]()) is not None:
             await opened.aclose()
 
-    def at_close() -> None:
+    def at_close(in_order: bool) -> None:
         if held and (opened := held[0]()) is not None:
-            opened.loop_closed()
+            opened.loop_closed(in_order)
 
     places = await in_thread(loop, lambda: _open_devices(effective, on_fault, report), _close_all)
     config = effective.config

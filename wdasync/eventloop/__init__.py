@@ -93,12 +93,13 @@ class EventLoop(Protocol):
         """Let no KeyboardInterrupt into ``function``: it changes state that belongs together."""
 
     async def start(
-        self, at_shutdown: Callable[[], Awaitable[None]] | None, at_close: Callable[[], None]
+        self, at_shutdown: Callable[[], Awaitable[None]] | None, at_close: Callable[[bool], None]
     ) -> None:
         """Begin service.
 
         :param at_shutdown: runs when the event loop ends before ``stop`` was called
-        :param at_close: is called when the event loop was closed before ``stop`` was called, and will never run again
+        :param at_close: is called when the event loop was closed before ``stop`` was called, and will never run again;
+            true: that was in order, for it was too late for ``at_shutdown``
         """
 
     def spawn(self, function: Callable[[], Awaitable[None]], context: Context) -> None:

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import warnings
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -127,12 +129,18 @@ class AsyncioLoop:
         """Nothing to do: since Python 3.11 ``asyncio.run`` turns SIGINT into a cancellation."""
 
     async def start(
-        self, at_shutdown: Callable[[], Awaitable[None]] | None, at_close: Callable[[], None]
+        self, at_shutdown: Callable[[], Awaitable[None]] | None, at_close: Callable[[bool], None]
     ) -> None:
-        self._alarm = _when_closed(self._loop, at_close)
+        late = False
         if at_shutdown is not None:
             self._hook = _close_after_generators(at_shutdown)
-            await anext(self._hook)
+            # A loop that has closed its generators already complains of another one.
+            with warnings.catch_warnings(record=True) as complaints:
+                warnings.simplefilter("always")
+                begun = anext(self._hook)
+            late = bool(complaints)
+            await begun
+        self._alarm = _when_closed(self._loop, partial(at_close, late))
 
     def spawn(self, function: Callable[[], Awaitable[None]], context: Context) -> None:
         """``asyncio.run`` cancels all tasks before the users' have cleaned up, ours too. Who was cancelled by

@@ -186,7 +186,7 @@ class TrioLoop:
         trio.lowlevel.enable_ki_protection(function)
 
     async def start(
-        self, at_shutdown: Callable[[], Awaitable[None]] | None, at_close: Callable[[], None]
+        self, at_shutdown: Callable[[], Awaitable[None]] | None, at_close: Callable[[bool], None]
     ) -> None:
         del at_close  # a run always ends in order: its system tasks are cancelled and joined
         started = trio.Event()
