@@ -112,7 +112,7 @@ async def _open(
         _check_handler(on_fault, places)
         await loop.start(at_shutdown if default else None, at_close)
         for place in places:
-            _serve(loop, place, reaper)
+            _serve(loop, place)
             for queue_class in place.device.capabilities.queue_classes:
                 await open_lane(
                     loop, reaper, effective.config.depth, place, (queue_class, Priority.NORMAL, False)
@@ -258,7 +258,7 @@ def _marked(on_fault: FaultHandler | None) -> FaultHandler | None:
     return handler
 
 
-def _serve(loop: EventLoop, place: Place, reaper: Reaper) -> None:
+def _serve(loop: EventLoop, place: Place) -> None:
     """Run a device's own coroutine in the context of whoever opened the accelerator."""
     serve = place.device.serve
     if serve is None:
@@ -271,8 +271,7 @@ def _serve(loop: EventLoop, place: Place, reaper: Reaper) -> None:
             raise
         except BaseException as error:  # whatever it is, nobody serves the device any more
             logger.exception("%s: serve raised; the device is taken out of use", place.name)
-            for lane in list(place.lanes.values()):
-                lane.lose(f"serve raised {type(error).__name__}: {error}")
+            place.give_up(f"serve raised {type(error).__name__}: {error}")
 
     loop.spawn(run, contextvars.copy_context())
 

@@ -72,6 +72,7 @@ class Place:
         self.device = device
         self.general = general
         self.lanes: dict[LaneKey, Lane] = {}
+        self._given_up: str | None = None
         self.rows: dict[tuple[Kind, str], Capability] = {
             (row.kind, row.algorithm): row for row in device.capabilities
         }
@@ -87,9 +88,15 @@ class Place:
     @property
     def lost(self) -> str | None:
         """Why nothing can be sent here any more; ``None`` if it can."""
-        if (reason := self.device.lost) is not None:
+        if (reason := self.device.lost or self._given_up) is not None:
             return reason
         return next((lane.reason for lane in self.lanes.values() if lane.state is LaneState.LOST), None)
+
+    def give_up(self, reason: str) -> None:
+        """Send nothing here any more, and end what is here."""
+        self._given_up = reason
+        for lane in list(self.lanes.values()):
+            lane.lose(reason)
 
     @property
     def load(self) -> float:
