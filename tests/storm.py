@@ -7,6 +7,7 @@ import random
 import zlib
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -62,7 +63,7 @@ class Storm:
         self._victims: dict[anyio.CancelScope, None] = {}
         self._watched: deque[tuple[bytearray, bytes]] = deque()
         self._kinds: list[Callable[[bytes, str], Awaitable[None]]] = [
-            self._compress, self._compress, self._decompress, self._into, self._execute, self._many,
+            self._compress, self._compress, self._decompress, self._into, self._back_into, self._execute, self._many,
         ]  # fmt: skip
 
     async def run(self) -> None:
@@ -112,17 +113,36 @@ class Storm:
         assert await self._acc.decompress(encoder.compress(data) + encoder.flush(), algorithm) == data
 
     async def _into(self, data: bytes, algorithm: str) -> None:
-        """Sometimes there is too little room. A buffer may not change once the await has ended, however it ended."""
-        room = len(data) + 64 if self._chance.random() < 0.8 else len(data) // 8
+        content = await self._output(
+            len(data) + 64, partial(self._acc.compress_into, data), algorithm, len(data)
+        )
+        assert content is None or zlib.decompress(content, FORMATS[algorithm]) == data
+
+    async def _back_into(self, data: bytes, algorithm: str) -> None:
+        encoder = zlib.compressobj(1, zlib.DEFLATED, FORMATS[algorithm])
+        packed = bytearray(encoder.compress(data) + encoder.flush())
+        content = await self._output(
+            len(data), partial(self._acc.decompress_into, packed), algorithm, len(data)
+        )
+        assert content is None or content == data
+        packed.append(0)  # nobody holds it any more
+
+    async def _output(
+        self, enough: int, fill: Callable[[memoryview, str], Awaitable[int]], algorithm: str, size: int
+    ) -> bytes | None:
+        """What an operation put into memory of the caller's; ``None``: there was too little room, as there is sometimes.
+
+        A buffer may not change once the await has ended, however it ended.
+        """
+        room = enough if self._chance.random() < 0.8 else size // 8
         memory = bytearray(GUARD + bytes(room) + GUARD)
-        produced = 0
         try:
             with memoryview(memory)[len(GUARD) : -len(GUARD)] as buffer:
-                produced = await self._acc.compress_into(data, buffer, algorithm)
-            content = bytes(memory[len(GUARD) : len(GUARD) + produced])
-            assert zlib.decompress(content, FORMATS[algorithm]) == data
+                produced = await fill(buffer, algorithm)
+            return bytes(memory[len(GUARD) : len(GUARD) + produced])
         except OutOfSpace:
-            assert room < len(data)
+            assert room < size
+            return None
         finally:
             assert memory.startswith(GUARD)
             assert memory.endswith(GUARD)
