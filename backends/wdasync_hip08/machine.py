@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
 import os
 import threading
 import time
@@ -48,8 +49,10 @@ __all__ = ["NODE", "Machine", "node_info"]
 log = logging.getLogger(__name__)
 
 NODE = "hisi_zip-0"
-#: Steps of one pump: bounds how long a caller is kept, about a millisecond.
+#: Steps of one pump, and seconds after which it begins no other: they bound how long a caller is kept. But a step is
+#: indivisible, and one that translates and copies megabytes takes milliseconds itself.
 STEPS = 256
+SECONDS = 0.001
 #: Work on so many bytes is done at once, in the thread that comes upon it.
 INLINE_BYTES = 1024
 #: Seconds that the kernel waits for a queue to drain before it resets it (1,000 looks, 100 to 200 µs apart).
@@ -155,7 +158,7 @@ class Machine:
     # Going on
 
     def pump(self, limit: int = STEPS) -> bool:
-        """Go on, at most ``limit`` steps; whether there is more to do at once."""
+        """Go on, at most ``limit`` steps or a millisecond; whether there is more to do at once."""
         with self.lock:
             if not self.alive:
                 return False
@@ -173,11 +176,14 @@ class Machine:
         for space in self.spaces.values():
             space.settle()
         self.timers.run_due()
+        end = math.inf if self.clock.virtual else time.perf_counter() + SECONDS
         for _ in range(limit):
             if not self.chip.step():
                 self._expect_interrupt()
                 self.changed.notify_all()
                 return False
+            if time.perf_counter() > end:
+                break
         self._wake()
         return True
 

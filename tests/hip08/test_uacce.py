@@ -3,6 +3,7 @@
 import errno
 import json
 import select
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from wdasync_hip08.kernel.hisi_qm import share_bytes
-from wdasync_hip08.machine import NODE, Machine
+from wdasync_hip08.machine import NODE, SECONDS, STEPS, Machine
 from wdasync_hip08.qm.contexts import AeqType
 from wdasync_hip08.qm.registers import Mailbox, MailboxCommand
 from wdasync_uacce.files import NodeFlag, RegionKind
@@ -327,6 +328,26 @@ class TestRefusals:
         driver.file.close()
         machine.reset()
         machine.open(NODE).close()
+
+
+@pytest.mark.parametrize(("clock", "steps"), [("real", 1), ("virtual", STEPS)])
+def test_a_pump_keeps_nobody_long(
+    new_machine: Any, monkeypatch: pytest.MonkeyPatch, clock: str, steps: int
+) -> None:
+    """Under a virtual clock what happens must not depend on how fast the machine is."""
+    machine = new_machine(clock=clock)
+    done = 0
+
+    def slow() -> bool:
+        nonlocal done
+        done += 1
+        if clock == "real":
+            time.sleep(2 * SECONDS)
+        return True
+
+    monkeypatch.setattr(machine.chip, "step", slow)
+    assert machine.pump()
+    assert done == steps
 
 
 def test_a_queue_that_does_not_drain_is_reset(new_machine: Any, raw_driver: Any, caplog: Any) -> None:
