@@ -12,6 +12,7 @@ from wdasync.errors import BackendUnavailable, ConfigError
 from wdasync.faults import FaultHandler, FaultReporter
 from wdasync.operations import Kind
 from wdasync_hip08.backings import OwnProcess
+from wdasync_hip08.kernel.spaces import Residency
 from wdasync_hip08.machine import NODE, Machine, node_info
 from wdasync_hip08.options import Options
 from wdasync_uacce import ZipDevice
@@ -29,7 +30,8 @@ class Hip08Device(ZipDevice):
     def __init__(self, machine: Machine, info: DeviceInfo) -> None:
         super().__init__(machine, machine.discover()[0], info.backend)
         self.info = info
-        self.capabilities = Capabilities(_paged(row) for row in self.capabilities)
+        if Residency(machine.options.residency) is not Residency.PINNED:
+            self.capabilities = Capabilities(_paged(row) for row in self.capabilities)
         self.machine = machine
 
     def reset(self) -> None:
@@ -42,9 +44,8 @@ class Hip08Device(ZipDevice):
 
 
 def _paged(row: Capability) -> Capability:
-    """Accesses to absent pages stall. The driver reads the header of a unit before it asks the device."""
-    paged = row.kind in (Kind.COMPRESS, Kind.DECOMPRESS)
-    return dataclasses.replace(row, paged=paged, first_page=row.kind is Kind.DECOMPRESS)
+    """Accesses to absent pages stall."""
+    return dataclasses.replace(row, paged=row.kind in (Kind.COMPRESS, Kind.DECOMPRESS))
 
 
 class Hip08Provoker:

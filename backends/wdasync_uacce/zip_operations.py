@@ -27,6 +27,7 @@ FIRST_GUESS: Final = 4
 
 # Where the engine says that it has seen the last block.
 _LAST_BYTE, _LAST_BIT = divmod(SQE["last_block"].bit, 8)
+_SOURCE: Final = SQE["source"].bit
 
 
 class CompressRequest(UnitRequest[Compress]):
@@ -81,31 +82,69 @@ class CompressRequest(UnitRequest[Compress]):
 
 
 class DecompressRequest(UnitRequest[Decompress]):
-    """Decompress a unit, and what is concatenated to it."""
+    """Decompress a unit, and what is concatenated to it.
 
-    __slots__ = ("_members", "_unit")
+    Of an input whose pages come when the device touches them, a header may lie in a page that is not there. The driver
+    asks nobody for pages: it makes the device read one byte of that page, and looks again.
+    """
+
+    __slots__ = ("_members", "_missing", "_position", "_unit")
 
     unknown = Status.DATA_ERROR
 
     def prepare(self) -> None:
-        operation = self.operation
         row, self._unit = self._row()
-        self._members = 0
-        self._begin(0)
+        self._members = self._position = 0
+        self._missing: int | None = None
+        has_header = self._has_header()
         self._reach_source(self._unit, row.window)
-        destination = operation.destination
-        bound = operation.max_length if destination is None else min(len(destination), operation.max_length)
-        self._reach_target(bound, self._guess())
+        if has_header:
+            self._begin()
 
-    def _begin(self, position: int) -> None:
-        """The next unit begins at ``position``."""
-        segments = self._readable()
+    def number(self) -> int:
+        if self._missing is None:
+            return super().number()
+        return self._shop.toucher | self._source + self._missing << _SOURCE
+
+    def finish(self, status: int, consumed: int, produced: int, entry: memoryview) -> Completion | None:
+        if self._missing is None:
+            return super().finish(status, consumed, produced, entry)
+        before, self._missing = self._missing, None
+        try:
+            completion = self._begin() if self._has_header() else None
+        except Settled as settled:
+            return self.failure(settled.status, str(settled), settled.cause)
+        if self._missing == before:
+            return self.failure(Status.PAGE_FAULT, "a page of the input did not come")
+        return completion
+
+    def _begin(self) -> Completion | None:
+        """Begin the unit whose header was read."""
+        operation, destination = self.operation, self.operation.destination
+        if not self._members:
+            bound = (
+                operation.max_length if destination is None else min(len(destination), operation.max_length)
+            )
+            self._reach_target(bound, self._guess())
+            return None
+        if self._members == operation.max_members:
+            return self.failure(Status.OUT_OF_SPACE_TERMINATED, f"more than {self._members} members")
+        self._shop.counters.members += 1
+        self._room = len(self._view) - self._at
+        if self._room < SLACK and not self._grow() and not self._room:
+            self._aim(self._view)
+        return None
+
+    def _has_header(self) -> bool:
+        """Read the header of the unit at the position; False: as far as its page is ``missing``."""
+        segments, position = self._readable(), self._position
         try:
             header = header_length(self._unit, segments, position, self.copy)
         except HeaderError as error:
-            if error.cause is DataCause.TRUNCATED and sum(map(len, segments)) < self.operation.nbytes:
-                message = f"the header at {position} lies in pages that are not there yet"
-                raise Settled(Status.INVALID_ARGS, message) from None
+            readable = sum(map(len, segments))
+            if error.cause is DataCause.TRUNCATED and readable < self.operation.nbytes:
+                self._missing = readable
+                return False
             if position and error.cause is DataCause.WRONG_FORMAT:
                 message = (
                     f"{self.operation.nbytes - position} bytes after the last member are not another one"
@@ -116,6 +155,7 @@ class DecompressRequest(UnitRequest[Decompress]):
         self._left = self.operation.nbytes - self._skip
         if self._left <= 0:
             raise Settled(Status.DATA_ERROR, "the input ends after its header", DataCause.TRUNCATED)
+        return True
 
     def _readable(self) -> Sequence[Segment]:
         """The input as far as the driver can read it: of one whose pages come later, those that are there."""
@@ -130,7 +170,7 @@ class DecompressRequest(UnitRequest[Decompress]):
         """Bytes of output. gzip tells in its last four bytes, unless members are concatenated."""
         if self._unit is Format.GZIP:
             told = peek(self._readable(), self.operation.nbytes - 4, 4, self.copy)
-            if told and int.from_bytes(told, "little") < MOST_EXPANSION * self._left:
+            if len(told) == 4 and int.from_bytes(told, "little") < MOST_EXPANSION * self._left:
                 return int.from_bytes(told, "little") + SLACK
         return self._left * FIRST_GUESS + SLACK
 
@@ -165,14 +205,8 @@ class DecompressRequest(UnitRequest[Decompress]):
         if self._unit is not Format.GZIP:
             message = f"{operation.nbytes - position} bytes after the end"
             return self.failure(Status.DATA_ERROR, message, DataCause.TRAILING_DATA)
-        self._begin(position)
-        if self._members == operation.max_members:
-            return self.failure(Status.OUT_OF_SPACE_TERMINATED, f"more than {self._members} members")
-        self._shop.counters.members += 1
-        self._room = len(self._view) - self._at
-        if self._room < SLACK and not self._grow() and not self._room:
-            self._aim(self._view)
-        return None
+        self._position = position
+        return self._begin() if self._has_header() else None
 
 
 def make_request(tag: int, operation: Operation, shop: Workshop) -> Request[Any]:

@@ -94,6 +94,9 @@ class Workshop:
     :param sqe_type: descriptor type of zlib and gzip here; raw deflate always has type 3
     :param rows: capabilities of this direction, by algorithm
     :param where: the part of the device that does the work, for the completions
+
+    :ivar carrier: a descriptor without a purpose
+    :ivar toucher: a descriptor that makes the device read one byte, once it has a source
     """
 
     def __init__(
@@ -120,6 +123,9 @@ class Workshop:
         ]
         self.carrier = template(Format.ZLIB, 15, False, sqe_type) | SQE.number(
             input_length=len(cargo), capacity=SLACK, source=source[0], destination=destination[0]
+        )
+        self.toucher = template(Format.ZLIB, 15, False, sqe_type) | SQE.number(
+            input_length=1, capacity=SLACK, destination=destination[0]
         )
 
     def memory(self, content: bytes) -> memoryview:
@@ -186,13 +192,14 @@ class Request(abc.ABC, Generic[OperationT]):
             detail = Detail(where=detail.where, faults=self.faults)
         return Completion(self.tag, Status.SUCCESS, output, consumed, produced, detail)
 
-    def grant(self, buffer: Sized, writable: bool) -> int:
+    def grant(self, buffer: Sized, writable: bool, resident: bool = False) -> int:
         """Let the device touch a buffer until :meth:`release`.
 
+        :param resident: without page faults
         :raises Settled: it cannot reach it
         :raises OSError: ENOMEM
         """
-        resident = self.operation.resident
+        resident = resident or self.operation.resident
         try:
             address = self._shop.space.grant(buffer, writable, resident)
         except OSError as error:

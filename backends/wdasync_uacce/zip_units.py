@@ -179,7 +179,8 @@ class UnitRequest(Request[OperationT]):
             # Full, and what comes may be empty: nobody knows how the engine takes a capacity of 0.
             part = self._shop.memory(bytes(SLACK))
             self._keep.append(part)
-        self._target = self.grant(part, True)
+        # Of an input in pages, the faults are to be those that ask the program for a page.
+        self._target = self.grant(part, True, paged_input(self.operation) is not None)
         if self._scattered:
             self._target = self._chain([(self._target, len(part))])
 

@@ -273,6 +273,17 @@ class Space:
         page.frame = self._frames.allocate(area.backing, vpn - area.start + area.page, page.grants)
         self.table.set(vpn, page_descriptor(page.frame.pa, page.writable))
 
+    def _map_neighbours(self, vpn: int, area: Area) -> None:
+        """What came with the page from its source: one that was asked for once must not fault twice."""
+        if area.source is None:
+            return
+        pages = area.source.page_size >> PAGE_SHIFT
+        first = area.start + area.number(vpn) * pages
+        for at in range(first, min(first + pages, area.end)):
+            page = self.pages.get(at)
+            if page is not None and page.grants and page.frame is None:
+                self._map(at, area)
+
     def _make_writable(self, vpns: list[int]) -> None:
         changed = []
         for vpn in vpns:
@@ -320,6 +331,7 @@ class Space:
             return False
         if page.frame is None:
             self._map(vpn, area)
+            self._map_neighbours(vpn, area)
         else:
             self._make_writable([vpn])
         return page.writable or not write
