@@ -197,8 +197,8 @@ def _rules(given: Given) -> Iterable[Rule]:
     for number, row in enumerate(given.value, 1):
         place = f"{given.place}, rule {number}"
         if isinstance(row, Rule):
-            table = {item.name: getattr(row, item.name) for item in fields(row)}
-            row = {name: value for name, value in table.items() if value is not None}
+            table = {item: getattr(row, item.name) for item in fields(row)}
+            row = {item.name: value for item, value in table.items() if value is not item.default}
         yield _rule(row, given._replace(place=place))
 
 

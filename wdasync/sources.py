@@ -110,7 +110,12 @@ class Layers:
                 continue
             if name in self.names:
                 self.core[name] = given
-            elif name in backends and isinstance(value, Mapping):
+            elif name in backends:
+                if not isinstance(value, Mapping):
+                    raise ConfigError(
+                        f"{name}: expected a mapping of the backend's options, got {value!r} (keyword); "
+                        f"write for example {name}={{}}, or name the backend: backend={name!r}"
+                    )
                 for option, part in value.items():
                     self.option(name, option, Given(part, "keyword", f"keyword {name}", "keyword"))
             else:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wdasync.config import load
+from wdasync.config import Rule, load
 from wdasync.errors import BackendUnavailable, ConfigError, WdasyncError
 
 UNKNOWN = [
@@ -234,3 +234,31 @@ def test_a_named_file_that_is_missing(tmp_path: Path) -> None:
         ConfigError, match=r"WDASYNC_CONFIG: .* got 'no.toml', which does not exist in .*unset"
     ):
         load(environ={"WDASYNC_CONFIG": "no.toml"}, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"threads": 5}, "threads: expected a mapping of the backend's options, got 5 (keyword)"),
+        (
+            {"policy": [Rule("threads", min_size="5")]},
+            "policy.min_size: expected an int of at least 0, got '5'",
+        ),  # type: ignore[arg-type]
+        ({"policy": [Rule("threads", levels=5)]}, "policy.levels: expected a list"),  # type: ignore[arg-type]
+        ({"policy": [Rule("threads", operation=None)]}, "policy.operation: expected one of '*', "),  # type: ignore[arg-type]
+        ({"policy": [Rule(None)]}, "policy.backend: expected a string, got None (keyword, rule 1)"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_a_program_gives_is_checked_as_a_file_is(
+    tmp_path: Path, keywords: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(keywords, environ={}, cwd=tmp_path)
+
+
+def test_a_rule_of_a_program_is_taken_as_it_is(tmp_path: Path) -> None:
+    rule = Rule("threads", "compress", max_size=5, levels=("fast", 1), priority="low")
+    assert load({"policy": [rule, Rule("threads")]}, environ={}, cwd=tmp_path).config.policy == (
+        rule,
+        Rule("threads"),
+    )
