@@ -9,6 +9,7 @@ buffer.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from bisect import bisect_right
 from collections.abc import Callable
@@ -269,6 +270,7 @@ class Space:
 
     def _map(self, vpn: int, area: Area) -> None:
         page = self.pages[vpn]
+        self.table.entry(vpn)  # The tables first: if there is no memory for them, nothing is half done.
         page.writable = area.writable and page.grants_write()
         page.frame = self._frames.allocate(area.backing, vpn - area.start + area.page, page.grants)
         self.table.set(vpn, page_descriptor(page.frame.pa, page.writable))
@@ -330,11 +332,12 @@ class Space:
         if not area.supplied(vpn) or not area.backing.populate(vpn - area.start + area.page, 1, write):
             return False
         if page.frame is None:
-            self._map(vpn, area)
-            self._map_neighbours(vpn, area)
+            with contextlib.suppress(MemoryError):  # No memory is a refusal.
+                self._map(vpn, area)
+                self._map_neighbours(vpn, area)
         else:
             self._make_writable([vpn])
-        return page.writable or not write
+        return page.frame is not None and (page.writable or not write)
 
     def populating(self, vpn: int, write: bool) -> Callable[[], object] | None:
         """What brings an absent page in and may take long; it needs no lock. ``None``: nothing of that kind."""
