@@ -135,6 +135,7 @@ class Machine:
             handler=self._handler,
             reporter=self._reporter,
             deadline=options.fault_deadline or None,
+            entry_of=chip.tasks.entry_of,
             elsewhere=self._elsewhere,
             wake=self._wake,
             changed=self._wake,

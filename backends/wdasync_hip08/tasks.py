@@ -191,6 +191,13 @@ class Tasks:
             if task.life is not None:
                 task.life.close()
 
+    def entry_of(self, stag: int) -> tuple[int, int] | None:
+        """Queue and slot of the task whose stall has this tag; ``None``: it was killed."""
+        for task in self.alive:
+            if task.stall is not None and task.stall.stag == stag:
+                return task.queue, task.slot
+        return None
+
     @property
     def stalled(self) -> int:
         """Tasks that wait for a page."""

@@ -256,6 +256,18 @@ class QueueFile(Protocol):
         0 where nobody counts them for each entry, as on silicon.
         """
 
+    def refusal(self, slot: int) -> str:
+        """Why the program gave no page to the entry in this slot, in words; asked before :meth:`faults`.
+
+        Empty where nobody knows, or the program is not asked.
+        """
+
+    def give_up(self, slot: int) -> None:
+        """Nobody waits for the entry in this slot any more: ask the program for no more pages of it.
+
+        It ends when it wants to, and nothing happens where the program is not asked.
+        """
+
     def pump(self) -> None:
         """Let whoever is behind the file go on a little, in this thread. Nothing to do on silicon."""
 

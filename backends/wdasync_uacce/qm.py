@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 from ._native import ffi, lib
@@ -229,6 +229,13 @@ class QueuePair(Generic[C]):
                 sides = "send" * bool(words >> 32), "receive" * bool(words & 0xFFFFFFFF)
                 self.failure = f"the device is in reset ({' and '.join(filter(None, sides))} side disabled)"
         return self.failure is not None
+
+    def slot_of(self, wanted: Callable[[C], bool]) -> int | None:
+        """The slot of an entry that the device has, by its cookie."""
+        for slot, cookie in enumerate(self._slots):
+            if cookie is not None and wanted(cookie):
+                return slot
+        return None
 
     def abandon(self) -> list[C]:
         """The cookies of all entries that the device still has, oldest first. For a queue that is over."""

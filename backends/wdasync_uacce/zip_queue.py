@@ -197,7 +197,9 @@ class ZipQueue:
         """The completion that a finished descriptor makes; ``None``: the request needs another one."""
         entry = self._pair.entries[offset : offset + SQE_SIZE]
         consumed, produced, status, tag0, tag3 = _ANSWER.unpack(entry)
-        request.faults += self._file.faults(request.wire_tag & _SLOT_MASK)
+        slot = request.wire_tag & _SLOT_MASK
+        refusal = self._file.refusal(slot) if status else ""
+        request.faults += self._file.faults(slot)
         if (tag3 if request.sqe_type == 3 else tag0) != request.wire_tag:
             self._bad_tags += 1
             completion: Completion | None = request.failure(
@@ -206,6 +208,8 @@ class ZipQueue:
         else:
             completion = request.finish(status, consumed, produced, entry)
         if completion is not None:
+            if refusal and completion.status is Status.PAGE_FAULT:
+                completion = request.failure(Status.PAGE_FAULT, refusal)
             request.release()
         return completion
 
@@ -227,7 +231,10 @@ class ZipQueue:
     # -- the end ----------------------------------------------------------------------------------------------
 
     def withdraw(self, tag: int) -> bool:
-        """Only between two descriptors of one operation: the doorbell rings within ``enqueue_burst``."""
+        """Only between two descriptors of one operation: the doorbell rings within ``enqueue_burst``.
+
+        An operation that the device has is given up: no more pages of it are asked for.
+        """
         for request in self._again:
             if request.tag == tag:
                 self._again.remove(request)
@@ -235,6 +242,9 @@ class ZipQueue:
                 self._in_flight -= 1
                 self._withdrawn += 1
                 return True
+        slot = self._pair.slot_of(lambda request: request.tag == tag)
+        if slot is not None and not self._stopped:
+            self._file.give_up(slot)
         return False
 
     def stop(self) -> None:

@@ -217,6 +217,8 @@ class StandInFile:
         self.armed = False
         self.interrupts = self.pumps = 0
         self._faults: dict[int, int] = {}
+        self.refusals: dict[int, str] = {}
+        self.given_up: list[int] = []
         self.lock = threading.RLock()
         self.chores: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self.worker = threading.Thread(target=self._worker, daemon=True) if layer.threaded else None
@@ -297,6 +299,12 @@ class StandInFile:
 
     def faults(self, slot: int) -> int:
         return self._faults.pop(slot, 0)
+
+    def refusal(self, slot: int) -> str:
+        return self.refusals.get(slot, "")
+
+    def give_up(self, slot: int) -> None:
+        self.given_up.append(slot)
 
     def pump(self) -> None:
         self.pumps += 1

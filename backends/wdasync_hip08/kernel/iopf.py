@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from wdasync.errors import PageFaultError
 from wdasync.faults import Access, FaultHandler, FaultReporter, FaultResponse, PageFault
 from wdasync_hip08.clocks import Timer, Timers
 from wdasync_hip08.kernel.iommu import Iommu
@@ -59,11 +60,16 @@ class FaultCounters:
     latency: Counter[int] = field(default_factory=Counter)
 
 
+#: A submission entry in work: number of its queue, and its slot there.
+Entry = tuple[int, int]
+
+
 @dataclass(slots=True, eq=False)
 class PendingFault:
     """One stalled access that has no answer yet.
 
     :ivar space: the space of its PASID; ``None``: the PASID is not bound any more
+    :ivar entry: what it was made for, where it is known
     """
 
     sid: int
@@ -73,6 +79,7 @@ class PendingFault:
     access: Access
     space: Space | None
     since: float
+    entry: Entry | None = None
     timer: Timer | None = None
     scope: anyio.CancelScope | None = None
     answered: bool = False
@@ -93,6 +100,7 @@ class FaultHandling:
     :param device: name for reports, from a StreamID
     :param lock: the chip's
     :param deadline: seconds that a handler may take; ``None``: for ever, as upstream Linux
+    :param entry_of: the entry whose access bears this STAG
     :param elsewhere: does a job in another thread, where that is called for; False: it is to be done here
     :param wake: called when :meth:`serve` has something to do
     :param changed: called after an answer: the chip can go on
@@ -110,6 +118,7 @@ class FaultHandling:
         handler: FaultHandler | None = None,
         reporter: FaultReporter | None = None,
         deadline: float | None = None,
+        entry_of: Callable[[int], Entry | None] = lambda stag: None,
         elsewhere: Callable[[Callable[[], object]], bool] = lambda job: False,
         wake: Callable[[], None] = lambda: None,
         changed: Callable[[], None] = lambda: None,
@@ -125,6 +134,11 @@ class FaultHandling:
         self._lock = lock
         self._device = device
         self._deadline = deadline
+        self._entry_of = entry_of
+        #: Entries for which nobody waits any more.
+        self._given_up: set[Entry] = set()
+        #: Why the program gave no page.
+        self._refusals: dict[Entry, str] = {}
         self._elsewhere = elsewhere
         self._wake = wake
         self._changed = changed
@@ -169,6 +183,10 @@ class FaultHandling:
             access=fault.access.name,
         )
         if self._needs_task(fault):
+            fault.entry = self._entry_of(fault.stag)
+            if fault.entry in self._given_up:
+                self.answer(fault, FaultResponse.INVALID)
+                return
             if self._deadline is not None:
                 fault.timer = self._timers.after(self._deadline, lambda: self._expire(fault))
             self.waiting.append(fault)
@@ -229,7 +247,31 @@ class FaultHandling:
     def _expire(self, fault: PendingFault) -> None:
         if not fault.answered:
             self.counters.expired += 1
+            self._refuse(
+                fault, f"no answer to a page fault within {self._deadline:g} s; raise fault_deadline"
+            )
             self._end(fault)
+
+    def _refuse(self, fault: PendingFault, why: str) -> None:
+        if fault.entry is not None:
+            self._refusals[fault.entry] = f"page fault at {fault.address:#x} refused: {why}"
+
+    def give_up(self, entry: Entry) -> None:
+        """Nobody waits for an entry any more: its faults are answered INVALID, and the program is asked for no more."""
+        self._given_up.add(entry)
+        for fault in [fault for fault in self.pending.values() if fault.entry == entry]:
+            self._end(fault)
+
+    def refusal(self, entry: Entry) -> str:
+        """Why the program gave an entry no page; empty: it did not say."""
+        return self._refusals.get(entry, "")
+
+    def forget(self, queue: int, slot: int | None = None) -> None:
+        """An entry is complete, or all of a queue: what was noted about it is of no more use."""
+        for entry in [entry for entry in (*self._given_up, *self._refusals) if entry[0] == queue]:
+            if slot is None or slot == entry[1]:
+                self._given_up.discard(entry)
+                self._refusals.pop(entry, None)
 
     def flush(self, pasid: int) -> int:
         """Answer INVALID to everything that is pending for a PASID: it is about to be freed; how many."""
@@ -279,9 +321,16 @@ class FaultHandling:
                 response = await self._ask(fault)
                 if response is FaultResponse.SUCCESS:
                     response = await self._supply(fault)
-            except Exception:
+            except anyio.get_cancelled_exc_class():
+                response = FaultResponse.INVALID
+                raise
+            except BaseException as error:  # whatever it is, other faults are still to be answered
                 self.counters.failed += 1
                 response = FaultResponse.INVALID
+                own = isinstance(error, PageFaultError)  # the words of a pager, or about it
+                self._refuse(
+                    fault, str(error) if own else f"the handler raised {type(error).__name__}: {error}"
+                )
                 log.warning(
                     "page fault at %#x: answered INVALID, as the handler raised", fault.address, exc_info=True
                 )

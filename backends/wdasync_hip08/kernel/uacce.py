@@ -186,6 +186,8 @@ class OpenQueue:
         if self.state is QueueState.STARTED and queue is not None:
             self._machine.drain(queue)
             self._machine.stop(queue)
+            with self._machine.lock:
+                self._machine.faults.forget(queue.number)
 
     # Regions
 
@@ -220,7 +222,19 @@ class OpenQueue:
     def faults(self, slot: int) -> int:
         queue = self.queue
         pair = self._machine.chip.qm.queues.get(queue.number) if queue is not None else None
-        return pair.faults.pop(slot, 0) if pair is not None else 0
+        if pair is None:
+            return 0
+        with self._machine.lock:
+            self._machine.faults.forget(pair.number, slot)
+            return pair.faults.pop(slot, 0)
+
+    def refusal(self, slot: int) -> str:
+        return "" if self.queue is None else self._machine.faults.refusal((self.queue.number, slot))
+
+    def give_up(self, slot: int) -> None:
+        with self._machine.lock:
+            if self.queue is not None:
+                self._machine.faults.give_up((self.queue.number, slot))
 
     def pump(self) -> None:
         self._machine.pump()
