@@ -231,6 +231,24 @@ async def test_pages_that_come_slowly_are_no_stuck_device() -> None:
             assert sum(lane.resets for lane in acc.statistics().lanes) == 0
 
 
+@pytest.mark.anyio
+async def test_faults_that_are_answered_slowly_are_no_stuck_device() -> None:
+    answers = 0
+
+    async def handler(fault: wdasync.PageFault) -> wdasync.FaultResponse:
+        nonlocal answers
+        await anyio.sleep(0.1)
+        answers += 1
+        return wdasync.FaultResponse.SUCCESS
+
+    async with wdasync.open_accelerator(
+        "hip08", fallback=False, residency="cold", on_fault=handler, deadline=0.5, safety_interval=0.02
+    ) as acc:
+        await acc.compress(random.Random(1).randbytes(40_000))
+        assert sum(lane.resets for lane in acc.statistics().lanes) == 0
+    assert answers * 0.1 > 0.5
+
+
 def test_a_directory_that_is_gone_has_no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()

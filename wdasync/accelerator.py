@@ -461,6 +461,9 @@ class Accelerator:
 
     def _report_fault(self, fault: PageFault) -> None:
         self._faults += 1
+        for place in self._places:
+            if place.device.info.name == fault.device:
+                place.goes_on()
         for stream in self._fault_streams:
             stream.report(fault)
 

@@ -72,11 +72,6 @@ class PagedBuffer:
         """Whether this page is in the memory."""
         return bool(self._present[page])
 
-    @property
-    def is_awaited(self) -> bool:
-        """Whether the pager is at work: whoever waits for a page is not stuck."""
-        return bool(self._fetching)
-
     async def fetch(self, page: int) -> None:
         """See to it that a page is in the memory. Many may ask at once; the pager is called once.
 

@@ -92,6 +92,11 @@ class Place:
             return reason
         return next((lane.reason for lane in self.lanes.values() if lane.state is LaneState.LOST), None)
 
+    def goes_on(self) -> None:
+        """The device shows that it works: whoever waits for it is not stuck."""
+        for lane in self.lanes.values():
+            lane.goes_on()
+
     def give_up(self, reason: str) -> None:
         """Send nothing here any more, and end what is here."""
         self._given_up = reason

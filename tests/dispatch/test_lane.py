@@ -369,6 +369,20 @@ async def test_a_lane_that_is_closing_is_not_reset() -> None:
     assert bench.lane.state is LaneState.DRAINING
 
 
+async def test_a_device_that_goes_on_is_not_reset() -> None:
+    """Page faults of a long operation were answered: the deadline begins again with each."""
+    bench = Bench()
+    bench.submit()
+    bench.loop.turn()
+    for _ in range(10):
+        bench.tick()
+        bench.lane.goes_on()
+    assert bench.lane.state is LaneState.OPEN
+    for _ in range(4):
+        bench.tick()
+    assert bench.lane.state is LaneState.RESETTING
+
+
 async def test_a_device_that_is_lost_while_its_queue_is_reset() -> None:
     bench = Bench()
     (flight,) = bench.submit()

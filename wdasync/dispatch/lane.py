@@ -122,6 +122,7 @@ class Lane:
         self._taking = True
         self._retrying = False
         self._suspected_at = -1
+        self._progress = -1
 
     def __repr__(self) -> str:
         return (
@@ -398,16 +399,14 @@ class Lane:
     # -- the safety timer -----------------------------------------------------------------------------------
 
     def overdue(self, tick: int) -> bool:
-        """Whether a flight has been on the device since before ``tick``. Time in which a pager is asked does not count:
-        the device waits for the program then, and others in this queue may wait for their turn.
-        """
-        flights = [flight for flight in self._table if flight is not None]
-        if any(
-            flight.operation.paged is not None and flight.operation.paged.is_awaited for flight in flights
-        ):
-            for flight in flights:
-                flight.tick = self.reaper.ticks
-        return self._taking and any(flight.tick < tick for flight in flights)
+        """Whether a flight has been on the device since before ``tick``, and nothing has gone on here since then."""
+        if not self._taking or self._progress >= tick:
+            return False
+        return any(flight is not None and flight.tick < tick for flight in self._table)
+
+    def goes_on(self) -> None:
+        """A page fault was answered: the device works, and may have waited for the program until now."""
+        self._progress = self.reaper.ticks
 
     def check_wake(self) -> None:
         """Is something finished that nobody was told of?
