@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Literal, Self, overload
 import anyio
 
 from . import forks
-from .backend import Capabilities, Completion, Direction, StreamSpec
+from .backend import Capabilities, Completion, Counting, Direction, StreamSpec
 from .config import Effective
 from .dispatch import Lane, Reaper
 from .errors import InvalidArgument, InvalidState, UnsupportedOperation, WdasyncError
@@ -444,6 +444,11 @@ class Accelerator:
             inline=execution.inline,
             retries=execution.retries,
             faults=self._faults,
+            devices={
+                place.name: dict(place.device.counters())
+                for place in self._places
+                if isinstance(place.device, Counting)
+            },
         )
 
     @asynccontextmanager

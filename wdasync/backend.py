@@ -31,6 +31,7 @@ __all__ = [
     "Capability",
     "Check",
     "Completion",
+    "Counting",
     "DataCause",
     "Detail",
     "Device",
@@ -378,6 +379,14 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Give it back. May block. All its queues must be closed. Idempotent."""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """What a device may have besides: counters of its own, which ``Accelerator.statistics()`` hands out."""
+
+    def counters(self) -> Mapping[str, int]:
+        """The counters by name, at any time, also after close. Never blocks for long."""
 
 
 @dataclass(frozen=True, slots=True)

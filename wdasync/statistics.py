@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .backend import QueueStatistics
 from .errors import Status
@@ -66,6 +66,7 @@ class AcceleratorStatistics:
     :ivar inline: operations that ran in the loop's thread
     :ivar retries: operations that were sent again
     :ivar faults: page faults answered
+    :ivar devices: backend and device -> what it counts itself, by name; without those that count nothing
     """
 
     lanes: tuple[LaneStatistics, ...]
@@ -73,6 +74,7 @@ class AcceleratorStatistics:
     inline: int
     retries: int
     faults: int
+    devices: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def completed(self) -> int:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 from wdasync.backend import Capabilities, Capability, Check, Device, DeviceInfo
 from wdasync.errors import BackendUnavailable, ConfigError
@@ -18,7 +19,15 @@ from wdasync_hip08.options import Options
 from wdasync_uacce import ZipDevice
 from wdasync_uacce.device import device_info
 
-__all__ = ["Hip08Backend", "Hip08Device", "Hip08Provoker"]
+__all__ = ["Hip08Backend", "Hip08Device", "Hip08Provoker", "machines"]
+
+
+_machines: WeakSet[Machine] = WeakSet()
+
+
+def machines() -> list[Machine]:
+    """The machines that accelerators of this process have on. Look, do not touch: they work meanwhile."""
+    return [machine for machine in list(_machines) if machine.alive]
 
 
 class Hip08Device(ZipDevice):
@@ -29,10 +38,22 @@ class Hip08Device(ZipDevice):
 
     def __init__(self, machine: Machine, info: DeviceInfo) -> None:
         super().__init__(machine, machine.discover()[0], info.backend)
+        _machines.add(machine)
         self.info = info
         if Residency(machine.options.residency) is not Residency.PINNED:
             self.capabilities = Capabilities(_paged(row) for row in self.capabilities)
         self.machine = machine
+
+    def counters(self) -> dict[str, int]:
+        """Page faults of the device, with a histogram of the time to their answers, and what the model guards."""
+        machine = self.machine
+        with machine.lock:
+            return machine.faults.counters.as_dict() | {
+                "guard_violations": machine.chip.frames.guard_violations,
+                "stale_accesses": machine.chip.frames.stale_access,
+                "queues_reset": machine.reset_queues,
+                "lost_interrupts": machine.rescues,
+            }
 
     def reset(self) -> None:
         """Switch the machine off and on again."""

@@ -9,7 +9,16 @@ from wdasync_hip08.qm.contexts import CQE_BYTES, unpack_cqe
 from wdasync_hip08.smmu.context_descriptor import ContextDescriptor
 from wdasync_hip08.smmu.stream_table_entry import StreamTableEntry
 
-__all__ = ["dump_queue", "dump_space"]
+__all__ = ["dump", "dump_queue", "dump_space"]
+
+
+def dump(machine: Machine) -> str:
+    """Everything that can be seen of a machine: its state and registers, each queue with its ring, each address space."""
+    with machine.lock:
+        parts = [machine.dump()]
+        parts += [dump_queue(machine, number) for number in sorted(machine.qm.queues)]
+        parts += [dump_space(machine, pasid) for pasid in sorted(machine.spaces)]
+    return "\n\n".join(parts)
 
 
 def dump_queue(machine: Machine, number: int, entries: int = 4) -> str:

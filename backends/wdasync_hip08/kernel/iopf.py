@@ -59,6 +59,22 @@ class FaultCounters:
     other_events: Counter[EventCode] = field(default_factory=Counter)
     latency: Counter[int] = field(default_factory=Counter)
 
+    def as_dict(self) -> dict[str, int]:
+        """All of them by name; of what is counted by sort, the sorts that have occurred."""
+        named = {
+            f"page_faults_{name}": getattr(self, name)
+            for name in ("taken", "paged", "handled", "expired", "failed")
+        }
+        named |= {
+            f"page_faults_{response.name.lower()}": count for response, count in sorted(self.answers.items())
+        }
+        named |= {
+            f"page_faults_below_{1 << power}_us": count for power, count in sorted(self.latency.items())
+        }
+        return named | {
+            f"event_{code.name.lower()}": count for code, count in sorted(self.other_events.items())
+        }
+
 
 #: A submission entry in work: number of its queue, and its slot there.
 Entry = tuple[int, int]
