@@ -142,7 +142,7 @@ class Execution:
         """Where there is something to choose, or a lane to open; the lane of a settled route is remembered."""
         completion = await self._attempt(operation, None, priority, Trip())
         if route.place is not None and not serving_fault.get():
-            route.lane = route.place.lanes.get((route.choices[0].row.queue_class, priority, False))
+            route.lane = route.place.lanes.get((route.choices[0].row.queue_class, priority, ""))
         return completion
 
     async def run_traced(
@@ -195,7 +195,7 @@ class Execution:
         self, operation: Operation, timeout: float | None, priority: Priority, trip: Trip
     ) -> Completion:
         chosen = place, row, _ = self.schedule.choose(operation, priority, timeout)
-        completion = self._try_inline(operation, place.lanes[row.queue_class, Priority.NORMAL, False])
+        completion = self._try_inline(operation, place.lanes[row.queue_class, Priority.NORMAL, ""])
         if completion is None:
             completion = await self._fly(operation, chosen, priority, trip)
         else:
@@ -211,7 +211,7 @@ class Execution:
             await self._page(operation, operation.paged, row, trip)
         operation.resident = serving_fault.get()
         self.reasons[reason] += 1
-        lane = await self.lane(place, row, priority)
+        lane = await self.lane(place, row, priority, operation.paged is not None)
         trip.take(place, lane.name, reason)
         return await self.travel(Flight(operation, lane))
 
@@ -297,7 +297,7 @@ class Execution:
                     except PageFaultError as error:
                         pageless[number] = error.bare()
                         continue
-                lane = await self.lane(place, row, priority)
+                lane = await self.lane(place, row, priority, operation.paged is not None)
                 trip.take(place, lane.name, reason)
                 flights.append(Flight(operation, lane))
                 trips.append(trip)
@@ -356,9 +356,9 @@ class Execution:
 
     # -- lanes ------------------------------------------------------------------------------------------------
 
-    async def lane(self, place: Place, row: Capability, priority: Priority) -> Lane:
+    async def lane(self, place: Place, row: Capability, priority: Priority, paged: bool = False) -> Lane:
         """The lane for an operation, opened if it is the first of its kind."""
-        key = (row.queue_class, priority, serving_fault.get())
+        key = (row.queue_class, priority, "faults" if serving_fault.get() else "paged" if paged else "")
         return place.lanes.get(key) or await self._open_lane(place, key)
 
     async def _open_lane(self, place: Place, key: LaneKey) -> Lane:
@@ -462,11 +462,11 @@ class Execution:
 
 async def open_lane(loop: EventLoop, reaper: Reaper, depth: int, place: Place, key: LaneKey) -> None:
     """Open a queue, watch it, and put it in its place."""
-    queue_class, priority, nested = key
+    queue_class, priority, purpose = key
     words = [
         queue_class,
         "" if priority is Priority.NORMAL else priority.name.lower(),
-        "faults" if nested else "",
+        purpose,
     ]
     name = " ".join([place.name, *filter(None, words)])
 

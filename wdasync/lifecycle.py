@@ -115,7 +115,7 @@ async def _open(
             _serve(loop, place)
             for queue_class in place.device.capabilities.queue_classes:
                 await open_lane(
-                    loop, reaper, effective.config.depth, place, (queue_class, Priority.NORMAL, False)
+                    loop, reaper, effective.config.depth, place, (queue_class, Priority.NORMAL, "")
                 )
     except BaseException:
         for step in (reaper.close, partial(close_devices, loop, places), loop.stop):

@@ -52,8 +52,9 @@ class Reason(enum.IntEnum):
     STREAM = 9
 
 
-#: Queue class, priority, and whether it is work that a fault handler waits for.
-LaneKey = tuple[str, Priority, bool]
+#: Queue class, priority, and what it is for: nothing in particular, work that a fault handler waits for ("faults"), or
+#: work that may wait for a page ("paged"). Completions of a queue are in order, so one that waits holds back the others.
+LaneKey = tuple[str, Priority, str]
 
 _NO_LIMIT: Final = sys.maxsize
 

@@ -98,3 +98,24 @@ async def test_a_handler_that_uses_the_accelerator() -> None:
         assert gzip.decompress(result.output) == TEXT
         assert result.faults == len(asked) > len(TEXT) // PAGE
         assert deepest == 1, "what a handler awaits caused a fault that the handler was asked for"
+
+
+async def test_plain_work_does_not_wait_for_a_page() -> None:
+    """Completions of a queue are in order, so work that may wait for pages has queues of its own."""
+    begun, let_go = anyio.Event(), anyio.Event()
+
+    async def pager(offset: int, length: int) -> bytes:
+        begun.set()
+        await let_go.wait()
+        return TEXT[offset : offset + length]
+
+    async with open_chip() as acc:
+        async with anyio.create_task_group() as group:
+            group.start_soon(acc.compress, PagedBuffer(len(TEXT), pager))
+            await begun.wait()
+            with anyio.fail_after(PATIENCE):
+                for _ in range(3):
+                    assert gzip.decompress(await acc.compress(TEXT)) == TEXT
+                    assert await acc.decompress(gzip.compress(TEXT)) == TEXT
+            let_go.set()
+        assert "hip08/hisi_zip-0 compress paged" in {lane.name for lane in acc.statistics().lanes}
