@@ -257,7 +257,7 @@ class Execution:
         # An error that is also in a variable of the frame that raises it is a cycle, which keeps the input alive.
         while completion.status:
             status = completion.status
-            if status is Status.ABORTED and not self.open:
+            if not self.open and (status is Status.ABORTED or _lacks_pages(status, operation)):
                 raise ClosedResourceError
             if status in _ELSEWHERE:
                 avoid = (*avoid, place)
@@ -525,6 +525,11 @@ def _ended(flight: Flight) -> Completion:
     if flight.completion is None:
         raise RuntimeError(f"{flight!r}: woken without a completion")
     return flight.completion
+
+
+def _lacks_pages(status: Status, operation: Operation) -> bool:
+    """Whether it failed because nobody is asked for pages any more."""
+    return status is Status.PAGE_FAULT and operation.paged is not None
 
 
 def _reason_to_move(status: Status, failed: Place) -> Reason:

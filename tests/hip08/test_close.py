@@ -6,6 +6,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+import wdasync
 from wdasync import PagedBuffer
 from wdasync.faults import FaultResponse, PageFault
 from wdasync_hip08.machine import DRAIN_SECONDS
@@ -117,3 +118,35 @@ async def test_a_pager_of_five_seconds_is_pending(new_machine: Any, raw_driver: 
     refused = trace.events[told.index("page fault e INVALID")]
     assert refused.when == 5.0
     assert [trace.events[n].details.get("pasid") for n in (told.index("CD cleared"), -1)] == [pasid, pasid]
+
+
+@pytest.mark.anyio
+async def test_no_pager_is_called_once_closing_has_begun() -> None:
+    """And those that are at work are cancelled, so nobody waits for them."""
+    asked: list[int] = []
+    errors: list[BaseException] = []
+    begun = anyio.Event()
+
+    async def pager(offset: int, length: int) -> bytes:
+        asked.append(offset)
+        begun.set()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def use(acc: wdasync.Accelerator) -> None:
+        try:
+            await acc.compress(wdasync.PagedBuffer(10 * 4096, pager))
+        except wdasync.ClosedResourceError as error:
+            errors.append(error)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            async with wdasync.open_accelerator(
+                "hip08", fallback=False, fault_deadline=60, close_timeout=30
+            ) as acc:
+                for _ in range(20):
+                    group.start_soon(use, acc)
+                await begun.wait()
+                before = len(asked)
+    assert len(asked) == before
+    assert len(errors) == 20

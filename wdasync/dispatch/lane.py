@@ -454,7 +454,15 @@ class Lane:
             self._unsend()
             self._refuse_parked()
             self._collecting = False
+            self._ask_for_no_pages()
             self._settle()
+
+    def _ask_for_no_pages(self) -> None:
+        """Give up what may want further pages of the program, which is about to end."""
+        for flight in list(self._table):
+            if flight is not None and flight.operation.paged is not None and self._ask_back(flight.tag):
+                self._vacate(flight)
+                self._deliver(flight, Completion(NO_TAG, Status.ABORTED))
 
     def stop(self, state: LaneState, reason: str) -> None:
         """Stop the queue. Finished operations are delivered; the rest is told by :meth:`sweep`."""
