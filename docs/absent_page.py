@@ -22,7 +22,7 @@ import wdasync
 
 #: Agent of the trace -> colour; told apart by colour-blind people too (Okabe and Ito).
 COLUMNS = {
-    "queue 0": "#0072B2",
+    "queue 2": "#0072B2",
     "smmu": "#D55E00",
     "kernel": "#009E73",
     "engine": "#CC79A7",
