@@ -321,7 +321,10 @@ class Accelerator:
     async def execute(
         self, operation: Operation, *, timeout: float | None = None, priority: Priority = Priority.NORMAL
     ) -> Result:
-        """Run an operation object; the result tells where it ran, why, how long it took, with how many faults."""
+        """Run an operation object; the result tells where it ran, why, how long it took, with how many faults.
+
+        The operation is the caller's, and so are its buffers: they stay pinned as long as it lives, also after an error.
+        """
         _check_operation(operation)
         trip = Trip()
         started = time.perf_counter()
