@@ -46,7 +46,10 @@ class Options:
         default=False, metadata={"help": "putting a queue leaves it restartable, as newer kernels do"}
     )
     clock: str = field(
-        default="real", metadata={"help": "real, or virtual: time stands still and nothing uses threads"}
+        default="real",
+        metadata={
+            "help": "real, or virtual: nothing uses threads, and no fault_deadline passes until a queue is closed"
+        },
     )
     ram: int = field(default=256, metadata={"help": "MiB of memory for tables and rings"})
     trace: str = field(
