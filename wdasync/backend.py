@@ -132,7 +132,6 @@ class Capability:
         and decompression has two
     :ivar paged: an operation whose ``paged`` is set is taken as it is, and its pages fetched as the device touches them;
         the completion's ``detail.faults`` counts them. Otherwise the framework fetches all before it submits
-    :ivar first_page: and the first page must be there when it is submitted, since a header is read from it
     """
 
     kind: Kind
@@ -147,7 +146,6 @@ class Capability:
     max_output: int | None = None
     queue_class: str = ""
     paged: bool = False
-    first_page: bool = False
 
     @property
     def stateful(self) -> bool:

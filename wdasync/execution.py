@@ -220,20 +220,19 @@ class Execution:
 
         Work that a page fault waits for must not wait for a page fault: a device serves so many of them at a time.
         """
-        on_fault = row.paged and not serving_fault.get()
-        trip.paging = Paging.ON_FAULT if on_fault else Paging.BEFORE
-        if on_fault and not row.first_page:
+        if row.paged and not serving_fault.get():
+            trip.paging = Paging.ON_FAULT
             return
+        trip.paging = Paging.BEFORE
         with anyio.CancelScope() as scope:
             self._fetching.add(scope)
             try:
-                await buffer.fetch_some(1 if on_fault else buffer.pages, each=self._config.deadline)
+                await buffer.fetch_all(each=self._config.deadline)
             finally:
                 self._fetching.discard(scope)
         if scope.cancelled_caught:
             raise ClosedResourceError
-        if not on_fault:
-            operation.source, operation.paged = buffer.view(), None
+        operation.source, operation.paged = buffer.view(), None
 
     def stop_fetching(self) -> None:
         """The accelerator is being closed: who waits for pages before a device begins waits no more."""

@@ -91,17 +91,13 @@ class PagedBuffer:
             if not lock.locked():  # nobody waits for it
                 self._fetching.pop(page, None)
 
-    async def fetch_all(self) -> None:
-        """See to it that every page is in the memory, a few at a time. Raises as :meth:`fetch_some` does."""
-        await self.fetch_some(self.pages)
-
-    async def fetch_some(self, count: int, *, each: float | None = None) -> None:
-        """See to it that the first ``count`` pages are in the memory, a few at a time.
+    async def fetch_all(self, *, each: float | None = None) -> None:
+        """See to it that every page is in the memory, a few at a time.
 
         :param each: seconds that one page may take; ``None``: for ever
         :raises PageFaultError: as :meth:`fetch`, for the first page that could not be had; later ones are not asked for
         """
-        missing = iter([page for page in range(min(count, self.pages)) if not self._present[page]])
+        missing = iter([page for page in range(self.pages) if not self._present[page]])
         failures: list[PageFaultError] = []
 
         async def work() -> None:

@@ -102,7 +102,8 @@ async def test_a_device_that_is_reset_ends_what_it_had(layer: StandIn) -> None:
         async with anyio.create_task_group() as group:
             for _ in range(10):
                 group.start_soon(one)
-            await anyio.wait_all_tasks_blocked()
+            while acc.statistics().in_flight < 10:
+                await anyio.lowlevel.checkpoint()
             Provoker(layer).lose(None)  # type: ignore[arg-type]  # the stand-in has one device
         layer.stuck = False
     assert len(errors) == 10
