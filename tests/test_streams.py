@@ -306,10 +306,10 @@ MEMBERS = gzip.compress(b"one ") + bytes(70) + gzip.compress(b"two") + bytes(100
 
 
 @pytest.mark.parametrize("size", [1, 10, 50, 1 << 20])
-async def test_zeros_between_and_after_members_are_padding(size: int) -> None:
+async def test_zeros_between_and_after_members_are_padding(backend_name: str, size: int) -> None:
     """As gzip(1) has it, as Python's gzip module has it, and as a decompression in one call has it."""
     assert gzip.decompress(MEMBERS) == b"one two"
-    async with opened("cpu") as acc:
+    async with opened(backend_name) as acc:
         assert await acc.decompress(MEMBERS) == b"one two"
         assert b"".join([piece async for piece in acc.decompress_stream(pieces(MEMBERS, size))]) == b"one two"
         async with acc.decompressor() as stream:
@@ -345,3 +345,18 @@ async def test_a_stream_of_another_priority_has_a_lane_of_its_own(backend_name: 
         ]
         assert gzip.decompress(b"".join(made)) == TEXT
         assert [lane.name.rpartition(" ")[2] for lane in acc.statistics().lanes][-1] == "high"
+
+
+@pytest.mark.parametrize("zeros", [1, 70, 4095, 4096, 9000])
+async def test_zeros_are_padding_on_the_chip_too(zeros: int) -> None:
+    data = gzip.compress(b"one ") + bytes(zeros) + gzip.compress(b"two") + bytes(zeros)
+
+    async def pager(offset: int, length: int) -> bytes:
+        return data[offset : offset + length]
+
+    async with opened("hip08") as acc:
+        assert await acc.decompress(data) == b"one two"
+        assert await acc.decompress(wdasync.PagedBuffer(len(data), pager)) == b"one two"
+        with pytest.raises(wdasync.DataError) as caught:
+            await acc.decompress(data + b"rest")
+        assert caught.value.cause is DataCause.TRAILING_DATA

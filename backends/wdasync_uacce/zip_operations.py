@@ -25,6 +25,9 @@ MAX_COMPRESS_INPUT: Final = 7 << 20
 MOST_EXPANSION: Final = 1032
 FIRST_GUESS: Final = 4
 
+#: Bytes after a member that are looked at together for zeros.
+PADDING: Final = 4096
+
 # Where the engine says that it has seen the last block.
 _LAST_BYTE, _LAST_BIT = divmod(SQE["last_block"].bit, 8)
 _SOURCE: Final = SQE["source"].bit
@@ -111,7 +114,7 @@ class DecompressRequest(UnitRequest[Decompress]):
             return super().finish(status, consumed, produced, entry)
         before, self._missing = self._missing, None
         try:
-            completion = self._begin() if self._has_header() else None
+            completion = self._go_on() if self._members else self._begin() if self._has_header() else None
         except Settled as settled:
             return self.failure(settled.status, str(settled), settled.cause)
         if self._missing == before:
@@ -206,6 +209,17 @@ class DecompressRequest(UnitRequest[Decompress]):
             message = f"{operation.nbytes - position} bytes after the end"
             return self.failure(Status.DATA_ERROR, message, DataCause.TRAILING_DATA)
         self._position = position
+        return self._go_on()
+
+    def _go_on(self) -> Completion | None:
+        """Begin the next member, if there is one. Zeros after a member are padding, as gzip(1) has it."""
+        while zeros := peek(self._readable(), self._position, PADDING, self.copy):
+            rest = zeros.lstrip(b"\0")
+            self._position += len(zeros) - len(rest)
+            if rest:
+                break
+        if self._position == self.operation.nbytes:
+            return self._whole(self._position)
         return self._begin() if self._has_header() else None
 
 

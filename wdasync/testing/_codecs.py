@@ -86,6 +86,8 @@ class Codec(NamedTuple):
                 return _bound(f"more than {limit} bytes")
             if not decoder.ended:
                 return _bad(DataCause.TRUNCATED, "the input ends before its format does")
+            if self.members:  # zeros after one are padding, as gzip(1) has it
+                position = len(data) - len(data[position:].lstrip(b"\0"))
             if position == len(data):
                 return Outcome(Status.SUCCESS, b"".join(parts), position)
             if not self.members:
