@@ -381,9 +381,9 @@ class StandInFile:
     def work(self, count: int | None = None, *, last_first: bool = False) -> int:
         """Finish up to ``count`` of the entries that were fetched."""
         done = 0
-        while not self.layer.stuck and (count is None or done < count):
+        while count is None or done < count:
             with self.lock:
-                if not self.pending:
+                if self.layer.stuck or not self.pending:  # one look at both: what comes later is not begun
                     break
                 slot, words = self.pending.pop() if last_first else self.pending.popleft()
                 self._finish(slot, words, self.layer.script.popleft() if self.layer.script else Mishap())

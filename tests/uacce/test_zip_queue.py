@@ -387,7 +387,7 @@ GZ, ZL = gzip.compress(sample(3000)), zlib.compress(sample(3000))
         ("gzip", GZ[:10] + b"\xff" * 100, Status.DATA_ERROR, DataCause.CORRUPT),
         ("gzip", broken(GZ, len(GZ) - 8), Status.CHECKSUM_FAILED, DataCause.CHECKSUM),
         ("gzip", broken(GZ, len(GZ) - 1), Status.CHECKSUM_FAILED, DataCause.CHECKSUM),
-        ("gzip", GZ + b"\0", Status.DATA_ERROR, DataCause.TRAILING_DATA),
+        ("gzip", GZ + b"\0x", Status.DATA_ERROR, DataCause.TRAILING_DATA),
         ("gzip", GZ + b"trailing", Status.DATA_ERROR, DataCause.TRAILING_DATA),
         ("gzip", GZ + b"\x1f", Status.DATA_ERROR, DataCause.TRUNCATED),
         ("gzip", GZ + GZ[:10], Status.DATA_ERROR, DataCause.TRUNCATED),
