@@ -264,6 +264,29 @@ async def test_completions_come_while_it_is_cancelled(
             assert acc.statistics().lanes[0].state == "lost"
 
 
+async def test_completions_come_while_the_rest_of_a_group_is_cancelled(
+    opener: Opener, program: Program, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One has to be waited for, the next one breaks the queue, and then all have ended: nobody waits any more."""
+    asked: list[int] = []
+
+    def withdraw(self: MockQueue, tag: int) -> bool:
+        asked.append(tag)
+        return False if len(asked) == 1 else FinishesWhenStopped.withdraw(self, tag)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MockQueue, "withdraw", withdraw)
+        patch.setattr(MockQueue, "stop", lambda self: self._pump(100))
+        async with opener() as acc:
+            program.hold()
+            with anyio.fail_after(5), anyio.move_on_after(0.02) as scope, caplog.at_level(logging.CRITICAL):
+                await acc.compress_many([PAGE, bytearray(PAGE)])
+            assert scope.cancelled_caught
+            assert len(asked) == 2
+            (lane,) = acc.statistics().lanes
+            assert (lane.state, lane.outstayed) == ("lost", 1)
+
+
 async def test_a_completion_that_makes_no_sense(
     opener: Opener, program: Program, caplog: pytest.LogCaptureFixture
 ) -> None:
