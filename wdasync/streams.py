@@ -161,6 +161,7 @@ class Decompressor(_Stream):
         with self._session.use(timeout):
             try:
                 self._kept += [segment for segment in _listed(segments) if segment]
+                del segments  # an error lives on with this frame
                 pieces = await self._take(self._bound if max_length is None else max_length)
                 if self._more and max_length is None and await self._step(1):
                     self._session.poisoned = "its output passed the bound"
@@ -187,8 +188,7 @@ class Decompressor(_Stream):
 
     async def _step(self, limit: int) -> bytes:
         """One operation: at most ``limit`` bytes of output."""
-        source = tuple(self._kept) or b""
-        operation = DecompressChunk(self._session.session, source, max(limit, 1))
+        operation = DecompressChunk(self._session.session, tuple(self._kept) or b"", max(limit, 1))
         completion = await self._session.run(operation)
         output = completion.output or b""
         self._drop(completion.consumed)
