@@ -137,7 +137,7 @@ class TestPagedBuffers:
 
     async def test_only_touched_pages_are_asked_for(self) -> None:
         packed = gzip.compress(os.urandom(3 * PAGE))
-        book = Book(packed + bytes(60 * PAGE))
+        book = Book(packed + b"\x01" * 60 * PAGE)
         async with open_chip() as acc:
             with pytest.raises(wdasync.DataError):
                 await acc.decompress(book.buffer(), "gzip")
