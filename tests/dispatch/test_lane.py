@@ -15,6 +15,7 @@ from wdasync.backend import Completion, QueueStatistics, Status
 from wdasync.dispatch import Flight, Group, Lane, LaneState, Reaper
 from wdasync.dispatch.reaper import STOP_GRACE
 from wdasync.operations import Compress, Operation
+from wdasync.paged import PagedBuffer
 from wdasync.testing.mock import Program
 
 from .conftest import Opener
@@ -495,6 +496,29 @@ async def test_memory_of_a_lost_lane(closes: bool, caplog: pytest.LogCaptureFixt
             memory.extend(b"somebody may")
 
 
+async def test_a_queue_that_raises_when_pages_are_refused_is_asked_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is stopped by that, and what had finished is taken from it: those are no flights of the device any more."""
+    caplog.set_level(logging.CRITICAL)
+
+    async def pager(offset: int, length: int) -> bytes:
+        return bytes(length)
+
+    bench = Bench()
+    flights = [Flight(Compress(PagedBuffer(1, pager), "gzip"), bench.lane) for _ in range(2)]
+    for flight in flights:
+        bench.lane.submit(flight)
+    bench.loop.turn()
+    bench.queue.complete()
+    bench.queue.calls.clear()
+    bench.queue.raising.add("withdraw")
+    bench.lane.drain()
+    assert bench.queue.calls[:2] == ["withdraw", "stop"]
+    assert bench.queue.calls.count("withdraw") == 1
+    assert [status(flight) for flight in flights] == [Status.SUCCESS] * 2
+
+
 async def test_the_safety_timer_ends_with_the_accelerator() -> None:
     bench = Bench()
     bench.submit()
@@ -644,6 +668,26 @@ async def test_a_device_that_goes_on_is_not_reset() -> None:
     for _ in range(4):
         bench.tick()
     assert bench.lane.state is LaneState.RESETTING
+
+
+async def test_a_queue_after_a_reset_is_watched_before_it_is_used() -> None:
+    bench = Bench()
+    bench.submit()
+    bench.loop.turn()
+    for _ in range(4):
+        bench.tick()
+    (waiting,) = bench.submit()
+    bench.loop.pass_time(STOP_GRACE)
+    assert bench.loop.watched == set()
+    bench.loop.work()
+    assert bench.loop.watched == {7}
+    bench.loop.turn()
+    assert bench.reopened.calls == ["open"]
+    bench.loop.turn()
+    assert bench.reopened.calls == ["open", "enqueue_burst", "arm"]
+    bench.reopened.complete()
+    bench.lane.readable()
+    assert status(waiting) is Status.SUCCESS
 
 
 async def test_a_device_that_is_lost_while_its_queue_is_reset() -> None:

@@ -459,8 +459,11 @@ class Lane:
 
     def _ask_for_no_pages(self) -> None:
         """Give up what may want further pages of the program, which is about to end."""
-        for flight in list(self._table):
-            if flight is not None and flight.operation.paged is not None and self._ask_back(flight.tag):
+        flights = [flight for flight in self._table if flight is not None]
+        for flight in flights:
+            if not self._taking:
+                return  # the queue raised: it is stopped, and some of these have ended
+            if flight.operation.paged is not None and self._ask_back(flight.tag):
                 self._vacate(flight)
                 self._deliver(flight, Completion(NO_TAG, Status.ABORTED))
 
