@@ -1,11 +1,17 @@
 """Closing while operations wait for pages of the program: they end, and others may finish."""
 
+import gzip
+
+import anyio
+import anyio.lowlevel
 import pytest
 
+import wdasync
 from wdasync import PagedBuffer
-from wdasync.backend import Status
+from wdasync.backend import PageFaults, Status
 from wdasync.dispatch import Flight, LaneState
 from wdasync.operations import Compress
+from wdasync.testing.mock import Program
 
 from .test_lane import Bench, status
 
@@ -61,3 +67,40 @@ async def test_a_queue_that_raises_then_is_lost() -> None:
     bench.loop.work()
     assert {status(flight) for flight in flights} == {Status.DEVICE_ERROR}
     assert bench.queue.calls.count("withdraw") == 1
+
+
+async def test_what_wants_pages_and_has_not_begun_ends_at_once(program: Program) -> None:
+    """What has begun may finish; nobody is asked for further pages by a program that is about to end."""
+    program.change(page_faults=PageFaults.HANDLER, engines=1)
+    asked, answer = anyio.Event(), anyio.Event()
+    good: list[bytes] = []
+    refused = anyio.Event()
+
+    async def slow(offset: int, length: int) -> bytes:
+        asked.set()
+        await answer.wait()
+        return bytes(length)
+
+    acc = await wdasync.open_accelerator("mock", fallback=False, close_timeout=60)
+
+    async def begins() -> None:
+        good.append(await acc.compress(PagedBuffer(4096, slow)))
+
+    async def waits() -> None:
+        with pytest.raises(wdasync.ClosedResourceError):
+            await acc.compress(PagedBuffer(4096, pager))
+        refused.set()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(begins)
+            await asked.wait()
+            group.start_soon(waits)
+            while sum(queue.statistics().enqueued for queue in program.devices[0].queues) < 2:
+                await anyio.lowlevel.checkpoint()
+            group.start_soon(acc.aclose)
+            await refused.wait()
+            assert acc.statistics().in_flight == 1
+            assert not good
+            answer.set()
+    assert [gzip.decompress(result) for result in good] == [bytes(4096)]
