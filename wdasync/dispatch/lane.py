@@ -280,7 +280,7 @@ class Lane:
             flight.completion = completion
             self.bytes_out += completion[4]
             self.succeeded += 1
-            if flight.waiter is not None and not flight.detached:
+            if flight.waiter is not None:
                 wake(flight, completion)
         if self.parked:
             self._start_parked()
@@ -339,7 +339,7 @@ class Lane:
             self.failures[completion[1]] += 1
         else:
             self.succeeded += 1
-        if flight.waiter is not None and not flight.detached:
+        if flight.waiter is not None:
             self._wake(flight, completion)
         if flight.on_done is not None:
             flight.on_done(flight)
