@@ -241,3 +241,25 @@ async def test_a_page_that_does_not_come_before_a_device_begins() -> None:
     async with wdasync.open_accelerator("mock", fallback=False, deadline=0.05) as acc:
         with pytest.raises(wdasync.PageFaultError, match=r"expected page \d within 0\.05 s"):
             await acc.compress(wdasync.PagedBuffer(5000, pager))
+
+
+async def test_a_cancellation_while_output_is_put_together_poisons() -> None:
+    """The steps have ended, and what they made is lost: going on would leave a hole."""
+    packed = gzip.compress(bytes(1 << 20))
+    async with wdasync.open_accelerator("cpu", inline=False) as acc, acc.decompressor() as stream:
+        join = stream._session.join
+        scope = anyio.CancelScope()
+
+        async def slow(pieces: Any) -> bytes:
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+            return await join(pieces)
+
+        with pytest.MonkeyPatch.context() as patch, scope:
+            patch.setattr(stream._session, "join", slow)
+            await stream.decompress(packed)
+        assert scope.cancelled_caught
+        with pytest.raises(wdasync.InvalidState, match="cancelled"):
+            await stream.decompress()
+        await stream.reset()
+        assert await stream.decompress(packed) == bytes(1 << 20)

@@ -110,7 +110,8 @@ class Decompressor(_Stream):
     """A decompressing stream. One task at a time uses it. Raises as :class:`Compressor` does.
 
     Input that was not used yet is kept: with a ``max_length``, call :meth:`decompress` with no data for the next piece,
-    while :attr:`needs_input` is false. A call that raises because it could not begin has kept nothing.
+    while :attr:`needs_input` is false. A call that raises because it could not begin has kept nothing. Zeros after a
+    gzip member are padding, and are skipped.
     """
 
     def __init__(self, session: PinnedSession, bound: int) -> None:
@@ -171,10 +172,12 @@ class Decompressor(_Stream):
                     )
                 if self._kept and not immutable:
                     self._kept = [await self._session.join(self._kept)]
+                return await self._session.join(pieces)
             except BaseException:
-                self._kept = []  # nobody knows what was used of it
+                # Nobody knows what was used of the input, and output that steps have made is lost.
+                self._kept = []
+                self._session.poisoned = self._session.poisoned or "a call of it was cancelled"
                 raise
-            return await self._session.join(pieces)
 
     async def _take(self, room: int) -> list[bytes]:
         """Output, until there is no more or ``room`` bytes are reached."""
