@@ -13,9 +13,11 @@ from __future__ import annotations
 import enum
 import inspect
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import MISSING
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import wdasync
@@ -331,11 +333,99 @@ def ranges(by_level: dict[int, str]) -> Iterator[tuple[str, str]]:
         yield levels if len(by_level) > 1 else "–", who
 
 
+# -- measurements --------------------------------------------------------------------------------------------
+
+#: The committed run of ``bench``.
+RUN = Path(__file__).parent / "_static" / "bench.json"
+
+#: Why a target may be missed: how its text begins -> the reason. What is missed must have one.
+REASONS = {
+    "no-op over": "Much of what is left is the event loop's own: a task that parks and is resumed. The peers were faster in "
+    "this run than in the measurements that the bounds came from.",
+    "no-op CPU over futures": "uvloop's futures are twice as cheap as asyncio's; checks, schedule, operation and completion "
+    "object are the same on both.",
+    "1 KiB over": "As the no-op: the way is most of the cost.",
+    "16 KiB over to_thread zlib": "One worker (cores less one) against a pool that uses both cores.",
+    "256 KiB over": "One worker (cores less one) against a pool that uses both cores: all that counts here is the codec. "
+    "`workers = 2` makes it equal, and takes the loop's core.",
+    "256 B latency over inline": "uvloop's own part of an inline call is smallest, so the checks weigh most.",
+    "1 KiB delay": "A wake-up of a sleeping worker and one of a sleeping loop are two trips through the scheduler of the "
+    "kernel, which on a virtual machine cost more than the codec.",
+    "4 KiB delay": "As for 1 KiB.",
+    "64 KiB on hip08": "The model's translation, grants and copies are Python: each page of input and output is mapped, "
+    "translated and unmapped.",
+    "1 KiB on hip08": "As for 64 KiB, once for each request.",
+    "page fault on hip08": "Event queue, handler's task, page table, RESUME and second translation are Python, one fault after another.",
+    "1 KiB stall": "One burst of completions and the tasks that it wakes are one turn of the loop.",
+    "16 KiB stall": "As for 1 KiB.",
+    "256 KiB stall": "As for 1 KiB.",
+}
+
+
+def measured() -> list[dict[str, Any]]:
+    """The targets, as the committed run found them: one entry for each and each event loop."""
+    found: list[dict[str, Any]] = json.loads(RUN.read_text())["targets"]
+    return found
+
+
+def by_target() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Text -> its entries, in the order of the run's first loop."""
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for entry in measured():
+        grouped.setdefault(entry["text"], []).append(entry)
+    yield from grouped.items()
+
+
+def figure(value: float) -> str:
+    """Three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def targets() -> Iterator[Table]:
+    """What was aimed at, and what came of it on each event loop; what was missed is bold."""
+    loops = list(dict.fromkeys(entry["loop"] for entry in measured()))
+    rows = []
+    for text, entries in by_target():
+        cells = dict.fromkeys(loops, "–")
+        for entry in entries:
+            shown = figure(entry["median"])
+            cells[entry["loop"]] = shown if entry["reached"] else f"**{shown}**"
+        rows.append((text, entries[0]["bound"], *cells.values()))
+    yield Table("", ("64 in flight, two cores", "Wanted", *loops), rows)
+
+
+def reason_for(text: str) -> str:
+    """Why a target was missed.
+
+    :raises LookupError: nobody has written it down
+    """
+    found = [reason for begin, reason in REASONS.items() if text.startswith(begin)]
+    if not found:
+        raise LookupError(
+            f"docs/tables.py: expected a reason why {text!r} was missed, got none: add it to REASONS"
+        )
+    return found[0]
+
+
+def missed() -> Iterator[Table]:
+    """The targets that were missed on at least one event loop, each with the reason."""
+    rows = [
+        (
+            text,
+            ", ".join(entry["loop"] for entry in entries if not entry["reached"]),
+            reason_for(text),
+        )
+        for text, entries in by_target()
+        if not all(entry["reached"] for entry in entries)
+    ]
+    yield Table("", ("Target", "Missed on", "Why"), rows)
+
+
 TABLES: dict[str, Callable[[], Iterator[Table]]] = {
     function.__name__: function
     for function in (
         settings, rules, options, variables, statuses, errors, causes, reasons, capabilities, installed,
-        codecs,
+        codecs, targets, missed,
     )
 }  # fmt: skip
 
