@@ -13,6 +13,7 @@ from .files import (
     RegionKind,
 )
 from .memory import MemoryRegion, ProcessSpace
+from .reserved import ReservedSpace, Slice, read_slices
 from .zip_queue import ZipQueue
 
 __all__ = [
@@ -26,9 +27,12 @@ __all__ = [
     "QueueInfo",
     "Region",
     "RegionKind",
+    "ReservedSpace",
+    "Slice",
     "UacceBackend",
     "UacceOptions",
     "ZipDevice",
     "ZipQueue",
     "driver_of",
+    "read_slices",
 ]

@@ -154,8 +154,11 @@ class AddressSpace(Protocol):
     """
 
     @property
-    def sva(self) -> bool:
-        """Any memory of this process will do. False: only memory of ``allocate``."""
+    def direct(self) -> bool:
+        """The device can reach any memory of this process, by its pointers or because ``grant`` maps it.
+
+        False: only memory of ``allocate``.
+        """
 
     def grant(self, buffer: Sized, writable: bool, resident: bool = False) -> int:
         """Let the device read (and write) a buffer, until ``revoke``.
@@ -187,7 +190,7 @@ class AddressSpace(Protocol):
         """
 
     def allocate(self, nbytes: int) -> memoryview | None:
-        """Memory of the reserved region, aligned to 64 bytes; ``None`` with ``sva``: any memory will do.
+        """Memory of the reserved region, aligned to 64 bytes; ``None`` if ``direct``: any memory will do.
 
         It goes back when nothing refers to the view any more.
 

@@ -103,7 +103,7 @@ class _WholeBytes:
 class OutputPool:
     """Gives out room for outputs. One queue has one.
 
-    :param space: the queue's address space: without SVA all memory comes from its reserved region
+    :param space: the queue's address space: one that is not direct gives all memory from its reserved region
     """
 
     __slots__ = ("_free", "_space")
@@ -117,13 +117,15 @@ class OutputPool:
 
         :raises OSError: ENOMEM: the reserved region is used up
         """
-        if nbytes > MAX_COPY and self._space.sva:
+        if nbytes > MAX_COPY and self._space.direct:
             return _WholeBytes(nbytes)
         size = max(1 << (nbytes - 1).bit_length(), _SMALLEST)
-        if not self._space.sva:
+        if not self._space.direct:
             view = self._space.allocate(size)
             if view is None:
-                raise TypeError("address space without SVA: expected allocate() to give memory, got None")
+                raise TypeError(
+                    "address space that is not direct: expected allocate() to give memory, got None"
+                )
             return _Block(view, None)
         free = self._free.setdefault(size, [])
         return _Block(free.pop() if free else memoryview(bytearray(size)), free)

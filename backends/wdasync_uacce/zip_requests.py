@@ -112,7 +112,7 @@ class Workshop:
         self.sqe_type = sqe_type
         self.rows = rows
         self.outputs = OutputPool(space)
-        self.max_output = MAX_LENGTH if space.sva else MAX_COPY
+        self.max_output = MAX_LENGTH if space.direct else MAX_COPY
         self.counters = Counters()
         self.plain = Detail(where=where)
         cargo = _CARGO[queue_type]

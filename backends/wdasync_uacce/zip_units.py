@@ -118,7 +118,7 @@ class UnitRequest(Request[OperationT]):
         pieces = tuple(piece for piece in source if len(piece))
         if len(pieces) == 1:
             return pieces[0]
-        if self.operation.nbytes > JOIN_LIMIT and self._shop.space.sva:
+        if self.operation.nbytes > JOIN_LIMIT and self._shop.space.direct:
             return pieces
         self._shop.counters.joined += 1
         return self.copy(pieces)
@@ -159,7 +159,7 @@ class UnitRequest(Request[OperationT]):
         else:
             wanted = bound if destination is not None else bound + SLACK
             self._bound, self._limit, self._beyond = min(bound, most), min(wanted, most), wanted > most
-        if destination is not None and shop.space.sva:
+        if destination is not None and shop.space.direct:
             self._aim(destination[: self._limit])
         else:
             room = self._limit if destination is not None else min(guess, self._limit)

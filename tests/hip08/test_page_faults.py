@@ -419,5 +419,5 @@ def test_grants_of_this_process_have_the_address_of_the_buffer(machine: Any, raw
     buffer = bytearray(100)
     space = raw_driver(machine).file.space
     assert space.grant(buffer, True) == int(ffi.cast("uintptr_t", ffi.from_buffer(buffer)))
-    assert space.sva
+    assert space.direct
     assert space.allocate(10) is None

@@ -89,7 +89,7 @@ class Space:
     """
 
     def __init__(self, sva: bool = True, reserved: int = 1 << 20) -> None:
-        self.sva = sva
+        self.direct = sva
         self.reserved = reserved
         self.grants: Counter[tuple[int, int, bool]] = Counter()
         self.refuse: Callable[[Sized], int] = lambda buffer: 0
@@ -106,7 +106,7 @@ class Space:
         address = address_of(
             buffer.memory if isinstance(buffer, PagedBuffer) and self.takes_paged else buffer
         )
-        if not self.sva:
+        if not self.direct:
             if not any(a <= address and address + len(buffer) <= a + n for a, n in self._pool.items()):
                 raise OSError(errno.EFAULT, "not in the reserved region")
             address += IOVA
@@ -130,7 +130,7 @@ class Space:
         return len(data)
 
     def allocate(self, nbytes: int) -> memoryview | None:
-        if self.sva:
+        if self.direct:
             return None
         if nbytes > self.reserved:
             raise OSError(errno.ENOMEM, "the reserved region is used up")
@@ -153,7 +153,7 @@ class Space:
     def _check(self, address: int, nbytes: int, writing: bool) -> int:
         for first, size, writable in list(self.grants):
             if first <= address and address + nbytes <= first + size and (writable or not writing):
-                return address if self.sva else address - IOVA
+                return address if self.direct else address - IOVA
         raise DmaFault(f"{nbytes} bytes at {address:#x}")
 
 
@@ -600,7 +600,7 @@ class StandIn:
         fields: dict[str, object] = {
             "name": "hisi_zip-0",
             "api": f"hisi_qm_v{self.version}",
-            "flags": NodeFlag.SVA if self.space.sva else NodeFlag.IOMMU,
+            "flags": NodeFlag.SVA if self.space.direct else NodeFlag.IOMMU,
             "algorithms": ("zlib", "gzip", "deflate", "lz77_zstd") if self.version > 2 else ("zlib", "gzip"),
             "available_instances": 256 - len(self.files),
             "mmio_size": 8192 if self.version == 2 else 65536,

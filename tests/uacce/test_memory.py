@@ -87,7 +87,7 @@ def test_with_shared_addresses_an_address_is_a_pointer() -> None:
     assert space.grant(memoryview(buffer)[4:], False) == address + 4
     assert MemoryRegion(RegionKind.DUS, address, 10).read(0, 10) == b"0123456789"
     space.revoke(address, 10, True)
-    assert space.sva
+    assert space.direct
     assert space.allocate(100) is None
 
 

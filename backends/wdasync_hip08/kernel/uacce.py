@@ -55,7 +55,7 @@ TRANSITIONS: dict[QueueState, frozenset[QueueState]] = {
 class Grants:
     """The address space of an opened queue, as its program grants memory of it."""
 
-    sva = True
+    direct = True
 
     def __init__(self, machine: Machine, space: Space) -> None:
         self._machine = machine
