@@ -12,6 +12,7 @@ from .files import (
     Region,
     RegionKind,
 )
+from .linux import LinuxFiles
 from .memory import MemoryRegion, ProcessSpace
 from .reserved import ReservedSpace, Slice, read_slices
 from .zip_queue import ZipQueue
@@ -19,6 +20,7 @@ from .zip_queue import ZipQueue
 __all__ = [
     "AddressSpace",
     "FileLayer",
+    "LinuxFiles",
     "MemoryRegion",
     "NodeFlag",
     "NodeInfo",
@@ -33,6 +35,9 @@ __all__ = [
     "UacceOptions",
     "ZipDevice",
     "ZipQueue",
+    "backend",
     "driver_of",
     "read_slices",
 ]
+
+backend = UacceBackend(LinuxFiles())

@@ -10,7 +10,7 @@ from wdasync.backend import Check, DeviceInfo, PageFaults
 from wdasync.errors import BackendUnavailable
 from wdasync.faults import FaultHandler, FaultReporter
 
-from .device import ZipDevice, device_info, driver_of
+from .device import ZipDevice, device_info, driver_of, unavailable
 from .files import FileLayer, NodeInfo
 from .qm import qm_version
 
@@ -60,8 +60,20 @@ class UacceBackend:
             if node.name == info.name and driver is not None:
                 if node.isolated:
                     raise BackendUnavailable(f"{node.name}: isolated by the kernel after too many errors")
-                return driver(self._layer, node, self.name)
+                device = driver(self._layer, node, self.name)
+                self._prove(node)
+                return device
         raise BackendUnavailable(f"{info.name}: there is no such device any more; ask devices() again")
+
+    def _prove(self, node: NodeInfo) -> None:
+        """Take a queue and give it back: no attribute tells whether this process gets one.
+
+        Who did not ask for this backend then goes on without it, and who did is told why.
+        """
+        try:
+            self._layer.open(node.name).close()
+        except OSError as error:
+            raise unavailable(node.name, error) from error
 
     def diagnose(self, options: Any) -> Iterable[Check]:
         nodes = self._layer.discover()

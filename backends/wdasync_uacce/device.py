@@ -6,7 +6,6 @@ is behind the file layer makes no difference to anything in it.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -14,6 +13,7 @@ from wdasync.backend import Capabilities, Capability, DeviceInfo, Inline, PageFa
 from wdasync.errors import BackendUnavailable, UnsupportedOperation
 from wdasync.operations import Kind, Priority
 
+from .errnos import Row, UacceError, name_of, row_of
 from .files import FileLayer, NodeFlag, NodeInfo
 from .outputs import MAX_COPY
 from .qm import QueueLayoutError, qm_version
@@ -22,26 +22,13 @@ from .zip_operations import MAX_COMPRESS_INPUT
 from .zip_queue import ZipQueue
 from .zip_units import FORMATS
 
-__all__ = ["DRIVERS", "ZipDevice", "device_info", "driver_of", "zip_capabilities"]
+__all__ = ["DRIVERS", "ZipDevice", "device_info", "driver_of", "unavailable", "zip_capabilities"]
 
 COMPRESS: Final = "compress"
 DECOMPRESS: Final = "decompress"
 
 #: The oldest queue manager that has the doorbells and descriptors of this driver.
 OLDEST_VERSION: Final = 2
-
-#: What an error number of ``open`` and of the calls after it means, and what to do.
-ADVICE: Final[Mapping[int, str]] = {
-    errno.EBUSY: "all its hardware queues are taken; close some, or see available_instances",
-    errno.EACCES: "this user may not open the node; add a udev rule or a group",
-    errno.EPERM: "this process may not open the node; in a container, pass the device in",
-    errno.ENOENT: "there is no such node; is the driver's module loaded?",
-    errno.ENODEV: "shared addresses are refused; check the SMMU, CONFIG_IOMMU_SVA and the module option uacce_mode",
-    errno.EOPNOTSUPP: "shared addresses are refused; check the SMMU, CONFIG_IOMMU_SVA and the module option uacce_mode",
-    errno.ENXIO: "the device went away; wait until its reset is over",
-    errno.EINVAL: "the device vanished, or the kernel's driver is not the one that is expected",
-    errno.ENOMEM: "the kernel has no memory for the queue",
-}
 
 
 def zip_capabilities(node: NodeInfo) -> Capabilities:
@@ -70,6 +57,15 @@ def zip_capabilities(node: NodeInfo) -> Capabilities:
                 )
             )
     return Capabilities(rows)
+
+
+def unavailable(name: str, error: OSError) -> BackendUnavailable:
+    """What programs are told when no queue can be had, with the meaning of the error's number."""
+    number = error.errno or 0
+    told: UacceError | Row = error if isinstance(error, UacceError) else row_of(number)
+    return BackendUnavailable(
+        f"{name}: no queue could be opened: {name_of(number)}: {told.cause}; {told.advice}"
+    )
 
 
 def device_info(backend: str, node: NodeInfo) -> DeviceInfo:
@@ -139,10 +135,7 @@ class ZipDevice:
             ) from error
 
     def _unavailable(self, error: OSError) -> BackendUnavailable:
-        number = error.errno or 0
-        name = errno.errorcode.get(number, f"errno {number}")
-        advice = ADVICE.get(number, "see the kernel's log")
-        return BackendUnavailable(f"{self.node.name}: no queue could be opened: {name}: {advice}")
+        return unavailable(self.node.name, error)
 
     def _lose(self, reason: str) -> None:
         self._lost = self._lost or reason

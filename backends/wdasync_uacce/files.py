@@ -76,7 +76,9 @@ class NodeInfo:
     :ivar dus_size: bytes of the DUS region; a mapping must have exactly this size
     :ivar numa_node: where it sits; ``None`` if the attribute is missing or negative
     :ivar isolated: it broke too often and takes no new queues
+    :ivar isolate_strategy: errors within an hour after which that happens, 0 for never; ``None`` if the driver does not say
     :ivar attributes: everything as it was read, for people
+    :ivar problems: attributes that are missing or cannot be read, in words
     """
 
     name: str
@@ -88,7 +90,9 @@ class NodeInfo:
     dus_size: int
     numa_node: int | None = None
     isolated: bool = False
+    isolate_strategy: int | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
 
 class QueueInfo(NamedTuple):

@@ -9,8 +9,9 @@ A slot is free again when a completion entry names it, not when enough completio
 that finishes out of order would otherwise have its entries overwritten. The index of a doorbell has no wrap bit, so
 a ring that is full would look empty: one slot stays free.
 
-After a reset of the device the kernel sets two words at the very end of the DUS region, the last one for the
-send side and the one before for the receive side. A queue that sees one of them is over.
+When the kernel resets the device it sets two words at the very end of the DUS region, the last one for the
+send side and the one before for the receive side. A queue that sees one of them is over. So is one whose device was
+removed: then there is nothing where its regions were.
 
 Everything here is synchronous, looks at no clock and knows no event loop. Source: Linaro UADK
 ``drv/hisi_qm_udrv.c``.
@@ -25,8 +26,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 from ._native import ffi, lib
+from .errnos import DeviceGone, ForeignQueue, UacceError
 from .files import QueueFile, QueueInfo, Region, RegionKind
-from .memory import fence
+from .memory import MemoryRegion, fence
 from .qm_records import CQE, DOORBELL_OFFSETS, DOORBELLS, Command
 
 __all__ = ["QueueLayoutError", "QueuePair", "qm_version"]
@@ -46,6 +48,10 @@ _API: Final = re.compile(r"hisi_qm_v(\d+)(_noiommu)?")
 
 class QueueLayoutError(Exception):
     """Raised when the rings of a queue are not what the driver was written for."""
+
+
+def _told(error: UacceError) -> str:
+    return f"{error.cause}; {error.advice}"
 
 
 def qm_version(api: str) -> int | None:
@@ -92,6 +98,8 @@ class QueuePair(Generic[C]):
 
     def _set_up(self, version: int, queue_type: int, sqe_size: int) -> None:
         dus = self._map(RegionKind.DUS)
+        if not isinstance(dus, MemoryRegion):
+            raise QueueLayoutError(f"expected a DUS region that is memory, got {dus!r}")
         self._mmio = self._map(RegionKind.MMIO)
         self.number = self._file.set_queue_type(queue_type)
         self._shape(dus, self._queue_info(sqe_size), sqe_size)
@@ -116,22 +124,19 @@ class QueuePair(Generic[C]):
                 raise
             return QueueInfo(sqe_size, DEFAULT_DEPTH, DEFAULT_DEPTH)
 
-    def _shape(self, dus: Region, info: QueueInfo, sqe_size: int) -> None:
+    def _shape(self, dus: MemoryRegion, info: QueueInfo, sqe_size: int) -> None:
         needed = sqe_size * info.sq_depth + CQE.size * info.cq_depth + _STATUS_BYTES
-        address = dus.address
         if info.sqe_size != sqe_size or not 2 <= info.sq_depth <= info.cq_depth or dus.size < needed:
             raise QueueLayoutError(
                 f"queue {self.number}: expected entries of {sqe_size} bytes, at least 2, and as many completions, "
                 f"in a DUS region of {needed} bytes; got {info} in {dus.size} bytes"
             )
-        if address is None:
-            raise QueueLayoutError(f"queue {self.number}: expected a DUS region that is memory")
         self._dus = dus
         self.depth = info.sq_depth
         self._cq_depth = info.cq_depth
         self._sqe_size = sqe_size
-        self._sq = address
-        self._cq = address + sqe_size * info.sq_depth
+        self._memory = dus.handle
+        self._cq = sqe_size * info.sq_depth
         self._head = 0
         self._phase = 1
         self._slots: list[C | None] = [None] * self.depth
@@ -157,14 +162,31 @@ class QueuePair(Generic[C]):
         if self.failed():
             return False
         count, tail = len(cookies), self.tail
-        lib.wdu_ring_put(self._sq, self.depth, self._sqe_size, tail, entries, count)
+        if lib.wdu_ring_put(self._memory, self.depth, self._sqe_size, tail, entries, count):
+            return self._fail()
+        end = (tail + count) % self.depth
+        if not self._ring(self._sq_doorbell | end << 32):
+            return False
         for cookie in cookies:
             self._slots[tail] = cookie
             tail = tail + 1 if tail + 1 < self.depth else 0
         self.tail = tail
         self.in_flight += count
-        self._mmio.store64(self._doorbell, self._sq_doorbell | tail << 32)
         return True
+
+    def _ring(self, doorbell: int) -> bool:
+        """Whether the doorbell was there to be rung."""
+        try:
+            self._mmio.store64(self._doorbell, doorbell)
+        except (DeviceGone, ForeignQueue) as error:
+            self.failure = self.failure or _told(error)
+            return False
+        return True
+
+    def _fail(self) -> bool:
+        """The rings are not there any more. False."""
+        self.failure = self.failure or _told(self._dus.missing())
+        return False
 
     def reap(self, limit: int) -> list[tuple[C, int]]:
         """Take up to ``limit`` completions, oldest first.
@@ -183,17 +205,19 @@ class QueuePair(Generic[C]):
         """The upper half of each new completion entry; the ring's new head is told to the device."""
         limit = min(limit, self._cq_depth)
         count = lib.wdu_ring_reap(
-            self._cq, self._cq_depth, self._head, self._phase, limit,
-            self._sq, self.depth, self._sqe_size, self._completions, self._copies,
+            self._memory, self._cq, self._cq_depth, self._head, self._phase, limit,
+            self.depth, self._sqe_size, self._completions, self._copies,
         )  # fmt: skip
-        if not count:
+        if count <= 0:
+            if count:
+                self._fail()
             return []
         self.armed = False
         self._head += count
         if self._head >= self._cq_depth:
             self._head -= self._cq_depth
             self._phase ^= 1
-        self._mmio.store64(self._doorbell, self._cq_doorbell | self._head << 32)
+        self._ring(self._cq_doorbell | self._head << 32)
         words: list[int] = ffi.unpack(self._completions, count)
         return words
 
@@ -209,14 +233,20 @@ class QueuePair(Generic[C]):
 
     def waiting(self) -> bool:
         """Whether a completion is there."""
-        return bool(self._regions and lib.wdu_ring_waiting(self._cq, self._head, self._phase))
+        if not self._regions:
+            return False
+        found = lib.wdu_ring_waiting(self._memory, self._cq, self._head, self._phase)
+        return found > 0 or (found < 0 and self._fail())
 
     def arm(self) -> bool:
-        """Ask for one interrupt, then look again: a completion may have come in between. False: one is there."""
+        """Ask for one interrupt, then look again: a completion may have come in between. False: one is there.
+
+        A device that is gone interrupts nobody: :attr:`failure` tells.
+        """
         if self.waiting():
             return False
         self._file.acknowledge()
-        self._mmio.store64(self._doorbell, self._cq_doorbell | self._head << 32 | self._arm)
+        self._ring(self._cq_doorbell | self._head << 32 | self._arm)
         fence()
         self.armed = True
         return not self.waiting()
@@ -224,11 +254,19 @@ class QueuePair(Generic[C]):
     def failed(self) -> bool:
         """Whether the queue is over: it broke, or the kernel has disabled it for a reset."""
         if self.failure is None:
-            words = self._dus.load64(self._dus.size - _STATUS_BYTES)
+            words = self._status()
             if words:
                 sides = "send" * bool(words >> 32), "receive" * bool(words & 0xFFFFFFFF)
                 self.failure = f"the device is in reset ({' and '.join(filter(None, sides))} side disabled)"
         return self.failure is not None
+
+    def _status(self) -> int:
+        """The two words at the end of the region; 0 if the region is gone."""
+        try:
+            return self._dus.load64(self._dus.size - _STATUS_BYTES)
+        except (DeviceGone, ForeignQueue) as error:
+            self.failure = _told(error)
+            return 0
 
     def slot_of(self, wanted: Callable[[C], bool]) -> int | None:
         """The slot of an entry that the device has, by its cookie."""

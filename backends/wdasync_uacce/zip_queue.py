@@ -226,7 +226,11 @@ class ZipQueue:
         if self._pair.in_flight and self._pair.failed():
             self._lose(self._pair.failure or "")
             return not self._ready
-        return self._pair.arm()
+        armed = self._pair.arm()
+        if self._pair.failure is not None:
+            self._lose(self._pair.failure)
+            return not self._ready
+        return armed
 
     # -- the end ----------------------------------------------------------------------------------------------
 

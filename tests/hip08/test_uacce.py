@@ -205,7 +205,7 @@ class TestRegions:
         with raises_errno(errno.EINVAL):
             file.map(RegionKind.STATIC_SHARE)
         file.unmap(share)
-        with pytest.raises(ValueError, match="unmapped"):
+        with pytest.raises(ValueError, match="not mapped any more"):
             share.load32(0)
         with pytest.raises(ValueError, match="mapped"):
             file.unmap(share)
@@ -268,13 +268,11 @@ class TestRemoval:
         driver.submit(driver.entry(0x10000, 100, 0x11000, 200))
         machine.remove("unplugged")
         assert machine.lost(NODE) == "unplugged"
-        assert driver.status() == (1, 1)
         assert select.select([driver.file], [], [], 0)[0]
-        with raises_errno(errno.ENXIO):
-            driver.file.start()
-        driver.ring(0, 5)
+        for call in (driver.file.start, driver.status, driver.completions, lambda: driver.ring(0, 5)):
+            with raises_errno(errno.ENXIO):
+                call()
         machine.run()
-        assert not driver.completions()
         with raises_errno(errno.ENODEV):
             machine.open(NODE)
         with raises_errno(errno.EBUSY):

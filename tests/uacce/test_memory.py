@@ -1,7 +1,9 @@
 """Regions: one access each, inside the region, aligned; and what an address is."""
 
 import mmap
+import os
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +91,40 @@ def test_with_shared_addresses_an_address_is_a_pointer() -> None:
     space.revoke(address, 10, True)
     assert space.direct
     assert space.allocate(100) is None
+
+
+def truncated(there: int, nbytes: int) -> mmap.mmap:
+    """A mapped file whose end was cut off meanwhile."""
+    memory = os.memfd_create("file")
+    os.ftruncate(memory, nbytes)
+    mapped = mmap.mmap(memory, nbytes)
+    mapped[:] = bytes(range(1, 256)) * (nbytes // 255) + bytes(nbytes % 255)
+    os.ftruncate(memory, there)
+    os.close(memory)
+    return mapped
+
+
+@pytest.mark.parametrize("skip", [0, 1, 4095, 4096, 8191])
+def test_what_is_left_of_a_truncated_file_is_copied_out(skip: int) -> None:
+    view = memoryview(truncated(8192, 20_000))[skip:]
+    found = ProcessSpace().peek([b"before", view, b"never"])
+    assert found == b"before" + bytes(view[: 8192 - skip])
+    assert ProcessSpace().peek([b"all", b"", memoryview(bytearray(b" of it"))]) == b"all of it"
+
+
+@pytest.mark.parametrize("skip", [0, 1, 4095, 4096, 8191])
+def test_what_is_left_of_a_truncated_file_is_stored_into(skip: int) -> None:
+    view = memoryview(truncated(8192, 20_000))[skip:]
+    data = b"\xff" * len(view)
+    assert ProcessSpace().poke(view, data) == 8192 - skip
+    assert view[: 8192 - skip] == data[: 8192 - skip]
+    assert ProcessSpace().poke(memoryview(bytearray(3)), b"abc") == 3
+
+
+def test_nothing_is_left(tmp_path: Path) -> None:
+    view = memoryview(truncated(0, 4096))
+    assert ProcessSpace().peek([view]) == b""
+    assert ProcessSpace().poke(view, bytes(4096)) == 0
 
 
 def test_what_has_no_bytes_has_no_address() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
-from wdasync_hip08._native import lib
 from wdasync_hip08.memory import PAGE, Mapping
 from wdasync_hip08.qm import registers as reg
+from wdasync_uacce.errnos import Call, DeviceGone
 from wdasync_uacce.files import RegionKind
+from wdasync_uacce.memory import MemoryRegion
 
 __all__ = ["MMIO_BYTES", "MmioRegion", "ShareRegion"]
 
 MMIO_BYTES = 2 * PAGE
+
+#: Whose regions they are, for people.
+OWNER = "emulated queue"
 
 
 def _check(offset: int, nbytes: int, size: int, what: str) -> None:
@@ -22,60 +27,25 @@ def _check(offset: int, nbytes: int, size: int, what: str) -> None:
         )
 
 
-class ShareRegion:
+class ShareRegion(MemoryRegion):
     """The DUS region as the program maps it: the same memory as the device's, at another address."""
 
-    kind = RegionKind.DUS
-
     def __init__(self, mapping: Mapping) -> None:
+        super().__init__(RegionKind.DUS, mapping.address, mapping.size, mapping, OWNER)
         self._mapping = mapping
 
     @property
-    def size(self) -> int:
-        return self._mapping.size
-
-    @property
     def address(self) -> int | None:
-        return self._mapping.address if self._mapping.size else None
+        return super().address if self.size else None
 
     @property
     def view(self) -> memoryview | None:
-        return self._mapping.view if self._mapping.size else None
-
-    def load32(self, offset: int) -> int:
-        _check(offset, 4, self._mapping.size, "DUS")
-        return lib.wda_load32(self._mapping.address + offset)
-
-    def load64(self, offset: int) -> int:
-        _check(offset, 8, self._mapping.size, "DUS")
-        return lib.wda_load64(self._mapping.address + offset)
-
-    def store32(self, offset: int, value: int) -> None:
-        _check(offset, 4, self._mapping.size, "DUS")
-        lib.wda_store32(self._mapping.address + offset, value)
-
-    def store64(self, offset: int, value: int) -> None:
-        _check(offset, 8, self._mapping.size, "DUS")
-        lib.wda_store64(self._mapping.address + offset, value)
-
-    def read(self, offset: int, nbytes: int) -> bytes:
-        self._span(offset, nbytes)
-        return bytes(self._mapping.view[offset : offset + nbytes])
-
-    def write(self, offset: int, data: bytes) -> None:
-        self._span(offset, len(data))
-        self._mapping.view[offset : offset + len(data)] = data
-
-    def _span(self, offset: int, nbytes: int) -> None:
-        if offset < 0 or nbytes < 0 or offset + nbytes > self._mapping.size:
-            raise ValueError(f"DUS: expected bytes within {self._mapping.size}, got {nbytes} at {offset}")
+        return self._mapping.view if self.size else None
 
     def close(self) -> None:
         """Unmap."""
+        self.forget()
         self._mapping.close()
-
-    def __repr__(self) -> str:
-        return f"<ShareRegion {self._mapping.size} bytes>"
 
 
 class MmioRegion:
@@ -87,21 +57,34 @@ class MmioRegion:
 
     def __init__(self, ring: Callable[[int], None]) -> None:
         self._ring = ring
+        self._gone = False
         self.size = MMIO_BYTES
 
+    def withdraw(self) -> None:
+        """The device is gone: every later access raises DeviceGone."""
+        self._gone = True
+
+    def _at(self, offset: int, nbytes: int) -> None:
+        _check(offset, nbytes, self.size, "MMIO")
+        if self._gone:
+            raise DeviceGone(
+                errno.ENXIO, OWNER, Call.ACCESS, "the device was removed while its MMIO region was mapped",
+                "open another queue when it is back",
+            )  # fmt: skip
+
     def load32(self, offset: int) -> int:
-        _check(offset, 4, self.size, "MMIO")
+        self._at(offset, 4)
         return 0
 
     def load64(self, offset: int) -> int:
-        _check(offset, 8, self.size, "MMIO")
+        self._at(offset, 8)
         return 0
 
     def store32(self, offset: int, value: int) -> None:
-        _check(offset, 4, self.size, "MMIO")  # A doorbell is 64 bits; half a one rings nothing.
+        self._at(offset, 4)  # A doorbell is 64 bits; half a one rings nothing.
 
     def store64(self, offset: int, value: int) -> None:
-        _check(offset, 8, self.size, "MMIO")
+        self._at(offset, 8)
         if offset == reg.DOORBELL:
             self._ring(value & (1 << 64) - 1)
 

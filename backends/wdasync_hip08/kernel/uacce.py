@@ -247,6 +247,8 @@ class OpenQueue:
             self._machine.chip.qm.reset(self.queue.number)
             self._machine.qm.tell_stopped(self.queue)
         self.state = QueueState.ZOMBIE
+        for region in self._regions.values():
+            region.withdraw()
         if not self._closed:
             self.readiness.insist()
 

@@ -1,0 +1,26 @@
+/* See mapping.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "mapping.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+intptr_t wdu_map(int fd, size_t nbytes, int64_t offset)
+{
+    void *memory = mmap(NULL, nbytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
+    if (memory == MAP_FAILED)
+        return -errno;
+    if (madvise(memory, nbytes, MADV_DONTFORK)) {
+        int number = errno;
+        munmap(memory, nbytes);
+        return -number;
+    }
+    return (intptr_t)memory;
+}
+
+int wdu_unmap(uintptr_t address, size_t nbytes)
+{
+    return munmap((void *)address, nbytes) ? -errno : 0;
+}

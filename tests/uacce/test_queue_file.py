@@ -1,0 +1,460 @@
+"""An opened node: every call in every state, every error number, regions, fork, and a device that goes away."""
+
+import errno
+import faulthandler
+import fcntl
+import itertools
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wdasync_uacce import QueueInfo, RegionKind
+from wdasync_uacce.errnos import (
+    ROWS,
+    AccessDenied,
+    Call,
+    CallRefused,
+    DeviceFailed,
+    DeviceGone,
+    DeviceIsolated,
+    ForeignQueue,
+    MappedTwice,
+    NoSuchNode,
+    OutOfFiles,
+    OutOfMemory,
+    QueuesTaken,
+    SharingRefused,
+    UacceError,
+    name_of,
+    row_of,
+)
+from wdasync_uacce.queue_file import LinuxQueueFile
+from wdasync_uacce.states import CALLS, TRANSITIONS, QueueState
+from wdasync_uacce.system import Linux
+
+from .kernel import INFO, PUT, SET_TYPE, START, Kernel
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Kernel:
+    kernel = Kernel(tmp_path)
+    kernel.add()
+    return kernel
+
+
+@pytest.fixture
+def file(kernel: Kernel) -> LinuxQueueFile:
+    return kernel.files().open("hisi_zip-0")
+
+
+# -- calls ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_way_of_a_queue(kernel: Kernel, file: LinuxQueueFile) -> None:
+    dus, mmio = file.map(RegionKind.DUS), file.map(RegionKind.MMIO)
+    assert (dus.size, mmio.size, file.set_queue_type(1)) == (151552, 8192, 21)
+    assert file.queue_info() == QueueInfo(128, 1024, 1024)
+    file.start()
+    mmio.store64(0x1000, 7)
+    assert mmio.load64(0x1000) == 7
+    assert file.state is QueueState.STARTED
+    file.put()
+    file.unmap(dus)
+    file.unmap(mmio)
+    file.close()
+    file.close()
+    assert kernel.calls == ["open", "map", "map", hex(SET_TYPE), hex(INFO), hex(START), hex(PUT), "unmap", "unmap", "close"]  # fmt: skip
+    assert not kernel.queues
+    assert not kernel.mapped
+
+
+def test_closing_gives_back_what_is_mapped(kernel: Kernel, file: LinuxQueueFile) -> None:
+    region = file.map(RegionKind.DUS)
+    file.close()
+    assert not kernel.mapped
+    with pytest.raises(ValueError, match="not mapped any more"):
+        region.load32(0)
+
+
+CALLERS: dict[Call, Callable[[LinuxQueueFile], object]] = {
+    Call.SET_TYPE: lambda file: file.set_queue_type(0),
+    Call.QUEUE_INFO: LinuxQueueFile.queue_info,
+    Call.MAP: lambda file: file.map(RegionKind.DUS),
+    Call.START: LinuxQueueFile.start,
+    Call.PUT: LinuxQueueFile.put,
+}
+
+
+def bring(kernel: Kernel, file: LinuxQueueFile, state: QueueState) -> None:
+    if state is QueueState.STARTED:
+        file.start()
+    elif state is QueueState.ZOMBIE:
+        kernel.remove()
+        with pytest.raises(DeviceGone):
+            file.put()
+    elif state is QueueState.CLOSED:
+        file.close()
+    elif state is QueueState.FOREIGN:
+        file.disown()
+    assert file.state is state
+
+
+@pytest.mark.parametrize(("call", "state"), list(itertools.product(CALLERS, QueueState)), ids=str)
+def test_each_call_in_each_state(kernel: Kernel, file: LinuxQueueFile, call: Call, state: QueueState) -> None:
+    bring(kernel, file, state)
+    if state in CALLS[call]:
+        CALLERS[call](file)
+        return
+    before = len(kernel.calls)
+    with pytest.raises(UacceError) as caught:
+        CALLERS[call](file)
+    expected = {
+        QueueState.STARTED: (errno.EINVAL, CallRefused),
+        QueueState.ZOMBIE: (errno.ENXIO, DeviceGone),
+        QueueState.CLOSED: (errno.EBADF, UacceError),
+        QueueState.FOREIGN: (errno.ENXIO, ForeignQueue),
+    }
+    assert (caught.value.errno, type(caught.value)) == expected[state]
+    assert call.value in str(caught.value)
+    assert len(kernel.calls) == before, "the kernel was asked"
+
+
+def test_what_may_follow_what() -> None:
+    assert set(TRANSITIONS) == set(QueueState)
+    assert all(after <= set(QueueState) for after in TRANSITIONS.values())
+
+
+def test_a_state_that_cannot_follow(file: LinuxQueueFile) -> None:
+    file.close()
+    with pytest.raises(RuntimeError, match="expected another state to follow, got started"):
+        file._to(QueueState.STARTED)
+
+
+def test_put_and_start_again_on_a_newer_kernel(file: LinuxQueueFile) -> None:
+    file.start()
+    file.put()
+    file.start()
+    assert file.state is QueueState.STARTED
+
+
+def test_put_is_the_end_on_an_older_kernel(kernel: Kernel, file: LinuxQueueFile) -> None:
+    kernel.final_put = True
+    file.start()
+    file.put()
+    with pytest.raises(DeviceGone, match="final"):
+        file.start()
+    assert file.state is QueueState.ZOMBIE
+    file.close()
+
+
+# -- every number ---------------------------------------------------------------------------------------------------
+
+
+def live(kernel: Kernel) -> None:
+    """A whole life, so that any call may fail."""
+    file = kernel.files().open("hisi_zip-0")
+    file.map(RegionKind.DUS)
+    file.set_queue_type(0)
+    file.queue_info()
+    file.start()
+    file.put()
+
+
+@pytest.mark.parametrize(
+    ("call", "number", "error"),
+    [
+        ("open", errno.EBUSY, QueuesTaken),
+        ("open", errno.EAGAIN, QueuesTaken),
+        ("open", errno.EACCES, AccessDenied),
+        ("open", errno.EPERM, AccessDenied),
+        ("open", errno.ENOENT, NoSuchNode),
+        ("open", errno.ENODEV, SharingRefused),
+        ("open", errno.EOPNOTSUPP, SharingRefused),
+        ("open", errno.ENOSPC, SharingRefused),
+        ("open", errno.EOVERFLOW, SharingRefused),
+        ("open", errno.EINVAL, DeviceGone),
+        ("open", errno.ENXIO, DeviceGone),
+        ("open", errno.EMFILE, OutOfFiles),
+        ("open", errno.ENFILE, OutOfFiles),
+        ("open", errno.ENOMEM, OutOfMemory),
+        ("open", errno.EDOM, UacceError),
+        ("map", errno.EEXIST, MappedTwice),
+        ("map", errno.EINVAL, CallRefused),
+        ("map", errno.EACCES, AccessDenied),
+        ("map", errno.ENXIO, DeviceGone),
+        ("map", errno.ENOMEM, OutOfMemory),
+        (hex(SET_TYPE), errno.EINVAL, CallRefused),
+        (hex(SET_TYPE), errno.ENXIO, DeviceGone),
+        (hex(INFO), errno.EINVAL, CallRefused),
+        (hex(INFO), errno.ENOTTY, CallRefused),
+        (hex(START), errno.EINVAL, CallRefused),
+        (hex(START), errno.EIO, DeviceFailed),
+        (hex(START), errno.ETIMEDOUT, DeviceFailed),
+        (hex(START), errno.ENOMEM, OutOfMemory),
+        (hex(START), errno.ENXIO, DeviceGone),
+        (hex(PUT), errno.ENXIO, DeviceGone),
+    ],
+    ids=str,
+)
+def test_every_number_has_its_error(kernel: Kernel, call: str, number: int, error: type[UacceError]) -> None:
+    kernel.errors[call] = number
+    with pytest.raises(UacceError) as caught:
+        live(kernel)
+    assert type(caught.value) is error
+    assert caught.value.errno == number
+    assert caught.value.__cause__ is None
+    assert str(caught.value).startswith(f"[Errno {number}] hisi_zip-0: ")
+    assert caught.value.cause
+    assert caught.value.advice
+
+
+def test_those_who_know_only_python_s_errors_understand_some(kernel: Kernel) -> None:
+    kernel.errors["open"] = errno.EACCES
+    with pytest.raises(PermissionError):
+        kernel.files().open("hisi_zip-0")
+    with pytest.raises(
+        FileNotFoundError, match=r"hisi_zip-9: open: there is no .*class/uacce/hisi_zip-9 any more"
+    ):
+        kernel.files().open("hisi_zip-9")
+
+
+def test_sharing_refused_names_what_to_check(kernel: Kernel) -> None:
+    kernel.errors["open"] = errno.ENODEV
+    with pytest.raises(
+        SharingRefused, match=r"SMMU .* CONFIG_IOMMU_SVA .* CONFIG_ARM_SMMU_V3_SVA.* uacce_mode=1"
+    ):
+        kernel.files().open("hisi_zip-0")
+
+
+def test_rows_are_told_apart() -> None:
+    keys = [(row.number, call) for row in ROWS for call in row.calls]
+    assert len(keys) == len(set(keys))
+    assert row_of(errno.EINVAL, Call.START) is not row_of(errno.EINVAL, Call.MAP)
+    assert name_of(errno.EBUSY) == "EBUSY"
+    assert name_of(5000).startswith("errno 5000")
+
+
+def test_queues_are_used_up(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path, limit=2)
+    kernel.add()
+    files = [kernel.files().open("hisi_zip-0") for _ in range(2)]
+    with pytest.raises(QueuesTaken, match=r"all its hardware queues are taken; .*available_instances"):
+        kernel.files().open("hisi_zip-0")
+    files[0].close()
+    kernel.files().open("hisi_zip-0").close()
+
+
+def test_an_isolated_device_is_not_opened(kernel: Kernel) -> None:
+    kernel.add(isolate="1")
+    with pytest.raises(DeviceIsolated, match=r"hisi_zip-0: open: the kernel has isolated it.*isolate is 0"):
+        kernel.files().open("hisi_zip-0")
+    assert kernel.calls == []
+
+
+# -- regions ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_region_is_mapped_once(file: LinuxQueueFile) -> None:
+    region = file.map(RegionKind.DUS)
+    with pytest.raises(MappedTwice):
+        file.map(RegionKind.DUS)
+    file.unmap(region)
+    with pytest.raises(ValueError, match="expected a mapped region"):
+        file.unmap(region)
+
+
+def test_the_reserved_region_is_none_with_shared_addresses(file: LinuxQueueFile) -> None:
+    with pytest.raises(CallRefused, match="no such region"):
+        file.map(RegionKind.STATIC_SHARE)
+
+
+def test_a_device_that_goes_away_while_it_is_mapped(kernel: Kernel, file: LinuxQueueFile) -> None:
+    dus, mmio = file.map(RegionKind.DUS), file.map(RegionKind.MMIO)
+    dus.store64(64, 2**64 - 1)
+    assert dus.load64(64) == 2**64 - 1, "all ones may also be what is there"
+    assert not dus.gone
+    kernel.remove()
+    touches: list[Callable[[], object]] = [
+        lambda: dus.load32(0), lambda: dus.load64(8), lambda: dus.store32(0, 1), lambda: dus.store64(8, 1),
+        lambda: dus.read(0, 100), lambda: dus.write(0, b"abc"), lambda: mmio.store64(0x1000, 1),
+    ]  # fmt: skip
+    for touch in touches:
+        with pytest.raises(DeviceGone, match="touch a region: the device was removed") as caught:
+            touch()
+        assert caught.value.errno == errno.ENXIO
+    assert dus.gone
+    assert mmio.gone
+    file.close()
+    with pytest.raises(ValueError, match="not mapped any more"):
+        dus.load32(0)
+
+
+def test_a_page_of_a_region_goes_away(kernel: Kernel, file: LinuxQueueFile) -> None:
+    region = file.map(RegionKind.DUS)
+    (memory,) = kernel.queues[file.fileno()].regions.values()
+    os.ftruncate(memory, 8192)
+    assert region.read(0, 8192) == bytes(8192)
+    with pytest.raises(DeviceGone):
+        region.read(4096, 4097)
+    with pytest.raises(DeviceGone):
+        region.load32(0)  # gone is gone
+
+
+# -- fork, exec ---------------------------------------------------------------------------------------------------------
+
+
+def in_a_child(function: Callable[[], object]) -> int:
+    """Run it in a forked child; 0 if it returns, the number of the signal that ended it, or 99 if it raised."""
+    child = os.fork()
+    if not child:
+        try:
+            function()
+            os._exit(0)
+        except BaseException as error:  # noqa: BLE001  nothing may leave the child
+            os.write(2, f"{type(error).__name__}: {error}\n".encode())
+            os._exit(99)
+    _, status = os.waitpid(child, 0)
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def test_a_child_is_told_that_the_queue_is_its_parent_s(kernel: Kernel, file: LinuxQueueFile) -> None:
+    dus, mmio = file.map(RegionKind.DUS), file.map(RegionKind.MMIO)
+    descriptor = file.fileno()
+
+    def child() -> None:
+        for touch in (lambda: dus.load32(0), lambda: mmio.store64(0, 1), lambda: dus.read(0, 8), file.start):
+            with pytest.raises(ForeignQueue, match="before a fork"):
+                touch()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+        file.unmap(dus)
+        file.close()
+        kernel.files().open("hisi_zip-0").close()
+
+    assert in_a_child(child) == 0
+    dus.store32(0, 5)
+    file.start()
+    assert dus.load32(0) == 5
+    file.close()
+
+
+def test_a_mapping_does_not_come_along_in_a_fork(file: LinuxQueueFile) -> None:
+    region = file.map(RegionKind.DUS)
+    view = region.view
+    assert view is not None
+
+    def child() -> None:
+        faulthandler.disable()
+        _ = view[0]
+
+    assert in_a_child(child) == signal.SIGSEGV
+
+
+def test_no_program_that_is_started_gets_the_descriptor(tmp_path: Path) -> None:
+    node = tmp_path / "node"
+    node.touch()
+    descriptor = Linux().open(node)
+    try:
+        assert fcntl.fcntl(descriptor, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+        assert fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+    finally:
+        Linux().close(descriptor)
+
+
+def test_the_real_calls_pass_on_the_kernel_s_numbers(tmp_path: Path) -> None:
+    linux = Linux()
+    with pytest.raises(FileNotFoundError):
+        linux.open(tmp_path / "none")
+    descriptor = os.memfd_create("none")
+    for call, number in [
+        (lambda: linux.ioctl(descriptor, START), errno.ENOTTY),
+        (lambda: linux.ioctl(descriptor, SET_TYPE, bytearray(4)), errno.ENOTTY),
+        (lambda: linux.map(descriptor, 0, 0), errno.EINVAL),
+        (lambda: linux.map(descriptor, 4096, 1), errno.EINVAL),
+        (lambda: linux.map(-1, 4096, 0), errno.EBADF),
+        (lambda: linux.unmap(1, 4096), errno.EINVAL),
+    ]:
+        with pytest.raises(OSError, match=r"\[Errno") as caught:
+            call()
+        assert caught.value.errno == number
+    os.close(descriptor)
+
+
+# -- the descriptor -----------------------------------------------------------------------------------------------------
+
+
+def test_the_file_polls_nothing_and_reads_nothing(
+    kernel: Kernel, file: LinuxQueueFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each poll takes the readiness away: nobody but the event loop's one registration may do it."""
+    for module, name in [(select, "poll"), (select, "select"), (select, "epoll"), (os, "read")]:
+        monkeypatch.setattr(module, name, lambda *_: pytest.fail("it polls"))
+    file.start()
+    file.acknowledge()
+    file.pump()
+    file.give_up(3)
+    assert (file.faults(3), file.refusal(3)) == (0, "")
+    file.put()
+    file.close()
+
+
+# -- signals --------------------------------------------------------------------------------------------------------------
+
+
+PROGRAM = """
+import faulthandler, mmap, os, sys
+from wdasync_uacce import MemoryRegion, RegionKind
+from wdasync_uacce.errnos import DeviceGone
+from wdasync_uacce.memory import address_of
+
+def region():
+    memory = os.memfd_create("region")
+    os.ftruncate(memory, 4096)
+    mapped = mmap.mmap(memory, 4096)
+    return MemoryRegion(RegionKind.DUS, address_of(mapped), 4096, mapped), memory, mapped
+
+if "before" in sys.argv:
+    faulthandler.enable()
+first, memory, mapped = region()
+if "after" in sys.argv:
+    faulthandler.enable()
+for _ in range(3):
+    second, memory, mapped = region()
+    os.ftruncate(memory, 0)
+    try:
+        second.load32(0)
+    except DeviceGone as error:
+        print("survived", flush=True)
+first.store32(0, 1)
+assert first.load32(0) == 1
+if "foreign" in sys.argv:
+    mapped[0]
+if "sent" in sys.argv:
+    os.kill(os.getpid(), 7)
+print("end")
+"""
+
+
+@pytest.mark.parametrize("handler", ["none", "before", "after"])
+@pytest.mark.parametrize("then", ["", "foreign", "sent"])
+def test_the_process_survives_and_other_handlers_work(handler: str, then: str) -> None:
+    """Ours takes what is ours, before or after Python's faulthandler was enabled; what is not ends the process as ever."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, handler, then], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("survived\nsurvived\nsurvived\n"), done.stderr
+    if not then:
+        assert (done.returncode, done.stdout[-4:]) == (0, "end\n")
+        return
+    assert done.returncode == -signal.SIGBUS
+    if handler == "none":
+        assert not done.stderr
+    else:
+        assert "Fatal Python error: Bus error" in done.stderr
+        assert "<module>" in done.stderr
