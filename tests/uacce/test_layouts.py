@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wdasync_uacce.layout import Field, Layout, Owner
@@ -107,6 +107,7 @@ def test_known_sizes_of_the_dus_region(sqe: int, page: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+@settings(deadline=None)
 @given(data=st.data())
 def test_pack_and_unpack_are_inverse(layout: Layout, data: st.DataObject) -> None:
     fields = {field.name: data.draw(st.integers(0, field.mask), field.name) for field in layout.fields}
