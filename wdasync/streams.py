@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
 from .buffers import Segment, pin_source
 from .errors import DataCause, DataError, InvalidArgument, InvalidState, LimitExceeded
@@ -39,6 +39,9 @@ class _Stream:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._session!r}{' finished' if self._finished else ''}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} can be neither copied nor pickled: its state is on a device")
 
     async def __aenter__(self) -> Self:
         return self

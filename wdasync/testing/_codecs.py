@@ -6,6 +6,7 @@ pure in the sense that counts: they touch no queue, and what they return is an :
 
 from __future__ import annotations
 
+import sys
 import zlib
 from typing import Final, NamedTuple, Protocol
 
@@ -75,7 +76,7 @@ class Codec(NamedTuple):
             if members == max_members:
                 return _bound(f"more than {max_members} members")
             decoder = self.decoder(window)
-            step = decoder.step(data[position:], limit - produced + 1)
+            step = decoder.step(data[position:], min(limit, sys.maxsize - 1) - produced + 1)
             if step.status is not Status.SUCCESS:
                 return _later(step) if members else step
             parts.append(step.output)
@@ -140,7 +141,8 @@ class _DeflateDecoder:
             output = self._state.decompress(data, limit)
         except zlib.error as error:
             return _explain(str(error))
-        left = len(self._state.unconsumed_tail) + len(self._state.unused_data)
+        # At the end of a stream that was bounded before, what is behind it may be in both.
+        left = len(self._state.unused_data if self._state.eof else self._state.unconsumed_tail)
         return Outcome(Status.SUCCESS, output, len(data) - left)
 
 
