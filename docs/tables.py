@@ -27,7 +27,7 @@ from wdasync.backend import Backend, Capability
 from wdasync.config import Config, Rule
 from wdasync.errors import ADVICE, ERRORS, BackendUnavailable, DataCause, Status, WdasyncError
 from wdasync.scheduling import Reason
-from wdasync.sources import RESERVED
+from wdasync.sources import FOREIGN, RESERVED
 from wdasync.values import describe, field_types, is_settable, settings_of
 
 Row = tuple[str, ...]
@@ -119,7 +119,13 @@ def options() -> Iterator[Table]:
 def variables() -> Iterator[Table]:
     """Environment variables that are no settings."""
     yield Table(
-        "", ("Variable", "What it is"), [(f"`{name}`", text) for name, text in RESERVED.items()]
+        "",
+        ("Variable", "What it is"),
+        [(f"`{name}`", text) for name, text in RESERVED.items()]
+        + [
+            (f"`{name}`", f"of UADK: stands for `{setting}`, if nothing of ours gives it")
+            for name, setting in FOREIGN.items()
+        ],
     )
 
 

@@ -11,7 +11,8 @@ CHECKOUT = Path(__file__).parents[1]
 # What a backend may know of the framework. Nothing more is promised to a stranger's, so ours get no more.
 CONTRACT = {"backend", "buffers", "errors", "faults", "operations", "paged", "statistics"}
 MACHINERY = {
-    "config", "dispatch", "eventloop", "execution", "forks", "registry", "results", "scheduling", "sources", "values"
+    "config", "dispatch", "eventloop", "execution", "forks", "numa", "queue_counts", "registry", "results", "scheduling",
+    "sources", "values"
 }  # fmt: skip
 FRONT = {"accelerator", "defaults", "lifecycle", "sessions", "streams"}
 
@@ -20,12 +21,14 @@ ROOMS = {
     **dict.fromkeys(CONTRACT, CONTRACT),
     "values": set[str](),
     "gzipheader": {"buffers", "errors"},
+    "numa": set(),
+    "queue_counts": {"backend", "operations"},
     "registry": CONTRACT,
     "sources": CONTRACT | {"registry", "values"},
-    "config": CONTRACT | {"registry", "sources", "values"},
+    "config": CONTRACT | {"queue_counts", "registry", "sources", "values"},
     "eventloop": {"errors"},
     "dispatch": CONTRACT | {"eventloop"},
-    "scheduling": CONTRACT | {"config", "dispatch", "registry"},
+    "scheduling": CONTRACT | {"config", "dispatch", "numa", "registry"},
     "forks": {"errors"},
     "results": CONTRACT | {"scheduling"},
     "execution": CONTRACT | MACHINERY,

@@ -42,7 +42,7 @@ def cpu() -> Place:
 
 def place(backend: str, *rows: Capability, name: str = "0") -> Place:
     made = Place(backend, Device(name, *rows))  # type: ignore[arg-type]
-    made.lanes["", Priority.NORMAL, ""] = Lane()  # type: ignore[assignment]
+    made.put(("", Priority.NORMAL, ""), [Lane()])  # type: ignore[list-item]
     return made
 
 
@@ -102,7 +102,7 @@ def test_each_condition_of_a_rule(
 
 @pytest.mark.parametrize(("load", "expected"), [(50, "cpu/0"), (51, "chip/0")])
 def test_load_spills_over(chip: Place, cpu: Place, load: int, expected: str) -> None:
-    cpu.lanes["", Priority.NORMAL, ""].load = load  # type: ignore[misc]
+    cpu.every[0].load = load  # type: ignore[misc]
     assert choose([chip, cpu], Rule("cpu", max_load=0.5))[0] == expected
     if load > 50:
         assert choose([chip, cpu], Rule("cpu", max_load=0.5))[1] is Reason.LOAD
@@ -125,7 +125,7 @@ def test_a_lost_device(chip: Place, cpu: Place) -> None:
 def test_the_least_loaded_of_equals() -> None:
     places = [place("chip", GZIP, name=str(number)) for number in range(3)]
     for made, load in zip(places, (5, 2, 9), strict=True):
-        made.lanes["", Priority.NORMAL, ""].load = load  # type: ignore[misc]
+        made.every[0].load = load  # type: ignore[misc]
     assert choose(places)[0] == "chip/1"
     assert choose(places, avoid=[places[1]])[0] == "chip/0"
 

@@ -444,7 +444,7 @@ class Accelerator:
         return AcceleratorStatistics(
             lanes=tuple(_lane_statistics(lane) for lane in self._reaper.lanes),
             reasons={reason.name.lower(): execution.reasons[reason] for reason in Reason},
-            inline=execution.inline,
+            inline=sum(lane.ran_inline for lane in self._reaper.lanes),
             retries=execution.retries,
             faults=self._faults,
             devices={
@@ -557,6 +557,7 @@ def _lane_statistics(lane: Lane) -> LaneStatistics:
         parked=len(lane.parked),
         submitted=lane.submitted,
         completed=lane.completed,
+        inline=lane.ran_inline,
         statuses=lane.statuses,
         bytes_in=lane.bytes_in,
         bytes_out=lane.bytes_out,

@@ -360,7 +360,8 @@ class Device(Protocol):
 
         :param depth: operations in flight wished for; the queue may have fewer
         :param queue_class: one of ``capabilities.queue_classes``
-        :raises BackendUnavailable: if there is no queue to be had
+        :raises BackendUnavailable: if there is no queue to be had; ``from`` an ``OSError(EBUSY)`` if that is because all
+            are in use, so that there may be one later
         """
 
     def open_session(self, spec: StreamSpec) -> Session:

@@ -6,7 +6,7 @@ nobody knows is an error that names the nearest known one.
 
 The settings of the framework are the fields of :class:`Config`. Those of a backend are the fields of its
 ``Options``: a table in the file with the backend's name, ``WDASYNC_<BACKEND>_<OPTION>`` in the environment, a
-plain keyword in a call.
+plain keyword in a call. How many queues are opened (``open_queues``) may stand in either: for all backends, or for one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any, Final, TypeVar
 from . import registry
 from .errors import BackendUnavailable, ConfigError
 from .operations import DEFAULT_MAX_LENGTH, Kind, Level, Priority
-from .sources import FILE_NAME, Given, Layers, find_file, options_class, unknown_name
+from .queue_counts import QueueCounts
+from .sources import FILE_NAME, FOREIGN, SHARED, Given, Layers, find_file, options_class, unknown_name
 from .values import Mismatch, convert, describe, example, field_types, is_settable, settings_of
 
 __all__ = ["Config", "Effective", "Rule", "load"]
@@ -67,6 +68,18 @@ class Config:
     )
     fallback: bool = _setting(True, "a fallback backend may do what the others cannot")
     depth: int = _setting(1024, "operations in flight in one queue", least=1)
+    open_queues: int | str = _setting(
+        1,
+        "queues that each device opens for each of its classes; or a list as in UADK's WD_COMP_CTX_NUM. May also stand in "
+        "a backend's table, for that backend alone",
+        check=QueueCounts.parse,
+        example="sync-comp:2@0,sync-decomp:2@0",
+    )
+    numa_node: int | None = _setting(
+        None,
+        "the memory node whose devices are near; none: that of the processors this thread may use",
+        least=0,
+    )
     inline: bool = _setting(True, "tiny operations may run in the event loop's thread")
     inline_cost: int = _setting(25_000, "ns; the longest operation that may", least=0)
     inline_budget: int = _setting(100_000, "ns of such work in one turn of the loop", least=0)
@@ -102,7 +115,8 @@ class Effective:
 
         :raises ConfigError: if an option is unknown, or its value of another type
         """
-        table = self._tables.get(backend_name, {})
+        given = self._tables.get(backend_name, {})
+        table = {name: value for name, value in given.items() if name not in SHARED}
         values = _values(options_class, table, f"{backend_name}.", f"table [{backend_name}]")
         try:
             return options_class(**values)
@@ -111,6 +125,29 @@ class Effective:
         except (TypeError, ValueError) as error:
             places = ", ".join(dict.fromkeys(given.place for given in table.values())) or "its defaults"
             raise ConfigError(f"options of backend {backend_name!r}: {error} ({places})") from error
+
+    def shared(self, backend_name: str) -> dict[str, Any]:
+        """Settings of the framework that hold for one backend: those of its table, or those for all. The source
+        decides, a keyword before the environment before the file; and the table, if both are from the same.
+
+        :raises ConfigError: if a value is wrong
+        """
+        table = self._tables.get(backend_name, {})
+        own = {
+            name: table[name]
+            for name in SHARED
+            if name in table and _rank(table[name].origin) >= _rank(self.origins[name])
+        }
+        return {name: getattr(self.config, name) for name in SHARED} | _values(
+            Config, own, f"{backend_name}.", ""
+        )
+
+    def queues(self, backend_name: str) -> QueueCounts:
+        """How many queues its devices open.
+
+        :raises ConfigError: if the value is wrong
+        """
+        return QueueCounts.parse(self.shared(backend_name)["open_queues"])
 
 
 def load(
@@ -130,6 +167,7 @@ def load(
     """
     environ = os.environ if environ is None else environ
     layers = Layers(settings_of(Config))
+    layers.take_foreign(environ)
     path = find_file(environ, _here() if cwd is None else Path(cwd))
     if path is not None:
         layers.take_file(path)
@@ -141,7 +179,14 @@ def load(
     for backend in layers.tables:
         if (options := options_class(backend)) is not None:
             effective.options(backend, options)
+        effective.shared(backend)
     return effective
+
+
+def _rank(origin: str) -> int:
+    """Which origin of a value beats which."""
+    source, _, variable = origin.partition(" ")
+    return 0 if variable in FOREIGN else ("default", "file", "environment", "keyword").index(source)
 
 
 def _here() -> Path:

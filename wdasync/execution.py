@@ -6,9 +6,10 @@ nothing is formatted, and no object is made that nobody asked for.
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -19,6 +20,7 @@ from .backend import Capability, Completion, Queue, Status
 from .config import Config
 from .dispatch import Flight, Group, Lane, LaneState, Reaper
 from .errors import (
+    BackendUnavailable,
     ClosedResourceError,
     DeviceError,
     ForeignLoopError,
@@ -38,7 +40,15 @@ from .paged import PagedBuffer
 from .results import Observation, Observer, Paging
 from .scheduling import Chosen, LaneKey, Place, Reason, Route, Schedule
 
-__all__ = ["Execution", "Trip", "close_devices", "close_devices_here", "open_lane", "within"]
+__all__ = [
+    "Execution",
+    "Trip",
+    "close_devices",
+    "close_devices_here",
+    "open_lanes",
+    "used_up",
+    "within",
+]
 
 logger = logging.getLogger("wdasync")
 
@@ -78,7 +88,6 @@ class Execution:
     :ivar loop: the event loop
     :ivar schedule: the policy
     :ivar reasons: how often each reason decided
-    :ivar inline: operations that ran in the loop's thread
     :ivar retries: operations that were sent again
     """
 
@@ -89,7 +98,6 @@ class Execution:
         self.loop = loop
         self.schedule = schedule
         self.reasons = [0] * len(Reason)
-        self.inline = 0
         self.retries = 0
         self._config = config
         self._reaper = reaper
@@ -115,14 +123,16 @@ class Execution:
             route = self.schedule.route(operation, priority)
             lane = route.lane
             if lane is None or lane.state is not LaneState.OPEN or serving_fault.get():
-                return await self._run_unsettled(operation, priority, route)
+                lane = None if serving_fault.get() else route.quick(operation.nbytes)
+                if lane is None:
+                    return await self._run_unsettled(operation, priority, route)
             if lane.inline is not None:
                 completion = self._try_inline(operation, lane)
                 if completion is not None:
                     await self.loop.checkpoint_if_cancelled()
                     if completion[1]:
                         return await self._recover(
-                            operation, completion, priority, cast("Place", route.place)
+                            operation, completion, priority, self.schedule.place_of(lane)
                         )
                     return completion
             self.reasons[route.reason] += 1
@@ -132,17 +142,16 @@ class Execution:
             if completion is None:
                 completion = await self.loop.park(flight)
             if completion[1]:
-                return await self._recover(operation, completion, priority, cast("Place", route.place))
+                return await self._recover(operation, completion, priority, self.schedule.place_of(lane))
             return completion
         except BaseException:
             operation.release()
             raise
 
     async def _run_unsettled(self, operation: Operation, priority: Priority, route: Route) -> Completion:
-        """Where there is something to choose, or a lane to open; the lane of a settled route is remembered."""
+        """Where there is something to choose, or a lane to open; the lane is remembered, if there is only one."""
         completion = await self._attempt(operation, None, priority, Trip())
-        if route.place is not None and not serving_fault.get():
-            route.lane = route.place.lanes.get((route.choices[0].row.queue_class, priority, ""))
+        route.settle()
         return completion
 
     async def run_traced(
@@ -195,25 +204,64 @@ class Execution:
         self, operation: Operation, timeout: float | None, priority: Priority, trip: Trip
     ) -> Completion:
         chosen = place, row, _ = self.schedule.choose(operation, priority, timeout)
-        completion = self._try_inline(operation, place.lanes[row.queue_class, Priority.NORMAL, ""])
+        lanes = place.lanes.get((row.queue_class, Priority.NORMAL, ""))
+        completion = self._try_inline(operation, lanes[0]) if lanes else None
         if completion is None:
             completion = await self._fly(operation, chosen, priority, trip)
         else:
             trip.take(place, "inline", Reason.INLINE)
             await self.loop.checkpoint_if_cancelled()
         if completion.status:
-            return await self._recover(operation, completion, priority, place, trip)
+            return await self._recover(operation, completion, priority, cast("Place", trip.place), trip)
         return completion
 
-    async def _fly(self, operation: Operation, chosen: Chosen, priority: Priority, trip: Trip) -> Completion:
-        place, row, reason = chosen
-        if operation.paged is not None:
-            await self._page(operation, operation.paged, row, trip)
-        operation.resident = serving_fault.get()
-        self.reasons[reason] += 1
-        lane = await self.lane(place, row, priority, operation.paged is not None)
-        trip.take(place, lane.name, reason)
+    async def _fly(
+        self,
+        operation: Operation,
+        chosen: Chosen,
+        priority: Priority,
+        trip: Trip,
+        avoid: tuple[Place, ...] = (),
+    ) -> Completion:
+        lane = await self._board(operation, chosen, priority, trip, avoid)
         return await self.travel(Flight(operation, lane))
+
+    async def _board(
+        self,
+        operation: Operation,
+        chosen: Chosen,
+        priority: Priority,
+        trip: Trip,
+        avoid: tuple[Place, ...] = (),
+    ) -> Lane:
+        """The lane for an operation, its pages seen to; elsewhere, if no queue is to be had where it was to go.
+
+        :param avoid: devices where it was tried already
+        """
+        place, row, reason = chosen
+        while True:
+            if operation.paged is not None:
+                await self._page(operation, operation.paged, row, trip)
+            operation.resident = serving_fault.get()
+            try:
+                lane = await self.lane(place, row, priority, operation.paged is not None)
+            except BackendUnavailable as error:
+                avoid = (*avoid, place)
+                place, row, _ = self._other(operation, priority, avoid, error)
+                reason = Reason.NO_QUEUE
+            else:
+                self.reasons[reason] += 1
+                trip.take(place, lane.name, reason)
+                return lane
+
+    def _other(
+        self, operation: Operation, priority: Priority, avoid: tuple[Place, ...], error: WdasyncError
+    ) -> Chosen:
+        """Where else an operation can go. If nowhere, the error stands."""
+        try:
+            return self.schedule.choose(operation, priority, None, avoid)
+        except (BackendUnavailable, DeviceError, UnsupportedOperation):
+            raise error from None
 
     async def _page(self, operation: Operation, buffer: PagedBuffer, row: Capability, trip: Trip) -> None:
         """Leave the pages to a device that can fetch them as it goes; else fetch them now.
@@ -263,14 +311,14 @@ class Execution:
             elif status is not Status.ABORTED or trip.retries >= RETRIES:
                 raise self.error(completion, operation, place)
             trip.retries += 1
-            failed = place
             try:
-                place, row, _ = self.schedule.choose(operation, priority, None, avoid)
-            except (DeviceError, UnsupportedOperation):
-                raise self.error(completion, operation, failed) from None
+                chosen = self.schedule.choose(operation, priority, None, avoid)
+            except (BackendUnavailable, DeviceError, UnsupportedOperation):
+                raise self.error(completion, operation, place) from None
             self.retries += 1
-            reason = _reason_to_move(status, failed)
-            completion = await self._fly(operation, (place, row, reason), priority, trip)
+            chosen = (*chosen[:2], _reason_to_move(status, place))
+            completion = await self._fly(operation, chosen, priority, trip, avoid)
+            place = cast("Place", trip.place)
         return completion
 
     async def run_many(
@@ -286,18 +334,13 @@ class Execution:
         pageless: dict[int, WdasyncError] = {}
         try:
             for number, operation in enumerate(operations):
-                place, row, reason = self.schedule.choose(operation, priority, timeout)
-                self.reasons[reason] += 1
+                chosen = self.schedule.choose(operation, priority, timeout)
                 trip = Trip()
-                operation.resident = serving_fault.get()
-                if operation.paged is not None:
-                    try:
-                        await self._page(operation, operation.paged, row, trip)
-                    except PageFaultError as error:
-                        pageless[number] = error.bare()
-                        continue
-                lane = await self.lane(place, row, priority, operation.paged is not None)
-                trip.take(place, lane.name, reason)
+                try:
+                    lane = await self._board(operation, chosen, priority, trip)
+                except PageFaultError as error:
+                    pageless[number] = error.bare()
+                    continue
                 flights.append(Flight(operation, lane))
                 trips.append(trip)
             self.check()
@@ -356,18 +399,44 @@ class Execution:
     # -- lanes ------------------------------------------------------------------------------------------------
 
     async def lane(self, place: Place, row: Capability, priority: Priority, paged: bool = False) -> Lane:
-        """The lane for an operation, opened if it is the first of its kind."""
-        key = (row.queue_class, priority, "faults" if serving_fault.get() else "paged" if paged else "")
-        return place.lanes.get(key) or await self._open_lane(place, key)
+        """The lane for an operation, opened if it is the first of its kind.
 
-    async def _open_lane(self, place: Place, key: LaneKey) -> Lane:
+        :raises BackendUnavailable: if there is none, and no other may be shared
+        """
+        key = (row.queue_class, priority, "faults" if serving_fault.get() else "paged" if paged else "")
+        lanes = place.lanes.get(key)
+        if lanes is None:
+            lanes = await self._open_lanes(place, key)
+        return place.pick(lanes)
+
+    async def _open_lanes(self, place: Place, key: LaneKey) -> tuple[Lane, ...]:
         """Open a queue that is needed for the first time: another priority, or a fault handler's."""
         async with self._opening_lane:
             self.check()
             if key not in place.lanes:
-                await open_lane(self.loop, self._reaper, self._config.depth, place, key)
+                error = await open_lanes(self.loop, self._reaper, self._config.depth, place, key)
+                if error is not None:
+                    self._share(place, key, error)
         self.check()
         return place.lanes[key]
+
+    def _share(self, place: Place, key: LaneKey, error: BackendUnavailable) -> None:
+        """No queue is to be had for a special case: let it use the usual one.
+
+        What a fault handler waits for may not wait behind what waits for the handler.
+
+        :raises BackendUnavailable: the error, if that is no way
+        """
+        usual = place.lanes.get((key[0], Priority.NORMAL, ""))
+        if not usual or key[2] == "faults":
+            raise error
+        logger.warning(
+            "%s: no queue of its own for %s; it shares that of other work: %s",
+            place.name,
+            " ".join(_words(key)),
+            error,
+        )
+        place.put(key, usual)
 
     async def stop_opening(self) -> None:
         """Wait for a lane that is being opened; no other one will be."""
@@ -394,7 +463,7 @@ class Execution:
             self._inline_counting = True
             self.loop.at_turn_end(self._renew_budget)
         completion = inline.run(operation)
-        self.inline += 1
+        lane.ran_inline += 1
         self.reasons[Reason.INLINE] += 1
         return completion
 
@@ -459,23 +528,66 @@ class Execution:
         )
 
 
-async def open_lane(loop: EventLoop, reaper: Reaper, depth: int, place: Place, key: LaneKey) -> None:
-    """Open a queue, watch it, and put it in its place."""
-    queue_class, priority, purpose = key
-    words = [
-        queue_class,
-        "" if priority is Priority.NORMAL else priority.name.lower(),
-        purpose,
-    ]
-    name = " ".join([place.name, *filter(None, words)])
+async def open_lanes(
+    loop: EventLoop, reaper: Reaper, depth: int, place: Place, key: LaneKey
+) -> BackendUnavailable | None:
+    """Open the queues for a key, as many as are wanted and to be had; watch them, and put them in their place.
+
+    :returns: why there is none; ``None`` if there is one, or none is wanted
+    """
+    queue_class, priority, _ = key
 
     def open_queue() -> Queue:
         return place.device.open_queue(depth, priority, queue_class)
 
-    queue = await in_thread(loop, open_queue, lambda opened: opened.close())
-    lane = Lane(name, queue, reaper, lambda: place.device.lost, place.device.inline)
-    reaper.add(lane, open_queue)
-    place.lanes[key] = lane
+    queues, error = await in_thread(loop, lambda: _as_many(open_queue, place.wanted(key)), _close_queues)
+    lanes: list[Lane] = []
+    for queue in queues:
+        name = " ".join([place.name, *_words(key), *([f"#{len(lanes)}"] if lanes else [])])
+        lane = Lane(name, queue, reaper, lambda: place.device.lost, place.device.inline)
+        reaper.add(lane, open_queue)
+        lanes.append(lane)
+    if error is None or lanes:
+        place.put(key, lanes)
+    if (reason := place.lost) is not None:  # meanwhile
+        for lane in lanes:
+            lane.lose(reason)
+    if error is not None and lanes:
+        logger.warning(
+            "%s: %d of %d queues; no more: %s", lanes[0].name, len(lanes), place.wanted(key), error
+        )
+    return None if lanes else error
+
+
+def used_up(error: BackendUnavailable) -> bool:
+    """Whether others use all queues, so that there may be one later."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EBUSY
+
+
+def _words(key: LaneKey) -> list[str]:
+    """A key, for people: what is not as usual in it."""
+    queue_class, priority, purpose = key
+    words = [queue_class, "" if priority is Priority.NORMAL else priority.name.lower(), purpose]
+    return [word for word in words if word]
+
+
+def _as_many(open_queue: Callable[[], Queue], count: int) -> tuple[list[Queue], BackendUnavailable | None]:
+    """So many queues, or as many as there are; and why not more. Blocks."""
+    queues: list[Queue] = []
+    try:
+        while len(queues) < count:
+            queues.append(open_queue())
+    except BackendUnavailable as error:
+        return queues, error
+    except BaseException:
+        _close_queues((queues, None))
+        raise
+    return queues, None
+
+
+def _close_queues(opened: tuple[list[Queue], object]) -> None:
+    for queue in opened[0]:
+        queue.close()
 
 
 def close_devices_here(places: Sequence[Place]) -> None:

@@ -13,17 +13,18 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from . import forks, registry
+from . import forks, numa, registry
 from .accelerator import Accelerator, insist
-from .backend import Backend, DeviceInfo, PageFaults
+from .backend import Backend, Device, DeviceInfo, PageFaults
 from .config import Config, Effective, load
 from .dispatch import Reaper
 from .errors import BackendUnavailable, InvalidArgument
 from .eventloop import EventLoop, current_event_loop, loop_locals
 from .eventloop.threads import in_thread
-from .execution import Execution, close_devices, open_lane
+from .execution import Execution, close_devices, open_lanes, used_up
 from .faults import FaultHandler, FaultReporter, FaultResponse, PageFault, serving_fault
 from .operations import Priority
+from .queue_counts import positions
 from .results import Observer
 from .scheduling import Place, Schedule
 
@@ -103,7 +104,8 @@ async def _open(
         if held and (opened := held[0]()) is not None:
             opened.loop_closed(in_order)
 
-    places = await in_thread(loop, lambda: _open_devices(effective, on_fault, report), _close_all)
+    here = numa.Whereabouts.now()
+    places = await in_thread(loop, lambda: _open_devices(effective, here, on_fault, report), _close_all)
     config = effective.config
     reaper = Reaper(
         loop, budget=config.reap_budget, interval=config.safety_interval, deadline=config.deadline
@@ -113,10 +115,7 @@ async def _open(
         await loop.start(at_shutdown if default else None, at_close)
         for place in places:
             _serve(loop, place)
-            for queue_class in place.device.capabilities.queue_classes:
-                await open_lane(
-                    loop, reaper, effective.config.depth, place, (queue_class, Priority.NORMAL, "")
-                )
+        await _open_usual_lanes(loop, reaper, config.depth, places)
     except BaseException:
         for step in (reaper.close, partial(close_devices, loop, places), loop.stop):
             await insist(step)
@@ -131,30 +130,94 @@ async def _open(
 # -- devices ------------------------------------------------------------------------------------------------
 
 
-def _open_devices(effective: Effective, on_fault: FaultHandler | None, report: FaultReporter) -> list[Place]:
+async def _open_usual_lanes(loop: EventLoop, reaper: Reaper, depth: int, places: Sequence[Place]) -> None:
+    """Open the queues that are for no special case. A device whose queues others use is left without, if another
+    device is there for its work.
+
+    :raises BackendUnavailable: if a backend that was asked for fails otherwise, or nobody has a queue
+    """
+    errors: list[BackendUnavailable] = []
+    for place in places:
+        for queue_class in place.device.capabilities.queue_classes:
+            key = (queue_class, Priority.NORMAL, "")
+            error = await open_lanes(loop, reaper, depth, place, key)
+            if error is not None:
+                if place.asked and not used_up(error):
+                    raise error
+                logger.warning("%s: goes without a queue: %s", place.name, error)
+                errors.append(error)
+                place.put(key, ())
+    if not any(place.every for place in places):
+        raise errors[0] if errors else _no_queue(places)
+
+
+def _no_queue(places: Sequence[Place]) -> BackendUnavailable:
+    nodes = ", ".join(f"{place.name} at node {place.device.info.numa_node}" for place in places)
+    return BackendUnavailable(
+        f"open_queues: expected queues at the node of one of the devices, got none for {nodes}; "
+        "see `python -m wdasync devices` for their nodes"
+    )
+
+
+def _open_devices(
+    effective: Effective, here: numa.Whereabouts, on_fault: FaultHandler | None, report: FaultReporter
+) -> list[Place]:
     """Open the devices of all backends that the settings ask for. Blocks."""
     places: list[Place] = []
+    topology = numa.Topology.read(numa.SYSFS)
+    home = effective.config.numa_node
+    home = topology.home(here) if home is None else home
     try:
-        for backend, infos, asked, general in _backends(effective.config):
-            options = effective.options(backend.name, backend.Options)
-            for info in infos:
-                try:
-                    device = backend.open(info, options, on_fault=_marked(on_fault), report=report)
-                except BackendUnavailable as error:
-                    if asked:
-                        raise
-                    logger.info("%s/%s is left out: %s", backend.name, info.name, error)
-                else:
-                    places.append(Place(backend.name, device, general=general))
+        for wanted in _backends(effective.config):
+            options = effective.options(wanted.backend.name, wanted.backend.Options)
+            counts = effective.queues(wanted.backend.name)
+            peers = positions(info.numa_node for info in wanted.infos)
+            for info, (position, count) in zip(wanted.infos, peers, strict=True):
+                device = _open_device(wanted, info, options, on_fault, report)
+                if device is not None:
+                    queues = counts.deal(device.capabilities, info.numa_node, position, count)
+                    distance = topology.distance(home, info.numa_node)
+                    places.append(
+                        Place(
+                            wanted.backend.name,
+                            device,
+                            general=wanted.general,
+                            asked=wanted.asked,
+                            distance=distance,
+                            queues=queues,
+                        )
+                    )
     except BaseException:
         _close_all(places)
         raise
     if not places:
-        raise BackendUnavailable(
-            f"expected at least one device, got none from {', '.join(registry.backend_names()) or 'no backend'}; "
-            "run `python -m wdasync doctor`"
-        )
+        raise _no_device()
     return places
+
+
+def _open_device(
+    wanted: Wanted, info: DeviceInfo, options: object, on_fault: FaultHandler | None, report: FaultReporter
+) -> Device | None:
+    """Open one device; ``None`` if it cannot be opened, and nobody asked for its backend.
+
+    A handler is for whoever asks one; who takes over from others may have no page faults, and is opened without.
+    """
+    try:
+        return wanted.backend.open(info, options, on_fault=_marked(on_fault), report=report)
+    except BackendUnavailable as error:
+        if wanted.asked:
+            raise
+        if on_fault is not None:
+            return _open_device(wanted, info, options, None, report)
+        logger.info("%s/%s is left out: %s", wanted.backend.name, info.name, error)
+        return None
+
+
+def _no_device() -> BackendUnavailable:
+    return BackendUnavailable(
+        f"expected at least one device, got none from {', '.join(registry.backend_names()) or 'no backend'}; "
+        "run `python -m wdasync doctor`"
+    )
 
 
 def _close_all(places: Sequence[Place]) -> None:
@@ -162,7 +225,7 @@ def _close_all(places: Sequence[Place]) -> None:
         place.device.close()
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     """A backend that is to be opened.
 
     :ivar asked: the user named it, so that it must be there
@@ -175,7 +238,7 @@ class _Wanted(NamedTuple):
     general: bool
 
 
-def _backends(config: Config) -> list[_Wanted]:
+def _backends(config: Config) -> list[Wanted]:
     """Backends to open: in the order of preference, then the fallback, then those that only rules name."""
     named = (config.backend,) if isinstance(config.backend, str) else config.backend
     asked = [
@@ -198,9 +261,9 @@ def _backends(config: Config) -> list[_Wanted]:
         general += [
             backend for backend in every if backend.fallback and config.fallback and backend not in general
         ]
-    found = [_Wanted(backend, backend.devices(), backend in asked, general=True) for backend in general]
+    found = [Wanted(backend, backend.devices(), backend in asked, general=True) for backend in general]
     found += [
-        _Wanted(backend, backend.devices(), asked=True, general=False)
+        Wanted(backend, backend.devices(), asked=True, general=False)
         for backend in asked
         if backend not in general
     ]

@@ -14,17 +14,28 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 
 from .backend import Capability, Device
 from .config import Config, Rule
 from .dispatch import Lane, LaneState
-from .errors import DeviceError, InvalidArgument, UnsupportedOperation, WdasyncError
+from .errors import BackendUnavailable, DeviceError, InvalidArgument, UnsupportedOperation, WdasyncError
+from .numa import LOCAL
 from .operations import Kind, Level, Operation, Priority, check_level, check_window
 from .registry import nearest
 
-__all__ = ["Choice", "Chosen", "LaneKey", "Place", "Reason", "Route", "Schedule"]
+__all__ = [
+    "Candidate",
+    "Choice",
+    "Chosen",
+    "LaneKey",
+    "Place",
+    "Reason",
+    "Route",
+    "Schedule",
+    "least_loaded",
+]
 
 
 class Reason(enum.IntEnum):
@@ -36,7 +47,7 @@ class Reason(enum.IntEnum):
     INLINE = 1
     #: An earlier choice does not take inputs of this size.
     SIZE = 2
-    #: An earlier choice was too busy.
+    #: An earlier choice, or a nearer device, was too busy.
     LOAD = 3
     #: The caller's timeout is too short for an earlier choice.
     DEADLINE = 4
@@ -50,6 +61,8 @@ class Reason(enum.IntEnum):
     RETRY = 8
     #: It belongs to a stream, and a stream stays where it was opened.
     STREAM = 9
+    #: An earlier choice has no queue: others use them all, or none is to be opened there.
+    NO_QUEUE = 10
 
 
 #: Queue class, priority, and what it is for: nothing in particular, work that a fault handler waits for ("faults"), or
@@ -59,140 +72,301 @@ LaneKey = tuple[str, Priority, str]
 _NO_LIMIT: Final = sys.maxsize
 
 
+def least_loaded(lanes: Sequence[Lane], turn: int) -> Lane | None:
+    """Of those that take work now, the one with the smallest part of its slots taken; ``None`` if there is none.
+
+    :param turn: where to begin: of equals the first one counts
+    """
+    best: Lane | None = None
+    least = float("inf")
+    count = len(lanes)
+    for step in range(count):
+        lane = lanes[(turn + step) % count]
+        if lane.state is not LaneState.OPEN:
+            continue
+        load = lane.load / lane.depth
+        if not load:
+            return lane
+        if load < least:
+            best, least = lane, load
+    return best
+
+
 class Place:
     """An opened device and the lanes to it.
 
+    :param asked: the user named the backend
+    :param distance: how far it is, see :mod:`wdasync.numa`
+    :param queues: queue class -> how many queues of it are wanted; a class that is not there: one
     :ivar backend: name of the backend
     :ivar device: the device
     :ivar general: it takes operations that no rule gives it
-    :ivar lanes: what is open so far
+    :ivar lanes: what was opened so far, see :meth:`put`; of a key without a lane, no queue was to be had
+    :ivar every: all of them, each once
     """
 
-    def __init__(self, backend: str, device: Device, *, general: bool = True) -> None:
+    def __init__(
+        self,
+        backend: str,
+        device: Device,
+        *,
+        general: bool = True,
+        asked: bool = False,
+        distance: int = LOCAL,
+        queues: Mapping[str, int] | None = None,
+    ) -> None:
         self.backend = backend
         self.device = device
         self.general = general
-        self.lanes: dict[LaneKey, Lane] = {}
+        self.asked = asked
+        self.distance = distance
+        self.lanes: dict[LaneKey, tuple[Lane, ...]] = {}
+        self.every: tuple[Lane, ...] = ()
+        self._queues = queues or {}
         self._given_up: str | None = None
+        self._turn = 0
         self.rows: dict[tuple[Kind, str], Capability] = {
             (row.kind, row.algorithm): row for row in device.capabilities
         }
 
     def __repr__(self) -> str:
-        return f"<Place {self.name} {len(self.lanes)} lanes{' lost' if self.lost else ''}>"
+        return f"<Place {self.name} {len(self.every)} lanes{' lost' if self.lost else ''}>"
 
     @property
     def name(self) -> str:
         """Backend and device, for people: ``cpu/cpu0``."""
         return f"{self.backend}/{self.device.info.name}"
 
+    def put(self, key: LaneKey, lanes: Iterable[Lane]) -> None:
+        """These lanes are for this key. Several keys may share one."""
+        self.lanes[key] = tuple(lanes)
+        self.every = tuple(dict.fromkeys(lane for lanes in self.lanes.values() for lane in lanes))
+
+    def wanted(self, key: LaneKey) -> int:
+        """How many queues of this key are to be opened. More than one only for what is no special case."""
+        queue_class, priority, purpose = key
+        usual = self._queues.get(queue_class, 1)
+        return usual if priority is Priority.NORMAL and not purpose else min(usual, 1)
+
     @property
     def lost(self) -> str | None:
         """Why nothing can be sent here any more; ``None`` if it can."""
         if (reason := self.device.lost or self._given_up) is not None:
             return reason
-        return next((lane.reason for lane in self.lanes.values() if lane.state is LaneState.LOST), None)
+        lanes = self.every
+        if lanes and all(lane.state is LaneState.LOST for lane in lanes):
+            return lanes[0].reason
+        return None
+
+    def refuses(self, key: LaneKey) -> Reason | None:
+        """Why it takes nothing for this key, whatever it is; ``None`` if it may."""
+        if self.lost is not None:
+            return Reason.DEVICE_LOST
+        lanes = self.lanes.get(key)
+        if lanes is None:  # it will be opened when it is needed
+            lanes = self.lanes.get((key[0], Priority.NORMAL, ""))
+        if lanes is None:
+            return None
+        if not lanes:
+            return Reason.NO_QUEUE
+        return Reason.DEVICE_LOST if all(lane.state is LaneState.LOST for lane in lanes) else None
+
+    def full(self, key: LaneKey) -> bool:
+        """Whether who comes for this key has to wait for a slot."""
+        lanes = self.lanes.get(key)
+        return bool(lanes) and all(lane.load >= lane.depth for lane in lanes or ())
+
+    def next_lane(self, lanes: Sequence[Lane]) -> Lane | None:
+        """The least loaded of these that takes work now, in turn among equals."""
+        self._turn += 1
+        return least_loaded(lanes, self._turn)
+
+    def pick(self, lanes: Sequence[Lane]) -> Lane:
+        """One of these: the least loaded of those that take work, in turn among equals; else one that says why not."""
+        lane = self.next_lane(lanes)
+        if lane is None:
+            lane = next((lane for lane in lanes if lane.state is LaneState.RESETTING), lanes[0])
+        return lane
 
     def goes_on(self) -> None:
         """The device shows that it works: whoever waits for it is not stuck."""
-        for lane in self.lanes.values():
+        for lane in self.every:
             lane.goes_on()
 
     def give_up(self, reason: str) -> None:
         """Send nothing here any more, and end what is here."""
         self._given_up = reason
-        for lane in list(self.lanes.values()):
+        for lane in self.every:
             lane.lose(reason)
 
     @property
     def load(self) -> float:
         """Fraction of its slots that are taken or waited for; above 1 if callers wait."""
-        depth = sum(lane.depth for lane in self.lanes.values())
-        return sum(lane.load for lane in self.lanes.values()) / depth if depth else 0.0
+        load = depth = 0
+        for lane in self.every:
+            load += lane.load
+            depth += lane.depth
+        return load / depth if depth else 0.0
+
+
+class Candidate:
+    """One device that may take the operations of a route.
+
+    :ivar place: the device
+    :ivar row: the capability row that applies there
+    :ivar key: of the lanes that are for it
+    :ivar max_size: bytes of input, at most
+    """
+
+    __slots__ = ("key", "max_size", "place", "row")
+
+    def __init__(self, place: Place, row: Capability, priority: Priority, max_size: int | None) -> None:
+        self.place = place
+        self.row = row
+        self.key = (row.queue_class, priority, "")
+        limits = [limit for limit in (row.max_input, max_size) if limit is not None]
+        self.max_size = min(limits, default=_NO_LIMIT)
 
 
 class Choice:
-    """One entry of a route: the devices of one backend, and the conditions that are asked each time.
+    """One entry of a route: the devices of one backend that can do it, and the conditions that are asked each time.
 
-    :ivar places: the devices; the least loaded takes the operation
-    :ivar row: the capability row that applies
-    :ivar conditional: whether there are such conditions
+    Of its devices those at the nearest memory node come first, of these the least loaded, and of equals each in its
+    turn. If all of one distance are full, who is farther is asked.
+
+    :ivar row: of the first device
+    :ivar weighed: whether more is asked each time than the size
     :ivar refused: why the choices before it were not taken, as far as that is fixed; ``None``: it is the first
     """
 
-    __slots__ = (
-        "_max_load",
-        "_max_size",
-        "_min_deadline",
-        "_min_size",
-        "conditional",
-        "places",
-        "refused",
-        "row",
-    )
+    __slots__ = ("_groups", "_max_load", "_min_deadline", "_min_size", "_turn", "refused", "row", "weighed")
 
-    def __init__(
-        self, places: Sequence[Place], row: Capability, rule: Rule | None, refused: Reason | None
-    ) -> None:
-        self.places = tuple(places)
-        self.row = row
+    def __init__(self, candidates: Sequence[Candidate], rule: Rule | None, refused: Reason | None) -> None:
+        distances = sorted({candidate.place.distance for candidate in candidates})
+        self._groups = tuple(
+            tuple(candidate for candidate in candidates if candidate.place.distance == distance)
+            for distance in distances
+        )
+        self.row = self._groups[0][0].row
         self.refused = refused
-        limits = [limit for limit in (row.max_input, rule.max_size if rule else None) if limit is not None]
+        self._turn = 0
         self._min_size = rule.min_size if rule else 0
-        self._max_size = min(limits, default=_NO_LIMIT)
         self._max_load = rule.max_load if rule else None
         self._min_deadline = rule.min_deadline if rule else None
-        self.conditional = bool(limits or (rule and (rule.min_size or rule.max_load is not None))) or (
-            self._min_deadline is not None
-        )
+        self.weighed = self._max_load is not None or self._min_deadline is not None
 
-    def place(self, avoid: Container[Place]) -> Place | None:
-        """The device that would take it: the least loaded of those that are there."""
-        if len(self.places) == 1:
-            place = self.places[0]
-            return None if place in avoid or place.lost else place
-        return min(
-            (place for place in self.places if place not in avoid and not place.lost),
-            key=lambda place: place.load,
-            default=None,
-        )
+    @property
+    def only(self) -> Candidate | None:
+        """The one device that takes everything; ``None`` if something has to be asked each time."""
+        first = self._groups[0][0]
+        several = len(self._groups) > 1 or len(self._groups[0]) > 1
+        sized = self._min_size > 0 or first.max_size < _NO_LIMIT
+        return None if several or sized or self.weighed else first
 
-    def refuses(self, nbytes: int, timeout: float | None, place: Place) -> Reason | None:
-        """Why this choice does not take an operation of this size now; ``None`` if it does."""
-        if not self.conditional:
+    def quick(self, nbytes: int) -> Lane | None:
+        """The lane for an operation of this size, if that is plain: else :meth:`take` has to weigh it."""
+        if nbytes < self._min_size:
             return None
-        if not self._min_size <= nbytes <= self._max_size:
-            return Reason.SIZE
+        self._turn += 1
+        best: Lane | None = None
+        least = float("inf")
+        group = self._groups[0]
+        count = len(group)
+        for step in range(count):
+            candidate = group[(self._turn + step) % count]
+            place = candidate.place
+            lane = place.next_lane(place.lanes.get(candidate.key, ()))
+            if lane is None or nbytes > candidate.max_size:
+                return None
+            if lane.load >= lane.depth and (count > 1 or len(self._groups) > 1):
+                return None
+            load = place.load if count > 1 else 0.0
+            if load < least:
+                best, least = lane, load
+        return best
+
+    def take(
+        self, nbytes: int, timeout: float | None, avoid: Container[Place]
+    ) -> tuple[Candidate | None, Reason | None]:
+        """The device that takes an operation of this size now, and why not the one that should have had it.
+
+        Without a device the reason says why there is none; ``None``: all were tried before.
+        """
+        if nbytes < self._min_size:
+            return None, Reason.SIZE
         if self._min_deadline is not None and timeout is not None and timeout < self._min_deadline:
-            return Reason.DEADLINE
-        if self._max_load is not None and place.load > self._max_load:
-            return Reason.LOAD
-        return None
+            return None, Reason.DEADLINE
+        self._turn += 1
+        reason: Reason | None = None
+        best: Candidate | None = None
+        for group in self._groups:
+            found, why = self._best_of(group, nbytes, avoid)
+            reason = reason or why
+            if found is None:
+                continue
+            if not found.place.full(found.key):
+                return found, reason or (Reason.LOAD if best is not None else None)
+            if best is None or found.place.load < best.place.load:
+                best = found
+        return best, reason
+
+    def _best_of(
+        self, group: Sequence[Candidate], nbytes: int, avoid: Container[Place]
+    ) -> tuple[Candidate | None, Reason | None]:
+        """The least loaded of equal distance, those with a free slot first; and why not another."""
+        reason: Reason | None = None
+        best: Candidate | None = None
+        least = (True, float("inf"))
+        count = len(group)
+        for step in range(count):
+            candidate = group[(self._turn + step) % count]
+            place = candidate.place
+            if place in avoid:
+                continue
+            why = place.refuses(candidate.key)
+            load = place.load
+            if why is None and nbytes > candidate.max_size:
+                why = Reason.SIZE
+            if why is None and self._max_load is not None and load > self._max_load:
+                why = Reason.LOAD
+            if why is not None:
+                reason = reason or why
+            elif (rank := (place.full(candidate.key), load)) < least:
+                best, least = candidate, rank
+        return best, reason
 
 
 class Route:
     """The ordered choices for one (kind, algorithm, level, window, priority).
 
-    Mostly there is nothing to choose: the first choice is one device and has no condition that changes. Then the route
-    is *settled*, and remembers the lane, so that the next operation goes there without asking.
+    Mostly there is nothing to choose: the first choice is one device with one lane, and has no condition that changes.
+    Then the route remembers the lane, so that the next operation goes there without asking. And where there are several
+    lanes or devices, and nothing but the size to ask for, :meth:`quick` looks at no more than these.
 
     :ivar choices: in order
-    :ivar place: the device of a settled route
-    :ivar reason: why there
-    :ivar lane: the lane of a settled route, once it is open
+    :ivar reason: why the first of them
+    :ivar lane: the only lane of the only device, once it is open
     :ivar types: of level, window and priority: values that are equal may be of others
     """
 
-    __slots__ = ("choices", "lane", "place", "reason", "types")
+    __slots__ = ("choices", "lane", "reason", "types")
 
     def __init__(self, choices: Sequence[Choice], types: tuple[type, type, type]) -> None:
         self.types = types
-        first = choices[0]
-        settled = len(first.places) == 1 and not first.conditional
         self.choices = tuple(choices)
-        self.place = first.places[0] if settled else None
-        self.reason = first.refused or Reason.PREFERRED
+        self.reason = choices[0].refused or Reason.PREFERRED
         self.lane: Lane | None = None
+
+    def settle(self) -> None:
+        """Remember the lane, if there is only one."""
+        only = self.choices[0].only
+        lanes = only.place.lanes.get(only.key, ()) if only is not None else ()
+        self.lane = lanes[0] if len(lanes) == 1 else None
+
+    def quick(self, nbytes: int) -> Lane | None:
+        """The lane for an operation of this size, if it needs no closer look; the reason is then :attr:`reason`."""
+        first = self.choices[0]
+        return None if first.weighed else first.quick(nbytes)
 
 
 #: Where an operation goes: the device, its capability row, and why.
@@ -210,6 +384,14 @@ class Schedule:
         self.places = tuple(places)
         self._rules = config.policy
         self._routes: dict[tuple[Kind, str, Level, int | None, Priority], Route] = {}
+
+    def forget_routes(self) -> None:
+        """There are other lanes than there were: what was remembered may be wrong."""
+        self._routes.clear()
+
+    def place_of(self, lane: Lane) -> Place:
+        """The device of a lane."""
+        return next(place for place in self.places if lane in place.every)
 
     def route(self, operation: Operation, priority: Priority) -> Route:
         """The choices for an operation, as far as they do not depend on the moment. Raises as :meth:`choose` does."""
@@ -237,19 +419,16 @@ class Schedule:
         :param avoid: devices where it was tried already
         :raises UnsupportedOperation: if none can do it
         :raises DeviceError: if those that can are lost
+        :raises BackendUnavailable: if those that can have no queue
         :raises InvalidArgument: if the level is none
         """
         route = self.route(operation, priority)
         reason: Reason | None = None
         for choice in route.choices:
-            place = choice.place(avoid)
-            if place is None:
-                reason = reason or Reason.DEVICE_LOST
-                continue
-            refusal = choice.refuses(operation.nbytes, timeout, place)
-            if refusal is None:
-                return place, choice.row, reason or choice.refused or Reason.PREFERRED
-            reason = reason or refusal
+            candidate, why = choice.take(operation.nbytes, timeout, avoid)
+            if candidate is not None:
+                return candidate.place, candidate.row, reason or why or choice.refused or Reason.PREFERRED
+            reason = reason or why
         raise self._nobody(operation, reason)
 
     def _plan(
@@ -265,14 +444,17 @@ class Schedule:
             if rule is not None and not _rule_holds(rule, level, window, priority):
                 refused = refused or Reason.POLICY
                 continue
-            able = [
-                place for place in self.places if place.backend == backend and (kind, algorithm) in place.rows
+            able = [place for place in self.places if place.backend == backend]
+            candidates = [
+                Candidate(place, row, priority, rule.max_size if rule else None)
+                for place in able
+                if (row := place.rows.get((kind, algorithm))) is not None
+                and (window is None or window <= row.window)
             ]
-            row = able[0].rows[kind, algorithm] if able else None
-            if row is None or (window is not None and window > row.window):
+            if not candidates:
                 refused = refused or Reason.UNSUPPORTED
                 continue
-            choices.append(Choice(able, row, rule, refused))
+            choices.append(Choice(candidates, rule, refused))
         self._check_known(choices, kind, algorithm, level, window)
         return Route(choices, (type(level), type(window), type(priority)))
 
@@ -317,6 +499,11 @@ class Schedule:
             lost = "; ".join(f"{place.name}: {place.lost}" for place in self.places if place.lost)
             return DeviceError(
                 f"{what}: every device that could do it is lost ({lost}); run `python -m wdasync doctor`"
+            )
+        if reason is Reason.NO_QUEUE:
+            return BackendUnavailable(
+                f"{what}: no device that could do it has a queue: others use them all, or open_queues gives it none; "
+                "close others, or allow fallback"
             )
         why = {
             Reason.SIZE: f"no backend takes {operation.nbytes} bytes in one operation; use a stream",

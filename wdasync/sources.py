@@ -14,7 +14,18 @@ from . import registry
 from .errors import BackendUnavailable, ConfigError
 from .values import settings_of
 
-__all__ = ["FILE_NAME", "PREFIX", "RESERVED", "Given", "Layers", "find_file", "options_class", "unknown_name"]
+__all__ = [
+    "FILE_NAME",
+    "FOREIGN",
+    "PREFIX",
+    "RESERVED",
+    "SHARED",
+    "Given",
+    "Layers",
+    "find_file",
+    "options_class",
+    "unknown_name",
+]
 
 PREFIX: Final = "WDASYNC_"
 FILE_NAME: Final = "wdasync.toml"
@@ -26,6 +37,13 @@ RESERVED: Final[dict[str, str]] = {
     "WDASYNC_CPU_NATIVE_CODECS": "build: which C libraries to look for",
     "WDASYNC_SANITIZE": "build: compile the C code with a sanitizer",
 }
+
+
+#: Environment variables of others that stand for a setting, if nobody gives that: name -> the setting.
+FOREIGN: Final[dict[str, str]] = {"WD_COMP_CTX_NUM": "open_queues"}
+
+#: Settings of the framework that may also stand in the table of a backend. No option of a backend has such a name.
+SHARED: Final = ("open_queues",)
 
 
 class Given(NamedTuple):
@@ -59,6 +77,13 @@ class Layers:
     def option(self, backend: str, name: str, given: Given) -> None:
         """Take an option of a backend."""
         self.tables.setdefault(backend, {})[name] = given
+
+    def take_foreign(self, environ: Mapping[str, str]) -> None:
+        """Take what users of other libraries have set. Everything of ours beats it."""
+        for variable, name in FOREIGN.items():
+            if environ.get(variable, "").strip():
+                place = f"environment {variable}"
+                self.core[name] = Given(environ[variable], place, place, "environment")
 
     def take_file(self, path: Path) -> None:
         """Take a TOML document."""
@@ -194,7 +219,7 @@ def options_class(backend: str) -> type[Any] | None:
 
 def _option_names(backend: str) -> tuple[str, ...]:
     options = options_class(backend)
-    return () if options is None else tuple(settings_of(options))
+    return () if options is None else (*settings_of(options), *SHARED)
 
 
 def unknown_name(name: str, known: Iterable[str], place: str, what: str, prefix: str = "") -> ConfigError:

@@ -22,6 +22,7 @@ class LaneStatistics:
     :ivar parked: callers that wait for a slot
     :ivar submitted: operations given a slot
     :ivar completed: operations ended, cancelled ones included
+    :ivar inline: operations that ran in the loop's thread instead
     :ivar statuses: how they ended -> how many
     :ivar bytes_in: input bytes of submitted operations
     :ivar bytes_out: output bytes of completions
@@ -43,6 +44,7 @@ class LaneStatistics:
     parked: int
     submitted: int
     completed: int
+    inline: int
     statuses: Mapping[Status, int]
     bytes_in: int
     bytes_out: int

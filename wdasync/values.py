@@ -6,6 +6,7 @@ an enum, ``None``, ``tuple[…, ...]`` of these, or a union. Its metadata says t
 * ``help``: one line for people;
 * ``least``, ``most``: bounds of a number;
 * ``choices``: what a string may be;
+* ``check``: is called with the value, and raises ValueError with what was expected;
 * ``example``: a good value, for error messages; otherwise the default.
 
 A field of any other type (a callable, a clock) can only be given in the program, and is not looked at.
@@ -150,6 +151,11 @@ def convert(value: object, item: Field[Any], annotation: object, *, text: bool) 
     for part in result if isinstance(result, tuple) else (result,):
         if not _within(part, item):
             raise Mismatch(describe(item, annotation))
+    if (check := item.metadata.get("check")) is not None:
+        try:
+            check(result)
+        except ValueError as error:
+            raise Mismatch(str(error)) from None
     return result
 
 

@@ -68,6 +68,24 @@ def test_values_and_origins(invoke: Invoke, file: Path) -> None:
     assert "2 * mock always" in lines
 
 
+def test_how_many_queues_for_all_and_for_one(invoke: Invoke) -> None:
+    lines = rows(
+        invoke(
+            "config",
+            WDASYNC_MOCK_OPEN_QUEUES="3",
+            WD_COMP_CTX_NUM="sync:2@0",
+            WDASYNC_MOCK_SEED="1",
+            COLUMNS="200",
+        ).output
+    )
+    assert "open_queues sync:2@0 environment WD_COMP_CTX_NUM" in lines
+    assert "open_queues 3 environment WDASYNC_MOCK_OPEN_QUEUES" in lines
+    assert sum(line.startswith("open_queues") for line in lines) == 2
+    document = json.loads(invoke("config", "--json", WDASYNC_MOCK_OPEN_QUEUES="3").output)
+    assert document["backends"]["mock"]["options"]["open_queues"]["value"] == 3
+    assert "open_queues" not in json.loads(invoke("config", "--json").output)["backends"]["mock"]["options"]
+
+
 def test_nothing_is_written_as_a_person_would(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WDASYNC_BACKEND")
     assert "backend none default" in rows(invoke("config").output)

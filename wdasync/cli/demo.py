@@ -44,6 +44,7 @@ REASONS: Final[dict[Reason, str]] = {
     Reason.POLICY: "a rule of the policy sent it here",
     Reason.DEVICE_LOST: "an earlier choice's device is gone",
     Reason.RETRY: "it was tried before and failed for no fault of its own",
+    Reason.NO_QUEUE: "an earlier choice has no queue",
     Reason.STREAM: "it belongs to a stream, and a stream stays where it was opened",
 }
 

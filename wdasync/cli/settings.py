@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from rich.console import Console
 
 from .. import registry
 from ..backend import Backend
-from ..config import Effective, Rule, load
+from ..config import Config, Effective, Rule, load
 from ..errors import BackendUnavailable
 from ..values import field_types, is_settable, settings_of
 from .output import console, json_option, jsonable, show, table, write_json
@@ -40,7 +40,7 @@ def config(as_json: bool, help_settings: bool) -> None:
         if isinstance(value, str):
             out.print(f"{name}: {value}\n", style="red")
         else:
-            _print(out, effective, f"{name}.", value, explain=help_settings)
+            _print(out, effective, name, value, explain=help_settings)
 
 
 def _options(effective: Effective, name: str) -> Any:
@@ -65,24 +65,44 @@ def _written(value: object) -> str:
             return str(other)
 
 
-def _settings(holder: Any) -> dict[str, dataclasses.Field[Any]]:
-    """Those of a dataclass that can be written; the policy has a table of its own."""
-    kinds = field_types(type(holder))
-    return {name: item for name, item in settings_of(type(holder)).items() if is_settable(kinds[name])}
+class Shown(NamedTuple):
+    """One setting, as it holds."""
+
+    value: object
+    origin: str
+    help: str
 
 
-def _print(out: Console, effective: Effective, prefix: str, holder: Any, *, explain: bool) -> None:
-    """One table: the settings of the framework, or with a prefix those of a backend."""
-    settings = _settings(holder)
+def _settings(effective: Effective, backend: str, holder: Any) -> dict[str, Shown]:
+    """Those of a dataclass that can be written; the policy has a table of its own.
+
+    :param backend: whose options they are; what a table of it says of settings of the framework is among them
+    """
+    prefix = f"{backend}." if backend else ""
+    kinds, known = field_types(type(holder)), settings_of(type(holder))
+    values = {name: getattr(holder, name) for name in known if is_settable(kinds[name])}
+    if backend:
+        shared = effective.shared(backend)
+        values |= {name: value for name, value in shared.items() if prefix + name in effective.origins}
+        known = settings_of(Config) | known
+    return {
+        name: Shown(
+            value, effective.origins.get(prefix + name, "default"), known[name].metadata.get("help", "")
+        )
+        for name, value in values.items()
+    }
+
+
+def _print(out: Console, effective: Effective, backend: str, holder: Any, *, explain: bool) -> None:
+    """One table: the settings of the framework, or those of a backend."""
+    settings = _settings(effective, backend, holder)
     if not settings:
         return
-    title = f"backend {prefix[:-1]}" if prefix else "framework"
+    title = f"backend {backend}" if backend else "framework"
     rows = table("Setting", "Value", "What it is" if explain else "From", title=title)
-    for name, item in settings.items():
-        origin = effective.origins.get(prefix + name, "default")
-        last = item.metadata.get("help", "") if explain else origin
+    for name, (value, origin, text) in settings.items():
         style = "dim" if origin == "default" else None
-        rows.add_row(name, _written(getattr(holder, name)), last, style=style)
+        rows.add_row(name, _written(value), text if explain else origin, style=style)
     show(out, rows)
 
 
@@ -102,15 +122,8 @@ def _print_policy(out: Console, policy: tuple[Rule, ...]) -> None:
 
 
 def _document(effective: Effective, options: dict[str, Any]) -> dict[str, object]:
-    def part(prefix: str, holder: Any) -> dict[str, object]:
-        return {
-            name: {
-                "value": getattr(holder, name),
-                "origin": effective.origins.get(prefix + name, "default"),
-                "help": item.metadata.get("help", ""),
-            }
-            for name, item in _settings(holder).items()
-        }
+    def part(backend: str, holder: Any) -> dict[str, object]:
+        return {name: shown._asdict() for name, shown in _settings(effective, backend, holder).items()}
 
     return {
         "file": None if effective.file is None else str(effective.file),
@@ -120,7 +133,7 @@ def _document(effective: Effective, options: dict[str, Any]) -> dict[str, object
             "rules": [dataclasses.asdict(rule) for rule in effective.config.policy],
         },
         "backends": {
-            name: {"error": value} if isinstance(value, str) else {"options": part(f"{name}.", value)}
+            name: {"error": value} if isinstance(value, str) else {"options": part(name, value)}
             for name, value in options.items()
         },
     }

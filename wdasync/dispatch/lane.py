@@ -85,6 +85,7 @@ class Lane:
     :ivar outstayed: cancelled, and waited for because the memory was the caller's
     :ivar spurious: completions that belonged to no flight
     :ivar rescues: times that only the safety timer found completions; must stay 0
+    :ivar ran_inline: operations that would have come here, and ran in this thread instead
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Lane:
         self.parked: OrderedDict[Flight, None] = OrderedDict()
         self.submitted = self.succeeded = self.bytes_in = self.bytes_out = self.bursts = self.wakes = 0
         self.withdrawn = self.detached = self.outstayed = self.spurious = self.rescues = self.resets = 0
+        self.ran_inline = 0
         self.failures = [0] * len(Status)
         self._is_lost = is_lost
         self._wake = reaper.loop.wake

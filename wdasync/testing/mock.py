@@ -14,6 +14,8 @@ A test holds a :class:`Program`::
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
@@ -120,7 +122,9 @@ class MockDevice:
         self.info = info
         self.program = program
         paged = options.page_faults is PageFaults.HANDLER
-        self.capabilities = program.capabilities or _table(options.split, paged)
+        self.capabilities = (
+            program.capabilities_of.get(info.name) or program.capabilities or _table(options.split, paged)
+        )
         self.sva = True
         self.page_faults = options.page_faults
         self.inline: Inline | None = _Inline(self) if options.inline_cost else None
@@ -141,6 +145,10 @@ class MockDevice:
             raise BackendUnavailable(
                 f"{self.info.name}: no queue to be had: {self._lost or 'the test said so'}"
             )
+        if self.program.options.queues and len(self.queues) >= self.program.options.queues:
+            raise BackendUnavailable(
+                f"{self.info.name}: all of its {self.program.options.queues} queues are in use"
+            ) from OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         if queue_class not in self.capabilities.queue_classes:
             raise BackendUnavailable(
                 f"queue_class: expected one of {self.capabilities.queue_classes}, got {queue_class!r}"
@@ -253,8 +261,12 @@ class MockBackend:
             self._program = before
 
     def devices(self) -> Sequence[DeviceInfo]:
-        count = self._program.options.devices if self._program else 1
-        return [DeviceInfo(self.name, f"mock-{index}", "does what a test says") for index in range(count)]
+        options = self._program.options if self._program else Options()
+        nodes = [*options.nodes, *(options.nodes[-1:] or (None,)) * options.devices]
+        return [
+            DeviceInfo(self.name, f"mock-{index}", "does what a test says", nodes[index])
+            for index in range(options.devices)
+        ]
 
     def open(
         self,

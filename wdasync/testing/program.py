@@ -39,6 +39,10 @@ class Options:
     """Settings of the mock. All of it that needs no handle, so that a configuration file can misbehave too."""
 
     devices: int = _option(1, "devices; more than one needs MockBackend.programmed()", least=1)
+    nodes: tuple[int, ...] = _option(
+        (), "memory node of each device, the last one for all that follow; none: they are everywhere"
+    )
+    queues: int = _option(0, "queues that a device has; 0: any number", least=0)
     depth: int = _option(1024, "operations that a queue takes, at most", least=1)
     engines: int = _option(
         0, "operations that a queue works on at once, the rest can be withdrawn; 0: all", least=0
@@ -137,6 +141,7 @@ class Program:
     :ivar devices: opened and not closed
     :ivar complaints: what the user of a queue did against the contract; empty, if all is well
     :ivar capabilities: table of newly opened devices; ``None``: what the codecs can do
+    :ivar capabilities_of: table of a single device, by its name
     """
 
     def __init__(self, options: Options | None = None) -> None:
@@ -144,6 +149,7 @@ class Program:
         self.devices: list[MockDevice] = []
         self.complaints: list[str] = []
         self.capabilities: Capabilities | None = None
+        self.capabilities_of: dict[str, Capabilities] = {}
         self.rules: list[Rule] = _rules_of(self.options)
         self.random = random.Random(self.options.seed)  # noqa: S311  reproducible on purpose
         self.alarm = Alarm()
