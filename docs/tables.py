@@ -29,6 +29,7 @@ from wdasync.errors import ADVICE, ERRORS, BackendUnavailable, DataCause, Status
 from wdasync.scheduling import Reason
 from wdasync.sources import FOREIGN, RESERVED
 from wdasync.values import describe, field_types, is_settable, settings_of
+from wdasync_hip08.kernel.modes import MODES, Mode
 
 Row = tuple[str, ...]
 
@@ -427,11 +428,46 @@ def missed() -> Iterator[Table]:
     yield Table("", ("Target", "Missed on", "Why"), rows)
 
 
+def memory_modes() -> Iterator[Table]:
+    """How programs' memory gets to the emulated chip, and what its SMMU is told."""
+    head = (
+        "Mode",
+        "Settings",
+        "In a descriptor stands",
+        "The device's table shows",
+        "{term}`STE`",
+        "{term}`CD`",
+        "`flags`",
+    )
+    rows = [
+        (
+            row.name,
+            settings_text(row),
+            row.addresses,
+            row.mapped,
+            ("`S1CDMax=16`, `S1DSS=2`" if row.substreams else "`S1CDMax=0`")
+            + f", `S1STALLD={int(not row.stall)}`",
+            ("of the PASID" if row.substreams else "of the function")
+            + f", `S={int(row.stall)}`",
+            str(int(row.flags)),
+        )
+        for row in MODES
+    ]  # fmt: skip
+    yield Table("", head, rows)
+
+
+def settings_text(row: Mode) -> str:
+    """The settings that ask for a mode; defaults are left out of those that need no second one."""
+    if len(row.residency) == 1 and row.memory != "sva":
+        return f"`memory={row.memory}`"
+    return f"`memory={row.memory}`, `residency={'` or `'.join(row.residency)}`"
+
+
 TABLES: dict[str, Callable[[], Iterator[Table]]] = {
     function.__name__: function
     for function in (
         settings, rules, options, variables, statuses, errors, causes, reasons, capabilities, installed,
-        codecs, targets, missed,
+        codecs, targets, missed, memory_modes,
     )
 }  # fmt: skip
 

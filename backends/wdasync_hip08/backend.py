@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 from weakref import WeakSet
 
-from wdasync.backend import Capabilities, Capability, Check, Device, DeviceInfo
+from wdasync.backend import Capabilities, Capability, Check, Device, DeviceInfo, PageFaults
 from wdasync.errors import BackendUnavailable, ConfigError
 from wdasync.faults import FaultHandler, FaultReporter
 from wdasync.operations import Kind
 from wdasync_hip08.backings import OwnProcess
-from wdasync_hip08.kernel.spaces import Residency
+from wdasync_hip08.kernel.modes import mode_of
 from wdasync_hip08.machine import NODE, Machine, node_info
 from wdasync_hip08.options import Options
 from wdasync_uacce import ZipDevice
@@ -40,7 +40,7 @@ class Hip08Device(ZipDevice):
         super().__init__(machine, machine.discover()[0], info.backend)
         _machines.add(machine)
         self.info = info
-        if Residency(machine.options.residency) is not Residency.PINNED:
+        if machine.page_faults is PageFaults.HANDLER:
             self.capabilities = Capabilities(_paged(row) for row in self.capabilities)
         self.machine = machine
 
@@ -119,6 +119,12 @@ class Hip08Backend:
     ) -> Hip08Device:
         if info.name != NODE:
             raise BackendUnavailable(f"{info.name}: there is no such device; the emulated chip has {NODE}")
+        mode = mode_of(options)
+        if on_fault is not None and not mode.stall:
+            raise BackendUnavailable(
+                f"{info.name}: expected no on_fault, got one, where no access waits for a page ({mode.name}): leave it out, "
+                "or set memory=sva and residency=mirror or cold"
+            )
         try:
             return Hip08Device(Machine(options, handler=on_fault, reporter=report), info)
         except OSError as error:

@@ -32,6 +32,7 @@ from wdasync_hip08.kernel.dma import DmaDomain
 from wdasync_hip08.kernel.hisi_qm import HisiQm, KernelQueue, MailboxError, share_bytes
 from wdasync_hip08.kernel.iommu import Iommu
 from wdasync_hip08.kernel.iopf import FaultHandling
+from wdasync_hip08.kernel.modes import mode_of
 from wdasync_hip08.kernel.pasids import PasidAllocator
 from wdasync_hip08.kernel.regions import MMIO_BYTES
 from wdasync_hip08.kernel.spaces import Area, Residency, Space
@@ -42,7 +43,7 @@ from wdasync_hip08.qm.registers import Doorbell, DoorbellCommand
 from wdasync_hip08.tasks import Task, Work
 from wdasync_hip08.trace import Recorder, Trace
 from wdasync_hip08.workers import Workers
-from wdasync_uacce.files import NodeFlag, NodeInfo
+from wdasync_uacce.files import NodeInfo
 
 __all__ = ["NODE", "Machine", "node_info"]
 
@@ -80,6 +81,7 @@ class Machine:
         clock: VirtualClock | None = None,
     ) -> None:
         self.options = options
+        self.mode = mode_of(options)
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.clock = clock or (VirtualClock() if options.clock == "virtual" else RealClock())
@@ -124,7 +126,10 @@ class Machine:
         self.pasids = PasidAllocator()
         self.iommu = Iommu(chip.memory, SMMU_BASE, self.trace)
         self.dma = DmaDomain(chip.memory.ram, self.iommu)
-        self.iommu.attach(ZIP_STREAM, self.dma.table, self.dma.asid)
+        self.iommu.attach(
+            ZIP_STREAM, self.dma.table, self.dma.asid,
+            substreams=self.mode.substreams, stall=self.mode.stall,
+        )  # fmt: skip
         self.faults = FaultHandling(
             self.iommu,
             self.timers,
@@ -142,7 +147,7 @@ class Machine:
         )
         self.qm = HisiQm(
             chip.memory, QM_BASE, self.dma, chip.qm.step,
-            entry_bytes=ENTRY_BYTES, depth=options.depth, limit=options.queues,
+            entry_bytes=ENTRY_BYTES, depth=options.depth, limit=options.queues, pasids=self.mode.substreams,
         )  # fmt: skip
         chip.handlers = {
             "smmu events": lambda _: self.faults.drain_events(),
@@ -388,12 +393,16 @@ class Machine:
     def new_space(self, name: str, *, residency: Residency | None = None) -> Space:
         """A made-up address space: a process that is not there. Its memory is put in with :meth:`map_memory`."""
         with self.lock:
-            return self._space(name, residency or Residency(self.options.residency), None)
+            return self._space(name, residency, None)
 
-    def _space(self, name: str, residency: Residency, whole: OwnProcess | None) -> Space:
+    def _space(self, name: str, residency: Residency | None, whole: OwnProcess | None) -> Space:
+        mode = self.mode
+        if residency is None:
+            residency = Residency(self.options.residency) if mode.shared else Residency.PINNED
         return Space(
-            name, self.chip.memory.ram, self.chip.frames, self.iommu, whole=whole, residency=residency
-        )
+            name, self.chip.memory.ram, self.chip.frames, self.iommu,
+            whole=whole if mode.shared else None, residency=residency, domain=None if mode.substreams else self.dma,
+        )  # fmt: skip
 
     def map_memory(self, space: Space, address: int, nbytes: int, *, writable: bool = True) -> Memfd:
         """Give a made-up space memory at an address of its own."""
@@ -406,17 +415,30 @@ class Machine:
     def bind(self, space: Space) -> int:
         """One more user of a space; the first one gives it a PASID and its context descriptor.
 
-        :raises OSError: ENOSPC: no PASID left; ESRCH: its program is gone
+        Where the function has one address space for all, it belongs to the space that has it first.
+
+        :raises OSError: ENOSPC: no PASID left; EBUSY: the function belongs to another; ESRCH: its program is gone
         """
         with self.lock:
             if not space.alive:
                 raise OSError(errno.ESRCH, f"bind: expected an address space that is alive, got {space!r}")
             if space.pasid is None:
-                space.pasid = self.pasids.allocate()
+                space.pasid = self._new_pasid(space)
                 self.spaces[space.pasid] = space
-                self.iommu.bind(ZIP_STREAM, space.pasid, space.table, space.asid, stall=True)
             space.users += 1
             return space.pasid
+
+    def _new_pasid(self, space: Space) -> int:
+        if not self.mode.substreams:
+            if self.spaces:
+                raise OSError(
+                    errno.EBUSY, f"bind: expected a function that nobody owns, got that of {self.spaces[0]!r}"
+                )
+            return 0
+        pasid = self.pasids.allocate()
+        stall = self.mode.stall and space.residency is not Residency.PINNED
+        self.iommu.bind(ZIP_STREAM, pasid, space.table, space.asid, stall=stall)
+        return pasid
 
     def unbind(self, space: Space) -> None:
         """One user less. With the last one: descriptor away, caches told, events read, faults refused, PASID free.
@@ -428,25 +450,27 @@ class Machine:
             if space.users or space.pasid is None:
                 return
             pasid = space.pasid
-            self.iommu.unbind(ZIP_STREAM, pasid, space.asid)
+            if self.mode.substreams:
+                self.iommu.unbind(ZIP_STREAM, pasid, space.asid)
             self.faults.drain_events()
             self.faults.flush(pasid)
             del self.spaces[pasid]
             space.pasid = None
-            self.pasids.free(pasid)
-            self.trace.instant("kernel", "PASID free", pasid=pasid)
+            if self.mode.substreams:
+                self.pasids.free(pasid)
+                self.trace.instant("kernel", "PASID free", pasid=pasid)
 
     # The file layer
 
     @property
     def page_faults(self) -> PageFaults:
-        return PageFaults.HANDLER
+        return PageFaults.HANDLER if self.mode.stall else PageFaults.NONE
 
     @property
     def process(self) -> Space:
         """The address space of this process."""
         if self._process is None:
-            self._process = self._space("process", Residency(self.options.residency), self.own)
+            self._process = self._space("process", None, self.own)
         return self._process
 
     def discover(self) -> Sequence[NodeInfo]:
@@ -544,13 +568,14 @@ def node_info(options: Options, available: int | None = None) -> NodeInfo:
     """
     available = options.queues if available is None else available
     share = share_bytes(ENTRY_BYTES, options.depth)
+    flags = mode_of(options).flags
     attributes = {
-        "api": "hisi_qm_v2\n", "flags": "1\n", "algorithms": "zlib\ngzip\n", "isolate": "0\n",
+        "api": "hisi_qm_v2\n", "flags": f"{int(flags)}\n", "algorithms": "zlib\ngzip\n", "isolate": "0\n",
         "available_instances": f"{available}\n", "region_mmio_size": f"{MMIO_BYTES}\n",
         "region_dus_size": f"{share}\n", "device/numa_node": "0\n", "node_id": "0\n", "numa_distance": "10\n",
         "isolate_strategy": "0\n", "dev_state": "0\n",
     }  # fmt: skip
     return NodeInfo(
-        NODE, "hisi_qm_v2", NodeFlag.SVA, ("zlib", "gzip"), available, MMIO_BYTES, share,
+        NODE, "hisi_qm_v2", flags, ("zlib", "gzip"), available, MMIO_BYTES, share,
         numa_node=0, attributes=attributes,
     )  # fmt: skip

@@ -11,10 +11,18 @@ __all__ = ["Options"]
 class Options:
     """What users may set, with the defaults."""
 
+    memory: str = field(
+        default="sva",
+        metadata={
+            "help": "how the device reaches memory: sva (by the program's own addresses), private (DMA mappings of each "
+            "process, behind a PASID), function (DMA mappings of one process, which owns the function) or reserved (a region "
+            "through which everything is copied)"
+        },
+    )
     residency: str = field(
         default="mirror",
         metadata={
-            "help": "which pages of a buffer the device finds present: mirror (those that the host has), cold (none: each "
+            "help": "with sva, which pages of a buffer the device finds present: mirror (those that the host has), cold (none: each "
             "first touch is a page fault) or pinned (all)"
         },
     )
@@ -27,6 +35,7 @@ class Options:
     depth: int = field(
         default=1024, metadata={"help": "entries of a queue's rings, a power of two up to 1024"}
     )
+    region: int = field(default=4, metadata={"help": "with reserved, MiB of each queue's region"})
     queues: int = field(default=64, metadata={"help": "hardware queues of the device"})
     engines: int = field(default=2, metadata={"help": "threads that do the heavy work"})
     window: int = field(default=4, metadata={"help": "entries of one queue that are in work at a time"})
@@ -64,14 +73,23 @@ class Options:
 
         :raises ValueError: an option has a value that the chip cannot work with
         """
-        for name, allowed in (("residency", ("mirror", "cold", "pinned")), ("clock", ("real", "virtual"))):
+        for name, allowed in (
+            ("memory", ("sva", "private", "function", "reserved")),
+            ("residency", ("mirror", "cold", "pinned")),
+            ("clock", ("real", "virtual")),
+        ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if self.memory != "sva" and self.residency != "mirror":
+            raise ValueError(
+                f"residency: expected nothing with memory={self.memory}, where all pages are there, got "
+                f"{self.residency!r}; only with memory=sva may they be absent"
+            )
         if not 2 <= self.depth <= 1024 or self.depth & self.depth - 1:
             raise ValueError(f"depth: expected a power of two from 2 to 1024, got {self.depth}")
         for name, least, most in (
             ("queues", 1, 1024), ("engines", 1, 64), ("window", 1, 64), ("tlb_entries", 1, 1 << 20),
-            ("stall_quota", 1, 16), ("ram", 16, 1 << 16),
+            ("stall_quota", 1, 16), ("ram", 16, 1 << 16), ("region", 1, 255),
         ):  # fmt: skip
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f"{name}: expected {least} to {most}, got {getattr(self, name)}")

@@ -34,10 +34,10 @@ OLDEST_VERSION: Final = 2
 def zip_capabilities(node: NodeInfo) -> Capabilities:
     """What the ZIP engine behind a node can do, in block mode.
 
-    The engine has one level, which is its own; it makes histories of 4 to 32 KiB and reads any. Without shared
-    addresses everything is copied, and long copies are not made on an event loop.
+    The engine has one level, which is its own; it makes histories of 4 to 32 KiB and reads any. Where there is only a
+    reserved region everything is copied, and long copies are not made on an event loop.
     """
-    copied = not node.flags & NodeFlag.SVA
+    copied = not node.flags & NodeFlag.SVA and bool(node.flags & (NodeFlag.IOMMU | NodeFlag.NO_IOMMU))
     rows = [Capability(Kind.NOP, "nop", queue_class=COMPRESS)]
     for algorithm in node.algorithms:
         if algorithm not in FORMATS:

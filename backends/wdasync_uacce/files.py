@@ -48,6 +48,8 @@ class NodeFlag(enum.IntFlag):
     SVA = 1 << 0
     #: No IOMMU in front of the device: a reserved region of physical memory (out-of-tree kernels).
     NO_IOMMU = 1 << 1
+    #: Each process has a table of its own, for IOVAs that it maps: PASIDs without shared addresses (early WarpDrive).
+    PASID = 1 << 2
     #: An IOMMU without shared addresses: a reserved region with IOVAs (out-of-tree kernels).
     IOMMU = 1 << 7
 

@@ -123,8 +123,11 @@ def no_cfgi(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Configuration, "invalidate_context", lambda self, sid, index: None)
 
 
-def test_the_sound_model_passes_what_the_broken_ones_fail(new_machine: Any, raw_driver: Any) -> None:
-    live_together(new_machine(queues=64), raw_driver, owners=8, rounds=60, seed=2)
+@pytest.mark.parametrize("memory", ["sva", "private", "reserved"])
+def test_the_sound_model_passes_what_the_broken_ones_fail(
+    new_machine: Any, raw_driver: Any, memory: str
+) -> None:
+    live_together(new_machine(queues=64, memory=memory), raw_driver, owners=8, rounds=60, seed=2)
 
 
 @pytest.mark.parametrize("mutate", [no_asid, no_tlbi, no_sync, no_cfgi])

@@ -71,6 +71,7 @@ class HisiQm:
     :param registers: physical address of its BAR
     :param step: lets the chip go on a little, while the driver waits for it
     :param limit: queues of this function
+    :param pasids: data bear the PASID of their queue
 
     :ivar spurious: interrupts with nothing behind them
     :ivar abnormal: abnormal events, as (what, queue)
@@ -87,6 +88,7 @@ class HisiQm:
         entry_bytes: int,
         depth: int,
         limit: int,
+        pasids: bool,
     ) -> None:
         self.queues: dict[int, KernelQueue] = {}
         self.spurious = 0
@@ -108,7 +110,7 @@ class HisiQm:
         self._heads = {"eq": 0, "aeq": 0}
         self._phases = {"eq": 1, "aeq": 1}
         self._unexplained = {"eq": 0, "aeq": 0}
-        self._start()
+        self._start(USER_SIGNALS | (USER_PASID if pasids else 0))
 
     # Start-up
 
@@ -118,7 +120,7 @@ class HisiQm:
     def _read(self, offset: int) -> int:
         return self._memory.read32(self._registers + offset)
 
-    def _start(self) -> None:
+    def _start(self, signals: int) -> None:
         self._write(reg.MEMORY_INIT_START, 1)
         if not self._read(reg.MEMORY_INIT_DONE) & 1:
             raise OSError(110, "queue manager: expected its memory to initialise, got no answer")
@@ -130,7 +132,7 @@ class HisiQm:
         self._write_context(MailboxCommand.EQ_CONTEXT, 0, EqContext(self._eq.iova, EQ_DEPTH).pack())
         self._write_context(MailboxCommand.AEQ_CONTEXT, 0, EqContext(self._aeq.iova, AEQ_DEPTH).pack())
         for port in (reg.SGL_READ_USER, reg.DATA_READ_USER, reg.DATA_WRITE_USER):
-            self._write(port, USER_SIGNALS | USER_PASID)
+            self._write(port, signals)
         self._write(reg.ERROR_MASK, 0)
         self._write(reg.EQ_MASK, 0)
         self._write(reg.AEQ_MASK, 0)

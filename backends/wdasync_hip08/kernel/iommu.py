@@ -55,10 +55,11 @@ class IommuError(Exception):
 
 @dataclass(slots=True)
 class _Function:
-    """One stream: its STE, and the leaves of its context descriptor table by number."""
+    """One stream: its STE, its context descriptor table, and the leaves of that by number if it has two levels."""
 
     ste: int
     table: int
+    substreams: bool
     leaves: dict[int, int] = field(default_factory=dict)
 
 
@@ -169,20 +170,28 @@ class Iommu:
 
     # Tables
 
-    def attach(self, sid: int, table: PageTable, asid: int) -> None:
-        """Let a function translate: an STE with a context descriptor table, whose substream 0 is ``table``."""
-        cds = self._table(8 << PASID_BITS - CD_LEAF_BITS)
-        function = self._functions[sid] = _Function(self._stream_entry(sid), cds)
+    def attach(
+        self, sid: int, table: PageTable, asid: int, *, substreams: bool = True, stall: bool = True
+    ) -> None:
+        """Let a function translate what has no PASID with ``table``.
+
+        :param substreams: it has a context descriptor for each PASID too; else only this one, and what bears a PASID is
+            refused
+        :param stall: its accesses may wait for a page; else no context descriptor may ask for that
+        """
+        cds = self._table(8 << PASID_BITS - CD_LEAF_BITS if substreams else CD_BYTES)
+        function = self._functions[sid] = _Function(self._stream_entry(sid), cds, substreams)
         self.bind(sid, 0, table, asid, stall=False)
         entry = StreamTableEntry(
             config=Config.S1,
-            s1fmt=2,
+            s1fmt=2 if substreams else 0,
             s1contextptr=cds,
-            s1cdmax=PASID_BITS,
-            s1dss=S1Dss.SUBSTREAM0,
+            s1cdmax=PASID_BITS if substreams else 0,
+            s1dss=S1Dss.SUBSTREAM0 if substreams else S1Dss.TERMINATE,
             s1cir=1,
             s1cor=1,
             s1csh=3,
+            s1stalld=int(not stall),
         )
         self._store_entry(function.ste, entry.encode())
         self.run([Command(Opcode.CFGI_STE, sid=sid, leaf=1)])
@@ -205,8 +214,10 @@ class Iommu:
         return self._functions[sid].ste
 
     def descriptor(self, sid: int, pasid: int) -> int:
-        """Physical address of a context descriptor; its leaf table is made if need be."""
+        """Physical address of a context descriptor; its leaf table is made if need be. Without substreams there is one."""
         function = self._functions[sid]
+        if not function.substreams:
+            return function.table
         number = pasid >> CD_LEAF_BITS
         leaf = function.leaves.get(number)
         if leaf is None:

@@ -28,10 +28,10 @@ def _check(offset: int, nbytes: int, size: int, what: str) -> None:
 
 
 class ShareRegion(MemoryRegion):
-    """The DUS region as the program maps it: the same memory as the device's, at another address."""
+    """A region that is memory, as the program maps it: the same memory as the device's, at another address."""
 
-    def __init__(self, mapping: Mapping) -> None:
-        super().__init__(RegionKind.DUS, mapping.address, mapping.size, mapping, OWNER)
+    def __init__(self, mapping: Mapping, kind: RegionKind = RegionKind.DUS) -> None:
+        super().__init__(kind, mapping.address, mapping.size, mapping, OWNER)
         self._mapping = mapping
 
     @property

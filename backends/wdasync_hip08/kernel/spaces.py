@@ -18,7 +18,9 @@ from typing import Protocol
 
 from wdasync_hip08.backings import Backing
 from wdasync_hip08.frames import Frame, Frames, Grant
+from wdasync_hip08.kernel.dma import DmaDomain
 from wdasync_hip08.kernel.iommu import Iommu
+from wdasync_hip08.kernel.iova import IovaAllocator
 from wdasync_hip08.kernel.pagetable import PageTable, page_descriptor
 from wdasync_hip08.memory import PAGE, PAGE_SHIFT, Ram, pages_of
 
@@ -104,9 +106,11 @@ class Space:
     """One address space, with its page table for devices.
 
     :param whole: backing of every address that is in no area; virtual address = address in the backing
+    :param domain: whose table and ASID it uses, instead of its own
 
     :ivar pasid: its number for devices while it is bound
     :ivar asid: its tag in the TLB
+    :ivar iovas: addresses for what is mapped in it for devices alone
     :ivar users: queues that are bound to it
     :ivar alive: its program has not exited
     :ivar faults: page faults of devices in it, answered
@@ -121,15 +125,16 @@ class Space:
         *,
         whole: Backing | None = None,
         residency: Residency = Residency.MIRROR,
+        domain: DmaDomain | None = None,
     ) -> None:
         self.name = name
         self.pasid: int | None = None
-        self.asid = iommu.allocate_asid()
+        self.asid = iommu.allocate_asid() if domain is None else domain.asid
         self.users = 0
         self.alive = True
         self.faults = 0
         self.residency = residency
-        self.table = PageTable(ram)
+        self.table = PageTable(ram) if domain is None else domain.table
         self.pages: dict[int, SpacePage] = {}
         self._whole = Area(0, TOP >> PAGE_SHIFT, whole) if whole is not None else None
         self._areas: list[Area] = []
@@ -138,6 +143,8 @@ class Space:
         self._frames = frames
         self._iommu = iommu
         self._idle: set[int] = set()
+        self._domain = domain
+        self.iovas = IovaAllocator()
 
     # What is where
 
@@ -196,6 +203,14 @@ class Space:
         """Unmap virtual pages [start, end): areas shrink, pages go from the table, caches are told, then a SYNC."""
         self._areas = [piece for area in self._areas for piece in _without(area, start, end)]
         self._take([vpn for vpn in self.pages if start <= vpn < end])
+
+    def discard(self, area: Area) -> None:
+        """Take out one area, with the grants of all its pages: :meth:`remove`, for who remembers the area."""
+        self._areas.remove(area)
+        vpns = [vpn for vpn in range(area.start, area.end) if vpn in self.pages]
+        for vpn in vpns:
+            self.pages[vpn].grants.clear()
+        self._take(vpns)
 
     # Grants
 
@@ -375,8 +390,9 @@ class Space:
     def close(self) -> None:
         """Give back tables and frames. It must not be bound any more."""
         self.exit()
-        self.table.close()
-        self._iommu.free_asid(self.asid)
+        if self._domain is None:
+            self.table.close()
+            self._iommu.free_asid(self.asid)
 
     def __repr__(self) -> str:
         mapped = sum(1 for page in self.pages.values() if page.frame is not None)

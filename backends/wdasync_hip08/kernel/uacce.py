@@ -16,24 +16,23 @@ from __future__ import annotations
 
 import enum
 import errno
-from collections.abc import Sequence, Sized
 from typing import TYPE_CHECKING
 
-from wdasync.buffers import Segment
-from wdasync.paged import PagedBuffer
-from wdasync_hip08._native import ffi
+from wdasync_hip08.backings import Memfd
+from wdasync_hip08.kernel.address_spaces import MappedSpace, RegionSpace, SharedSpace
 from wdasync_hip08.kernel.hisi_qm import KernelQueue
+from wdasync_hip08.kernel.mappings import Mappings
 from wdasync_hip08.kernel.readiness import Readiness
 from wdasync_hip08.kernel.regions import MmioRegion, ShareRegion
 from wdasync_hip08.kernel.spaces import Space
-from wdasync_hip08.memory import PAGE_SHIFT, pages_of
-from wdasync_uacce.files import QueueInfo, RegionKind
-from wdasync_uacce.memory import address_of
+from wdasync_hip08.memory import Mapping
+from wdasync_uacce import Slice, read_slices
+from wdasync_uacce.files import AddressSpace, QueueInfo, RegionKind
 
 if TYPE_CHECKING:
     from wdasync_hip08.machine import Machine
 
-__all__ = ["TRANSITIONS", "Grants", "OpenQueue", "QueueState"]
+__all__ = ["TRANSITIONS", "OpenQueue", "QueueState"]
 
 
 class QueueState(enum.Enum):
@@ -52,49 +51,6 @@ TRANSITIONS: dict[QueueState, frozenset[QueueState]] = {
 }
 
 
-class Grants:
-    """The address space of an opened queue, as its program grants memory of it."""
-
-    direct = True
-
-    def __init__(self, machine: Machine, space: Space) -> None:
-        self._machine = machine
-        self._space = space
-
-    def grant(self, buffer: Sized, writable: bool, resident: bool = False) -> int:
-        if isinstance(buffer, PagedBuffer):
-            return self._grant_paged(buffer, writable)
-        pointer = ffi.from_buffer(buffer)
-        address = int(ffi.cast("uintptr_t", pointer))
-        with self._machine.lock:
-            self._space.grant(address, len(pointer), writable, resident)
-        return address
-
-    def _grant_paged(self, buffer: PagedBuffer, writable: bool) -> int:
-        address = int(ffi.cast("uintptr_t", ffi.from_buffer(buffer.memory)))
-        with self._machine.lock:
-            self._space.supply(address >> PAGE_SHIFT, pages_of(len(buffer.memory)), self._machine.own, buffer)
-            self._space.grant(address, len(buffer), writable)
-        return address
-
-    def revoke(self, address: int, nbytes: int, writable: bool) -> None:
-        with self._machine.lock:
-            self._space.revoke(address, nbytes, writable)
-            self._space.supply_no_more(address >> PAGE_SHIFT)
-
-    def peek(self, pieces: Sequence[Segment]) -> bytes:
-        return self._machine.own.read([(address_of(piece), len(piece)) for piece in pieces])
-
-    def poke(self, memory: memoryview, data: bytes) -> int:
-        return self._machine.own.write([(address_of(memory), len(data))], data)
-
-    def allocate(self, nbytes: int) -> memoryview | None:
-        return None
-
-    def __repr__(self) -> str:
-        return f"<Grants in {self._space!r}>"
-
-
 class OpenQueue:
     """One open of a node.
 
@@ -108,11 +64,13 @@ class OpenQueue:
         self._space = space
         self._restartable = machine.options.restartable
         self.state = QueueState.INIT
-        self.space = Grants(machine, space)
         self.wakes = 0
         self._typed = False
         self._closed = False
         self._regions: dict[RegionKind, ShareRegion | MmioRegion] = {}
+        self._mappings = Mappings(space)
+        self._reserved: tuple[Memfd, int] | None = None
+        self._addresses: AddressSpace | None = None
         self.readiness = Readiness(machine.options.consuming)
         self.queue: KernelQueue | None = machine.qm.allocate(self._woken)
 
@@ -127,6 +85,23 @@ class OpenQueue:
         if self.state is QueueState.ZOMBIE or self.queue is None:
             raise OSError(errno.ENXIO, "the queue was put, or its device is gone; open another")
         return self.queue
+
+    @property
+    def space(self) -> AddressSpace:
+        """The address space of its program. A reserved region is mapped by the first use."""
+        if self._addresses is None:
+            self._addresses = self._address_space()
+        return self._addresses
+
+    def _address_space(self) -> AddressSpace:
+        mode = self._machine.mode
+        if mode.shared:
+            return SharedSpace(self._machine, self._space)
+        if not mode.region:
+            return MappedSpace(self._machine, self._mappings)
+        region = self._regions.get(RegionKind.STATIC_SHARE) or self.map(RegionKind.STATIC_SHARE)
+        assert region.view is not None
+        return RegionSpace(self._machine, region.view, read_slices(self.dma_slice))
 
     # Readiness
 
@@ -194,26 +169,59 @@ class OpenQueue:
     def map(self, kind: RegionKind) -> ShareRegion | MmioRegion:
         with self._machine.lock:
             queue = self._alive()
-            if kind not in (RegionKind.MMIO, RegionKind.DUS):
-                raise OSError(errno.EINVAL, f"map: expected region 0 or 1, got {int(kind)}")
+            known = 3 if self._machine.mode.region else 2
+            if kind not in range(known):
+                raise OSError(errno.EINVAL, f"map: expected a region from 0 to {known - 1}, got {int(kind)}")
             if kind in self._regions:
                 raise OSError(errno.EEXIST, f"map: expected a region that is not mapped yet, got {kind.name}")
-            region: ShareRegion | MmioRegion
-            if kind is RegionKind.DUS:
-                share = queue.share
-                region = ShareRegion(
-                    self._machine.chip.memory.ram.alias(share.pa, self._machine.qm.share_bytes)
-                )
-            else:
-                region = MmioRegion(self._machine.ring)
-            self._regions[kind] = region
+            region = self._regions[kind] = self._region(RegionKind(kind), queue)
             return region
+
+    def _region(self, kind: RegionKind, queue: KernelQueue) -> ShareRegion | MmioRegion:
+        machine = self._machine
+        if kind is RegionKind.STATIC_SHARE:
+            return self._reserve(machine.options.region << 20)
+        if kind is RegionKind.DUS:
+            return ShareRegion(machine.chip.memory.ram.alias(queue.share.pa, machine.qm.share_bytes))
+        return MmioRegion(machine.ring)
+
+    def _reserve(self, nbytes: int) -> ShareRegion:
+        memory = Memfd(nbytes, "region")
+        try:
+            self._reserved = memory, self._mappings.map(memory, 0, nbytes, True)
+            return ShareRegion(Mapping(memory.fd, nbytes), RegionKind.STATIC_SHARE)
+        except BaseException:
+            self._release_region()
+            memory.close()
+            raise
+
+    def _release_region(self) -> None:
+        if self._reserved is not None:
+            (memory, iova), self._reserved = self._reserved, None
+            self._mappings.unmap(iova)
+            memory.close()
+
+    def dma_slice(self, number: int) -> tuple[int, bool]:
+        """Where the device sees a part of the reserved region (ioctl 0x80085703). Behind an IOMMU there is one for all.
+
+        :returns: address and length in one word, and whether there are more
+        :raises OSError: EINVAL: there is no such slice, or no region is mapped
+        """
+        if self._reserved is None or number:
+            raise OSError(
+                errno.EINVAL, f"slice: expected 0, of a reserved region that is mapped, got {number}"
+            )
+        memory, iova = self._reserved
+        return Slice(iova, memory.size).encode(), False
 
     def unmap(self, region: object) -> None:
         for kind, mine in list(self._regions.items()):
             if mine is region:
                 del self._regions[kind]
                 mine.close()
+                if kind is RegionKind.STATIC_SHARE:
+                    with self._machine.lock:
+                        self._release_region()
                 return
         raise ValueError("unmap: expected a region of this queue that is mapped, got another")
 
@@ -261,6 +269,8 @@ class OpenQueue:
             for region in self._regions.values():
                 region.close()
             self._regions.clear()
+            self._release_region()
+            self._mappings.close()
             if self.queue is not None and self._machine.alive:
                 self._machine.qm.release(self.queue)
             self.queue = None

@@ -174,7 +174,8 @@ def limits_of_the_table(bench: Bench, row: Capability) -> None:
 def output_is_bounded(bench: Bench, row: Capability) -> None:
     """max_length bytes may come out, and not one more; a small bound on a bomb costs no large memory."""
     known, queue = known_or_not(row), bench.queue(row)
-    for data in (text(5000), bytes(1 << 20), b""):
+    most = 1 << 20 if row.max_output is None else min(1 << 20, row.max_output)
+    for data in (text(5000), bytes(most), b""):
         packed = known.compress(data)
         bounds = [len(data), len(data) + 1, len(data) - 1, len(data) // 2, 1, 0]
         bounds = [bound for bound in bounds if bound >= 0]
