@@ -26,6 +26,8 @@ from wdasync import registry
 from wdasync.backend import Backend, Capability
 from wdasync.config import Config, Rule
 from wdasync.errors import ADVICE, ERRORS, BackendUnavailable, DataCause, Status, WdasyncError
+from wdasync.integrations import decisions
+from wdasync.integrations.negotiation import EXAMPLES
 from wdasync.scheduling import Reason
 from wdasync.sources import FOREIGN, RESERVED
 from wdasync.values import describe, field_types, is_settable, settings_of
@@ -463,11 +465,38 @@ def settings_text(row: Mode) -> str:
     return f"`memory={row.memory}`, `residency={'` or `'.join(row.residency)}`"
 
 
+# -- servers ------------------------------------------------------------------------------------------------
+
+
+def negotiation() -> Iterator[Table]:
+    """Which coding a client gets."""
+    rows = [
+        (
+            "no such field" if field is None else f"`{field}`" if field else "an empty field",
+            "*nothing*" if chosen is None else f"`{chosen}`",
+            why
+            if offered == EXAMPLES[0].offered
+            else f"{why}; offered: {', '.join(f'`{name}`' for name in offered) or 'nothing'}",
+        )
+        for field, offered, chosen, why in EXAMPLES
+    ]
+    yield Table("", ("`Accept-Encoding`", "Chosen", "Why"), rows)
+
+
+def content_codings() -> Iterator[Table]:
+    """Whether a response is compressed."""
+    rows = [
+        (row.name, row.situation, row.behaviour, "yes" if row.varies else "–", row.source)
+        for row in decisions.ROWS
+    ]
+    yield Table("", ("Row", "It holds if", "What is done", "`Vary`", "Source"), rows)
+
+
 TABLES: dict[str, Callable[[], Iterator[Table]]] = {
     function.__name__: function
     for function in (
         settings, rules, options, variables, statuses, errors, causes, reasons, capabilities, installed,
-        codecs, targets, missed, memory_modes,
+        codecs, targets, missed, memory_modes, negotiation, content_codings,
     )
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A web application that compresses its answers without stalling the event loop.
+"""A web application whose answers are compressed without stalling the event loop.
 
 Run it with any ASGI server::
 
@@ -6,8 +6,9 @@ Run it with any ASGI server::
     uvicorn --app-dir examples compress_server:app
     curl --compressed http://127.0.0.1:8000/
 
-``/`` is a text page of some 50 kB, ``/status`` says what the accelerator did so far. Which backend does the work is
-configuration: try it with ``WDASYNC_BACKEND=hip08``.
+``/`` is a text page of some 50 kB, ``/events`` a stream of server-sent events, ``/status`` says what the accelerator did so far.
+``POST /length`` tells the length of a body, which may come compressed. Which backend does the work is configuration: try it with
+``WDASYNC_BACKEND=hip08``.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-import wdasync
+import anyio
 
+import wdasync
+from wdasync.integrations.asgi import CompressionMiddleware, DecompressionMiddleware
+
+Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -27,34 +32,43 @@ PAGE = "".join(
 ).encode()
 
 
-async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-    """The application: one function, as the ASGI specification has it."""
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """The application: one function, as the ASGI specification has it. It knows nothing of compression."""
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
+    elif scope["path"] == "/":
+        await answer(send, PAGE, "text/html; charset=utf-8")
+    elif scope["path"] == "/events":
+        await events(send)
+    elif scope["path"] == "/length" and scope["method"] == "POST":
+        await answer(send, b"%d\n" % await length(receive), "text/plain")
     elif scope["path"] == "/status":
-        await answer(send, await status(), b"application/json")
+        await answer(send, await status(), "application/json")
     else:
-        await page(scope, send)
+        await answer(send, b"There is nothing here.\n", "text/plain", 404)
 
 
-async def page(scope: MutableMapping[str, Any], send: Send) -> None:
-    """The page, compressed for those who want it."""
-    headers = [(b"vary", b"accept-encoding")]
-    body = PAGE
-    if accepts_gzip(scope["headers"]):
-        body = await wdasync.compress(PAGE, "gzip")  # the loop serves others meanwhile
-        headers.append((b"content-encoding", b"gzip"))
-    await answer(send, body, b"text/html; charset=utf-8", headers)
+#: Requests may come compressed, and responses go out as the client asked for them.
+app = CompressionMiddleware(DecompressionMiddleware(application, max_length=16 << 20))
 
 
-def accepts_gzip(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether the client named gzip and did not refuse it (RFC 9110 section 12.5.3, as far as this page needs it)."""
-    offers = b",".join(value for name, value in headers if name == b"accept-encoding").split(b",")
-    for offer in offers:
-        coding, _, quality = offer.strip().partition(b";")
-        if coding.strip().lower() == b"gzip":
-            return quality.strip() not in (b"q=0", b"q=0.0", b"q=0.00", b"q=0.000")
-    return False
+async def events(send: Send) -> None:
+    """A stream of events: each can be read as soon as it was sent."""
+    await start(send, 200, "text/event-stream")
+    for number in range(5):
+        await send({"type": "http.response.body", "body": b"data: event %d\n\n" % number, "more_body": True})
+        await anyio.sleep(0.1)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def length(receive: Receive) -> int:
+    """How long the body of the request is; nobody holds all of it."""
+    total, more = 0, True
+    while more:
+        message = await receive()
+        total += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    return total
 
 
 async def status() -> bytes:
@@ -65,14 +79,18 @@ async def status() -> bytes:
     return json.dumps({"completed": statistics.completed, "reasons": reasons, "lanes": lanes}).encode()
 
 
-async def answer(
-    send: Send, body: bytes, content_type: bytes, headers: list[tuple[bytes, bytes]] | None = None
-) -> None:
+async def answer(send: Send, body: bytes, content_type: str, code: int = 200) -> None:
     """One whole response."""
-    length = str(len(body)).encode()
-    fields = [(b"content-type", content_type), (b"content-length", length), *(headers or [])]
-    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    await start(send, code, content_type, [(b"content-length", str(len(body)).encode())])
     await send({"type": "http.response.body", "body": body})
+
+
+async def start(
+    send: Send, code: int, content_type: str, more: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    """The beginning of a response."""
+    headers = [(b"content-type", content_type.encode()), *(more or [])]
+    await send({"type": "http.response.start", "status": code, "headers": headers})
 
 
 async def lifespan(receive: Receive, send: Send) -> None:

@@ -126,6 +126,7 @@ class Decompressor(_Stream):
         self._kept: list[Segment] = []
         self._more = False
         self._eof = False
+        self._members = 0
 
     async def reset(self) -> None:
         """Begin anew; what was kept is forgotten. See :meth:`Compressor.reset`."""
@@ -136,6 +137,11 @@ class Decompressor(_Stream):
     def eof(self) -> bool:
         """Whether the input given so far ends where a unit (member, frame) ends."""
         return self._eof
+
+    @property
+    def members(self) -> int:
+        """How many units (members, frames) have ended so far."""
+        return self._members
 
     @property
     def needs_input(self) -> bool:
@@ -201,6 +207,7 @@ class Decompressor(_Stream):
         progress = bool(completion.consumed or output)
         if completion.detail.final or progress:
             self._eof = completion.detail.final
+        self._members += completion.detail.final and progress
         if self._eof and self.algorithm in PADDED:
             progress |= self._drop_zeros()
         full = len(output) >= limit and not (self._eof and not self._kept)

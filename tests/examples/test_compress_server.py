@@ -7,11 +7,14 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import brotli
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -68,13 +71,37 @@ def test_pages_are_compressed_for_those_who_want_it(server: str) -> None:
     headers, plain = get(server + "/", "identity")
     assert "content-encoding" not in headers
     assert 45_000 < len(plain) < 60_000
-    for accept in ("gzip", "br, GZIP;q=0.5"):
+    for accept in ("gzip", "br;q=0.1, GZIP;q=0.5"):
         headers, body = get(server + "/", accept)
         assert headers["content-encoding"] == "gzip"
         assert headers["vary"] == "accept-encoding"
         assert gzip.decompress(body) == plain
-    for accept in ("gzip;q=0", "supergzip", "br"):
+    headers, body = get(server + "/", "br")
+    assert (headers["content-encoding"], brotli.decompress(body)) == ("br", plain)
+    for accept in ("gzip;q=0", "supergzip", "identity"):
         assert get(server + "/", accept)[1] == plain
+
+
+def test_events_can_be_read_as_they_come(server: str) -> None:
+    request = urllib.request.Request(server + "/events", headers={"Accept-Encoding": "gzip"})
+    decode = zlib.decompressobj(31).decompress
+    with urllib.request.urlopen(request, timeout=20) as response:
+        for number in range(5):
+            text = b""
+            while not text:
+                text = decode(response.read1())
+            assert text == b"data: event %d\n\n" % number
+        assert decode(response.read()) == b""
+
+
+def test_requests_may_come_compressed(server: str) -> None:
+    headers = {"Content-Encoding": "gzip"}
+    body = gzip.compress(b"x" * 54_321)
+    request = urllib.request.Request(server + "/length", body, headers, method="POST")
+    with urllib.request.urlopen(request, timeout=20) as response:
+        assert response.read() == b"54321\n"
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        get(server + "/nothing", "gzip")
 
 
 def test_many_at_once(server: str) -> None:

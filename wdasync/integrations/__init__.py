@@ -1,0 +1,1 @@
+"""Thin bridges to servers and web frameworks. Nothing here is imported by :mod:`wdasync` itself."""
