@@ -315,6 +315,20 @@ def codecs() -> Iterator[Table]:
         yield Table(title, ("Algorithm", "Level", "Who, best first"), rows)
 
 
+def named_levels() -> Iterator[Table]:
+    """What the three names of levels mean on the CPU."""
+    rows = [
+        (
+            f"`{name}`",
+            f"{row.scale[0]} to {row.scale[1]}",
+            *map(str, (row.fast, row.balanced, row.best)),
+        )
+        for name, row in cpu.ALGORITHMS.items()
+    ]
+    head = ("Algorithm", "Levels", "fast", "balanced", "best")
+    yield Table("", head, rows)
+
+
 def families(kind: wdasync.Kind) -> Iterator[tuple[list[str], dict[int, str]]]:
     """Algorithms that have the same answers, and the answers: level -> who."""
     grouped: dict[tuple[tuple[int, str], ...], list[str]] = {}
@@ -331,7 +345,9 @@ def families(kind: wdasync.Kind) -> Iterator[tuple[list[str], dict[int, str]]]:
 def names_of(choices: Iterable[tuple[str, int]]) -> Iterator[str]:
     """Names of implementations for people."""
     for name in dict.fromkeys(name for name, _ in choices):
-        yield {"isal": "ISA-L", "brotli": "Brotli"}.get(name, name.replace("-", " "))
+        yield {"isal": "ISA-L", "brotli": "Brotli", "zstd": "Zstandard", "lz4": "LZ4"}.get(
+            name, name.replace("-", " ")
+        )
 
 
 def ranges(by_level: dict[int, str]) -> Iterator[tuple[str, str]]:
@@ -496,7 +512,7 @@ TABLES: dict[str, Callable[[], Iterator[Table]]] = {
     function.__name__: function
     for function in (
         settings, rules, options, variables, statuses, errors, causes, reasons, capabilities, installed,
-        codecs, targets, missed, memory_modes, negotiation, content_codings,
+        codecs, named_levels, targets, missed, memory_modes, negotiation, content_codings,
     )
 }  # fmt: skip
 

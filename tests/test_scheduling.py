@@ -1,6 +1,6 @@
 """The schedule: rules in order, conditions fixed and changing, and the reason of each choice."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -139,6 +139,17 @@ def test_levels_outside_of_every_scale(chip: Place, cpu: Place) -> None:
 def test_nobody_has_the_algorithm(chip: Place) -> None:
     with pytest.raises(wdasync.UnsupportedOperation, match=r"compress: expected one of gzip, got 'br'"):
         choose([chip], algorithm="br")
+
+
+def test_what_to_install_to_have_the_algorithm(chip: Place, cpu: Place) -> None:
+    class Poor(Device):
+        lacking: ClassVar[dict[str, str]] = {"br": "pip install Brotli"}
+
+    poor = Place("cpu", Poor("1", GZIP))  # type: ignore[arg-type]
+    with pytest.raises(wdasync.UnsupportedOperation, match=r"got 'br'; to have it: pip install Brotli; see"):
+        choose([chip, poor], algorithm="br")
+    with pytest.raises(wdasync.UnsupportedOperation, match=r"got 'gzipp' \(did you mean 'gzip'\?\)"):
+        choose([chip, poor], algorithm="gzipp")
 
 
 def test_reasons_are_named_and_numbered_without_gaps() -> None:

@@ -172,7 +172,8 @@ class Accelerator:
         """Compress ``data`` into one whole unit.
 
         :param data: bytes-like, a list of them, or a :class:`~wdasync.PagedBuffer`
-        :param algorithm: ``gzip`` (RFC 1952), ``zlib`` (RFC 1950), ``deflate`` (RFC 1951, raw), ``br`` (RFC 7932), …
+        :param algorithm: ``gzip`` (RFC 1952), ``zlib`` (RFC 1950), ``deflate`` (RFC 1951, raw), ``br`` (RFC 7932),
+            ``zstd`` (RFC 8878), ``lz4`` (its frame format), …
         :param level: ``"fast"``, ``"balanced"``, ``"best"`` or a number; default: the accelerator's ``level``
         :param window: base-2 logarithm of the history in bytes
         :param timeout: seconds
@@ -197,7 +198,7 @@ class Accelerator:
         """Decompress one whole unit, concatenated members included.
 
         :param max_length: bytes of output allowed; default: the accelerator's ``max_length``
-        :param max_members: concatenated members allowed
+        :param max_members: concatenated members (gzip) or frames (zstd, lz4) allowed
         :raises LimitExceeded: if one of the bounds would be passed
         :raises DataError: if the input is not valid; its ``cause`` says in what way
         """

@@ -38,6 +38,7 @@ __all__ = [
     "DeviceInfo",
     "Direction",
     "Inline",
+    "Lacking",
     "PageFaults",
     "Queue",
     "QueueStatistics",
@@ -386,6 +387,15 @@ class Counting(Protocol):
 
     def counters(self) -> Mapping[str, int]:
         """The counters by name, at any time, also after close. Never blocks for long."""
+
+
+@runtime_checkable
+class Lacking(Protocol):
+    """What a device may have besides: algorithms that it would do if something were installed."""
+
+    @property
+    def lacking(self) -> Mapping[str, str]:
+        """Algorithm -> what to type to get it. Algorithms of its table are not in it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,7 @@ class Compress(Operation):
     """Compress ``data`` into one whole unit of ``algorithm``.
 
     :param data: bytes-like, a list of them, or a :class:`~wdasync.PagedBuffer`
-    :param algorithm: as the capability table names it: ``gzip``, ``zlib``, ``deflate``, ``br``, …
+    :param algorithm: as the capability table names it: ``gzip``, ``zlib``, ``deflate``, ``br``, ``zstd``, ``lz4``, …
     :param level: ``"fast"``, ``"balanced"``, ``"best"`` or an int of the algorithm's own scale
     :param window: base-2 logarithm of the history in bytes; ``None``: the device's largest
     :param into: a writable buffer for the output
@@ -215,7 +215,7 @@ class Decompress(Operation):
     :param data: bytes-like, a list of them, or a :class:`~wdasync.PagedBuffer`
     :param algorithm: as the capability table names it
     :param max_length: bytes of output allowed; more is :exc:`~wdasync.LimitExceeded`
-    :param max_members: concatenated members (gzip) or frames allowed
+    :param max_members: concatenated members (gzip) or frames allowed; skippable frames do not count
     :param into: a writable buffer for the output
     :raises InvalidArgument: if one of them is not of its type, or a bound is negative
     """

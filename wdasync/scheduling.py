@@ -17,7 +17,7 @@ import sys
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 
-from .backend import Capability, Device
+from .backend import Capability, Device, Lacking
 from .config import Config, Rule
 from .dispatch import Lane, LaneState
 from .errors import BackendUnavailable, DeviceError, InvalidArgument, UnsupportedOperation, WdasyncError
@@ -484,7 +484,7 @@ class Schedule:
             )
             raise UnsupportedOperation(
                 f"{name}: expected one of {', '.join(known) or 'nothing here'}, got {algorithm!r}"
-                f"{nearest(algorithm, known)}; see Accelerator.capabilities(), or allow fallback"
+                f"{self._remedy(algorithm) or nearest(algorithm, known)}; see Accelerator.capabilities(), or allow fallback"
             )
         scales = [choice.row.scale for choice in choices]
         if type(level) is int and not any(low <= level <= high for low, high in scales):
@@ -492,6 +492,12 @@ class Schedule:
             raise InvalidArgument(
                 f'level: expected {low}..{high}, "fast", "balanced" or "best" for {algorithm}, got {level}'
             )
+
+    def _remedy(self, algorithm: str) -> str:
+        """What to install, if a device would have the algorithm then."""
+        devices = (place.device for place in self.places)
+        remedies = [device.lacking.get(algorithm) for device in devices if isinstance(device, Lacking)]
+        return next((f"; to have it: {remedy}" for remedy in remedies if remedy), "")
 
     def _nobody(self, operation: Operation, reason: Reason | None) -> WdasyncError:
         what = f"{operation.kind.name.lower()} {operation.algorithm}"

@@ -20,7 +20,7 @@ __all__ = ["CpuBackend", "Options", "available"]
 logger = logging.getLogger("wdasync.cpu")
 
 #: Libraries that ``native_codecs`` is about.
-NATIVE_CODECS = frozenset({"isal", "libdeflate", "brotli"})
+NATIVE_CODECS = frozenset({"isal", "libdeflate", "brotli", "zstd", "lz4"})
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class Options:
     )
     native_codecs: bool = field(
         default=True,
-        metadata={"help": "use ISA-L, libdeflate and Brotli in the native workers where they are found"},
+        metadata={
+            "help": "use ISA-L, libdeflate, Brotli, Zstandard and LZ4 in the native workers where they are found"
+        },
     )
     paged_workers: int = field(
         default=64,

@@ -1,13 +1,15 @@
 """The C side, typed: rings, workers, and the codec libraries that they use.
 
 The libraries are looked for when they are first wanted. First inside Python packages: the extension modules of
-``isal``, ``deflate`` and ``Brotli`` contain them whole, export their functions, and are called here without Python; they
-come with wdasync and are the same everywhere. Then, for packages that were built otherwise, the system's.
+``isal``, ``deflate``, ``Brotli``, ``backports.zstd`` and ``lz4`` contain them whole, export their functions, and are
+called here without Python; the first three come with wdasync and are the same everywhere. Then, for packages that were built
+otherwise or are not there, the system's.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import zlib
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -76,6 +78,15 @@ LIBRARIES: Final[dict[str, Library]] = {
         "_brotli",
         "Brotli",
         "pip install Brotli, or apt install libbrotli1",
+    ),
+    "zstd": Library(
+        ("libzstd.so.1",),
+        "_zstd" if sys.version_info >= (3, 14) else "backports.zstd._zstd",
+        "" if sys.version_info >= (3, 14) else "backports.zstd",
+        'pip install "wdasync[zstd]", or apt install libzstd1',
+    ),
+    "lz4": Library(
+        ("liblz4.so.1",), "lz4.frame._frame", "lz4", 'pip install "wdasync[lz4]", or apt install liblz4-1'
     ),
 }
 

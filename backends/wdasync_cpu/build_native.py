@@ -3,7 +3,7 @@
 Nothing is needed but a C compiler and Python's headers: the codec libraries are bound when the package is used (see
 ``native/library.h``). Environment variables, all for the build:
 
-* ``WDASYNC_CPU_NATIVE_CODECS=0``: no ISA-L, libdeflate and Brotli in the native workers, only zlib;
+* ``WDASYNC_CPU_NATIVE_CODECS=0``: no ISA-L, libdeflate, Brotli, Zstandard and LZ4 in the native workers, only zlib;
 * ``WDASYNC_SANITIZE=address`` or ``thread``: for the tests that look for memory errors and data races.
 """
 
@@ -18,6 +18,7 @@ SOURCES = (
     "compress",
     "decompress",
     "explain",
+    "frames",
     "guard",
     "library",
     "python",

@@ -9,11 +9,19 @@ level 3 falls behind zlib's 3. libdeflate's levels are made to lie beside zlib's
 in about half the time from 16 KiB on. Brotli's levels 0 to 11 are its own. libdeflate knows no streams, so a stream
 whose level is above 2 is zlib's, and ends at level 9.
 
+Zstandard's levels are its own, -7 to 22; 0 stands for 3. ``"best"`` is 19: the highest whose history of 8 MiB every
+decoder of the HTTP content coding must have room for (RFC 9659). Levels 20 to 22 have up to 128 MiB, and must be asked
+for; streams end at 19. LZ4's levels 1 and 2 are its quick search, 3 to 12 the thorough one; 0 stands for 1.
+
+*Check values.* Frames of Zstandard and LZ4 are made with the optional check value of their content, and whole units with
+its length.
+
 *Damage.* libdeflate and ISA-L take some deflate data that is not valid: reserved symbols, codes that nothing has. If
 the content is another for it, the check values of gzip and zlib tell. Raw deflate has none, so it is left to zlib, which
 takes nothing of the kind. So are all streams, whose output is used before the check value comes.
 
-*Windows.* libdeflate and ISA-L have a history of 32 KiB. A smaller one is zlib's to make.
+*Windows.* libdeflate and ISA-L have a history of 32 KiB. A smaller one is zlib's to make. Zstandard's history goes with
+the level unless one is asked for; a frame that wants more than 128 MiB is refused. LZ4's is 64 KiB, always.
 """
 
 from __future__ import annotations
@@ -48,6 +56,8 @@ class Format(enum.IntEnum):
     ZLIB = 1
     GZIP = 2
     BROTLI = 3
+    ZSTD = 4
+    LZ4 = 5
 
 
 class Engine(enum.IntEnum):
@@ -58,6 +68,8 @@ class Engine(enum.IntEnum):
     ISAL = 3
     BROTLI = 4
     PYTHON = 5
+    ZSTD = 6
+    LZ4 = 7
 
 
 class Implementation(NamedTuple):
@@ -79,10 +91,14 @@ IMPLEMENTATIONS: Final[dict[str, Implementation]] = {
     "libdeflate": Implementation(Engine.LIBDEFLATE, "libdeflate", ""),
     "isal": Implementation(Engine.ISAL, "isal", ""),
     "brotli": Implementation(Engine.BROTLI, "brotli", ""),
+    "zstd": Implementation(Engine.ZSTD, "zstd", ""),
+    "lz4": Implementation(Engine.LZ4, "lz4", ""),
     "isal-package": Implementation(Engine.PYTHON, "", "isal"),
     "deflate-package": Implementation(Engine.PYTHON, "", "deflate"),
     "zlib-module": Implementation(Engine.PYTHON, "", "zlib"),
     "brotli-package": Implementation(Engine.PYTHON, "", "brotli"),
+    "zstd-package": Implementation(Engine.PYTHON, "", "zstd"),
+    "lz4-package": Implementation(Engine.PYTHON, "", "lz4"),
 }
 
 
@@ -95,7 +111,7 @@ class Algorithm(NamedTuple):
     :ivar balanced: the level of that name
     :ivar best: the level of that name
     :ivar windows: smallest and largest base-2 logarithm of the history
-    :ivar window: the one that is used if none is asked for
+    :ivar window: the one that is used if none is asked for; 0: as the level has it
     """
 
     format: Format
@@ -112,13 +128,21 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
     "zlib": Algorithm(Format.ZLIB, (0, 12), 1, 6, 12, (9, 15), 15),
     "deflate": Algorithm(Format.DEFLATE, (0, 12), 1, 6, 12, (9, 15), 15),
     "br": Algorithm(Format.BROTLI, (0, 11), 4, 6, 11, (10, 24), 22),
+    "zstd": Algorithm(Format.ZSTD, (-7, 22), 1, 3, 19, (10, 27), 0),
+    "lz4": Algorithm(Format.LZ4, (0, 12), 1, 3, 12, (16, 16), 16),
 }
+
+#: Algorithms whose windows zlib makes.
+DEFLATES: Final = frozenset({Format.GZIP, Format.ZLIB, Format.DEFLATE})
 
 #: The highest level of zlib, and of all streams: libdeflate has none.
 ZLIB_BEST: Final = 9
 
 #: The highest level of ISA-L that is worth its time.
 ISAL_BEST: Final = 2
+
+#: The highest level of a stream by Zstandard. Beyond, one whose length nobody knows takes up to 800 MB.
+ZSTD_STREAM_BEST: Final = 19
 
 #: Implementation, and the level by its own count.
 Choice = tuple[str, int]
@@ -142,8 +166,11 @@ def _deflate_stream_level(level: int) -> tuple[Choice, ...]:
     return (("isal", level), ("isal-package", level), *rest) if 0 < level <= ISAL_BEST else rest
 
 
-def _brotli_level(level: int) -> tuple[Choice, ...]:
-    return (("brotli", level), ("brotli-package", level))
+def _own_levels(name: str, algorithm: str, highest: int) -> dict[int, tuple[Choice, ...]]:
+    """Levels that are the library's own, up to ``highest``."""
+    low, high = ALGORITHMS[algorithm].scale
+    levels = {level: min(level, highest) for level in range(low, high + 1)}
+    return {level: ((name, own), (f"{name}-package", own)) for level, own in levels.items()}
 
 
 def _decoders(*names: str) -> dict[int, tuple[Choice, ...]]:
@@ -153,10 +180,15 @@ def _decoders(*names: str) -> dict[int, tuple[Choice, ...]]:
 
 _DEFLATE_LEVELS: Final = {level: _deflate_level(level) for level in range(13)}
 _DEFLATE_STREAM_LEVELS: Final = {level: _deflate_stream_level(level) for level in range(13)}
-_BROTLI_LEVELS: Final = {level: _brotli_level(level) for level in range(12)}
+_BROTLI_LEVELS: Final = _own_levels("brotli", "br", 11)
+_ZSTD_LEVELS: Final = _own_levels("zstd", "zstd", 22)
+_ZSTD_STREAM_LEVELS: Final = _own_levels("zstd", "zstd", ZSTD_STREAM_BEST)
+_LZ4_LEVELS: Final = _own_levels("lz4", "lz4", 12)
 _ONE_SHOT: Final = _decoders("libdeflate", "zlib", "isal-package", "zlib-module")
 _STRICT: Final = _decoders("zlib", "zlib-module")
 _BROTLI: Final = _decoders("brotli", "brotli-package")
+_ZSTD: Final = _decoders("zstd", "zstd-package")
+_LZ4: Final = _decoders("lz4", "lz4-package")
 
 #: Kind -> format -> level -> who, best first.
 TABLE: Final[dict[Kind, dict[Format, dict[int, tuple[Choice, ...]]]]] = {
@@ -165,24 +197,32 @@ TABLE: Final[dict[Kind, dict[Format, dict[int, tuple[Choice, ...]]]]] = {
         Format.ZLIB: _DEFLATE_LEVELS,
         Format.DEFLATE: _DEFLATE_LEVELS,
         Format.BROTLI: _BROTLI_LEVELS,
+        Format.ZSTD: _ZSTD_LEVELS,
+        Format.LZ4: _LZ4_LEVELS,
     },
     Kind.COMPRESS_CHUNK: {
         Format.GZIP: _DEFLATE_STREAM_LEVELS,
         Format.ZLIB: _DEFLATE_STREAM_LEVELS,
         Format.DEFLATE: _DEFLATE_STREAM_LEVELS,
         Format.BROTLI: _BROTLI_LEVELS,
+        Format.ZSTD: _ZSTD_STREAM_LEVELS,
+        Format.LZ4: _LZ4_LEVELS,
     },
     Kind.DECOMPRESS: {
         Format.GZIP: _ONE_SHOT,
         Format.ZLIB: _ONE_SHOT,
         Format.DEFLATE: _STRICT,
         Format.BROTLI: _BROTLI,
+        Format.ZSTD: _ZSTD,
+        Format.LZ4: _LZ4,
     },
     Kind.DECOMPRESS_CHUNK: {
         Format.GZIP: _STRICT,
         Format.ZLIB: _STRICT,
         Format.DEFLATE: _STRICT,
         Format.BROTLI: _BROTLI,
+        Format.ZSTD: _ZSTD,
+        Format.LZ4: _LZ4,
     },
 }
 
@@ -197,7 +237,7 @@ def candidates(kind: Kind, algorithm: str, level: int, window: int) -> tuple[Cho
     """Who could do it, best first, whether they are there or not."""
     row = ALGORITHMS[algorithm]
     compress = kind in (Kind.COMPRESS, Kind.COMPRESS_CHUNK)
-    if compress and row.format is not Format.BROTLI and window < row.window:
+    if compress and row.format in DEFLATES and window < row.window:
         return tuple((name, min(level, ZLIB_BEST)) for name in _SMALL_WINDOWS)
     return TABLE[kind][row.format][level if compress else 0]
 
@@ -211,7 +251,7 @@ def choose(kind: Kind, algorithm: str, level: int, window: int, available: Conta
 def _highest(kind: Kind, name: str, available: Container[str]) -> int:
     """The highest level that is not just another name for a lower one."""
     row = ALGORITHMS[name]
-    if row.format is Format.BROTLI or kind in (Kind.DECOMPRESS, Kind.DECOMPRESS_CHUNK):
+    if kind in (Kind.DECOMPRESS, Kind.DECOMPRESS_CHUNK):
         return row.scale[1]
     best = choose(kind, name, row.scale[1], row.window, available)
     return best[1] if best else ZLIB_BEST
@@ -288,6 +328,17 @@ COMPRESS_COSTS: Final[dict[str, dict[int, Cost]]] = {
         9: Cost(300_000, 600_000),
         11: Cost(300_000, 1_200_000),
     },
+    "zstd": {
+        -7: Cost(2_500, 700),
+        1: Cost(4_000, 1_300),
+        3: Cost(4_200, 1_750),
+        5: Cost(6_000, 3_500),
+        9: Cost(10_000, 9_000),
+        13: Cost(30_000, 40_000),
+        16: Cost(60_000, 90_000),
+        19: Cost(100_000, 150_000),
+    },
+    "lz4": {0: Cost(700, 650), 3: Cost(12_000, 5_000), 9: Cost(12_000, 9_000), 10: Cost(20_000, 30_000)},
 }
 
 #: Implementation -> cost of decompressing, by the KiB of compressed input.
@@ -296,6 +347,8 @@ DECOMPRESS_COSTS: Final[dict[str, Cost]] = {
     "isal": Cost(2_500, 4_500),
     "zlib": Cost(2_200, 4_800),
     "brotli": Cost(2_000, 5_500),
+    "zstd": Cost(1_500, 2_500),
+    "lz4": Cost(500, 800),
 }
 
 #: What the names of packages cost as: their C code is the libraries'.
@@ -304,6 +357,8 @@ _COSTS_AS: Final = {
     "deflate-package": "libdeflate",
     "zlib-module": "zlib",
     "brotli-package": "brotli",
+    "zstd-package": "zstd",
+    "lz4-package": "lz4",
 }
 
 

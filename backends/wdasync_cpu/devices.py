@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from wdasync.backend import Completion, Detail, DeviceInfo, Inline, PageFaults, StreamSpec
 from wdasync.errors import BackendUnavailable, UnsupportedOperation
@@ -15,6 +15,7 @@ from .plans import Plan, number_of, plan_of
 from .queues import CpuQueue
 from .sessions import CpuSession
 from .tasks import run
+from .trials import OWN_FORMAT
 
 __all__ = ["CpuDevice", "CpuInline", "Planner"]
 
@@ -79,8 +80,8 @@ class Planner:
         except ValueError as error:
             return str(error)
         low, high = codecs.ALGORITHMS[algorithm].windows
-        bits = codecs.ALGORITHMS[algorithm].window if window is None else window
-        if isinstance(bits, bool) or not isinstance(bits, int) or not low <= bits <= high:
+        bits = window if isinstance(window, int) else codecs.ALGORITHMS[algorithm].window
+        if window is not None and (type(window) is not int or not low <= window <= high):
             return f"window: expected {low}..{high}, got {window!r}"
         choice = codecs.choose(kind, algorithm, found, bits, self._available)
         if choice is None:
@@ -127,6 +128,15 @@ class CpuDevice:
 
     def __repr__(self) -> str:
         return f"<CpuDevice {self.info.name}>"
+
+    @property
+    def lacking(self) -> Mapping[str, str]:
+        """Algorithms whose library is not here -> what to type to get it. See :class:`wdasync.backend.Lacking`."""
+        return {
+            name: binding.LIBRARIES[library].advice
+            for name, library in OWN_FORMAT.items()
+            if self.capabilities.find(Kind.COMPRESS, name) is None
+        }
 
     @property
     def lost(self) -> str | None:

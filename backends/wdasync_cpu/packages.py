@@ -6,6 +6,8 @@ stopped. Errors are explained by the C side, which walks the data, so they read 
 
 from __future__ import annotations
 
+import enum
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -25,13 +27,16 @@ from .plans import Plan
 __all__ = [
     "Decoder",
     "Encoder",
+    "FrameKind",
     "Stopped",
     "complaint",
     "compress",
     "decoder",
     "decompress",
     "encoder",
+    "explain_frame",
     "failed",
+    "frame_kind",
     "problem",
 ]
 
@@ -165,6 +170,156 @@ class _BrotliDecoder:
         return output, used
 
 
+# -- frames: Zstandard and LZ4 -------------------------------------------------------------------------------------------
+
+
+class _ZstdEncoder:
+    """A full flush ends the frame, as that of the native codec does; no empty frame follows the last one."""
+
+    def __init__(self, module: Any, plan: Plan, size: int | None) -> None:
+        parameter = module.CompressionParameter
+        options = {parameter.compression_level: plan.level, parameter.checksum_flag: 1}
+        if plan.window:
+            options[parameter.window_log] = plan.window
+        self._state = module.ZstdCompressor(options=options)
+        if size is not None:
+            self._state.set_pledged_input_size(size)
+        self._modes = {
+            Flush.NONE: self._state.CONTINUE,
+            Flush.SYNC: self._state.FLUSH_BLOCK,
+            Flush.FULL: self._state.FLUSH_FRAME,
+            Flush.FINISH: self._state.FLUSH_FRAME,
+        }
+        self._ended = False
+
+    def step(self, data: Segment, flush: Flush) -> bytes:
+        if self._ended and not len(data):
+            return b""
+        self._ended = flush is Flush.FULL
+        return bytes(self._state.compress(data, self._modes[flush]))
+
+
+class _Lz4Encoder:
+    """The package can flush only by writing at once whatever comes: then there is nothing to flush."""
+
+    def __init__(self, module: Any, plan: Plan, size: int | None) -> None:
+        self._module = module
+        self._size = size
+        self._level = plan.level
+        self._state: Any = None
+        self._ended = False
+
+    def step(self, data: Segment, flush: Flush) -> bytes:
+        if self._ended and not len(data):
+            return b""
+        output = b""
+        if self._state is None:
+            self._state = self._module.LZ4FrameCompressor(
+                compression_level=self._level, content_checksum=True, auto_flush=self._size is None
+            )
+            output = self._state.begin(self._size or 0)
+        self._ended = flush is Flush.FULL
+        output += self._state.compress(data)
+        if flush in (Flush.FULL, Flush.FINISH):
+            output += self._state.flush()
+            self._state = None
+        return bytes(output)
+
+
+class _FrameDecoder:
+    """The packages keep input that they cannot use yet, and do not say how much. So they are given little at a time, and all
+    that it becomes is taken.
+
+    :param little: bytes of input at a time
+    :param room: bytes of output that this may become; -1: the package finds out. The one for LZ4 does not, and holds back
+        what has no room at first
+    """
+
+    def __init__(self, state: Any, little: int, room: int) -> None:
+        self._state = state
+        self._little = little
+        self._room = room
+        self._kept = bytearray()
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._state.eof) and not self._kept
+
+    def step(self, data: Segment, limit: int) -> tuple[bytes, int]:
+        view, used = memoryview(data), 0
+        while len(self._kept) < limit and used < len(view) and not self._state.eof:
+            piece = view[used : used + self._little]
+            self._kept += self._state.decompress(piece, self._room)
+            used += len(piece) - len(self._state.unused_data or b"")
+        output = bytes(self._kept[:limit])
+        del self._kept[:limit]
+        return output, used
+
+
+def _frame_decoder(implementation: str, module: Any) -> _FrameDecoder:
+    if implementation == "lz4-package":
+        return _FrameDecoder(
+            module.LZ4FrameDecompressor(), 1 << 14, 9 << 20
+        )  # a block of 4 MiB, and 255 for 1
+    most = {module.DecompressionParameter.window_log_max: codecs.ALGORITHMS["zstd"].windows[1]}
+    return _FrameDecoder(
+        module.ZstdDecompressor(options=most), 1 << 8, -1
+    )  # a block is 4 bytes at least: 8 MiB
+
+
+#: Words in the packages' messages -> what is wrong.
+_FRAME_CAUSES: Final = {
+    "unknown frame descriptor": DataCause.WRONG_FORMAT,
+    "version not supported": DataCause.WRONG_FORMAT,
+    "frametype_unknown": DataCause.WRONG_FORMAT,
+    "checksum": DataCause.CHECKSUM,
+}
+
+
+def explain_frame(error: Exception, *, later: bool) -> Outcome:
+    """What is wrong with a frame, by the package's words.
+
+    :param later: another frame has ended before
+    """
+    text = str(error)
+    if "too much memory" in text:
+        bits = codecs.ALGORITHMS["zstd"].windows[1]
+        return failed(
+            Status.INVALID_ARGS, f"window: the frame wants a history of more than 2**{bits} bytes: {text}"
+        )
+    cause = next(
+        (cause for words, cause in _FRAME_CAUSES.items() if words in text.lower()), DataCause.CORRUPT
+    )
+    if cause is DataCause.WRONG_FORMAT and later:
+        cause = DataCause.TRAILING_DATA
+    status = Status.CHECKSUM_FAILED if cause is DataCause.CHECKSUM else Status.DATA_ERROR
+    return failed(status, text, cause)
+
+
+class FrameKind(enum.Enum):
+    """What begins where a frame may begin. MAYBE: there are too few bytes to tell."""
+
+    NONE = enum.auto()
+    MAYBE = enum.auto()
+    DATA = enum.auto()
+    SKIPPABLE = enum.auto()
+
+
+_MAGIC: Final = {Format.ZSTD: b"\x28\xb5\x2f\xfd", Format.LZ4: b"\x04\x22\x4d\x18"}
+_SKIPPABLE: Final = b"\x2a\x4d\x18"
+
+
+def frame_kind(kind: Format, data: bytes | memoryview) -> FrameKind:
+    """What begins with ``data``, of which four bytes tell."""
+    begin = bytes(data[:4])
+    full = FrameKind.MAYBE if len(begin) < 4 else None
+    if _MAGIC[kind].startswith(begin):
+        return full or FrameKind.DATA
+    if begin[0] & 0xF0 == 0x50 and _SKIPPABLE.startswith(begin[1:]):
+        return full or FrameKind.SKIPPABLE
+    return FrameKind.NONE
+
+
 # -- which package ---------------------------------------------------------------------------------------------------
 
 _MODULES: Final = {
@@ -172,6 +327,8 @@ _MODULES: Final = {
     "deflate-package": "deflate",
     "zlib-module": "zlib",
     "brotli-package": "brotli",
+    "zstd-package": "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd",
+    "lz4-package": "lz4.frame",
 }
 
 
@@ -189,21 +346,45 @@ def problem(implementation: str) -> str:
     return ""
 
 
-def encoder(plan: Plan) -> Encoder:
-    """A compressing stream."""
+def encoder(plan: Plan, size: int | None = None) -> Encoder:
+    """A compressing stream.
+
+    :param size: bytes of the whole unit; ``None``: not known
+    """
     module = import_module(_MODULES[plan.implementation])
-    return (_BrotliEncoder if plan.implementation == "brotli-package" else _DeflateEncoder)(module, plan)
+    match plan.implementation:
+        case "brotli-package":
+            return _BrotliEncoder(module, plan)
+        case "zstd-package":
+            return _ZstdEncoder(module, plan, size)
+        case "lz4-package":
+            return _Lz4Encoder(module, plan, size)
+        case _:
+            return _DeflateEncoder(module, plan)
 
 
 def decoder(plan: Plan) -> Decoder:
     """A decompressing stream."""
     module = import_module(_MODULES[plan.implementation])
-    return (_BrotliDecoder if plan.implementation == "brotli-package" else _DeflateDecoder)(module, plan)
+    match plan.implementation:
+        case "brotli-package":
+            return _BrotliDecoder(module, plan)
+        case "zstd-package" | "lz4-package":
+            return _frame_decoder(plan.implementation, module)
+        case _:
+            return _DeflateDecoder(module, plan)
 
 
 def complaint(plan: Plan) -> type[Exception]:
     """What the package raises about data that is not valid."""
-    error: type[Exception] = import_module(_MODULES[plan.implementation]).error
+    module = import_module(_MODULES[plan.implementation])
+    match plan.implementation:
+        case "lz4-package":
+            return RuntimeError
+        case "zstd-package":
+            error: type[Exception] = module.ZstdError
+        case _:
+            error = module.error
     return error
 
 
@@ -236,7 +417,7 @@ def compress(operation: Compress, plan: Plan, stop: Stop) -> Outcome:
         function = getattr(import_module("deflate"), _AT_ONCE[codecs.ALGORITHMS[plan.algorithm].format])
         output = bytes(function(join(operation.source), plan.level))
     else:
-        stream, parts = encoder(plan), []
+        stream, parts = encoder(plan, operation.nbytes), []
         for piece in _pieces(operation):
             if stop():
                 raise Stopped
@@ -274,6 +455,13 @@ class _Unpacking:
         self.produced = 0
 
     def run(self) -> Outcome:
+        end = self.frames() if self.format in _MAGIC else self.members()
+        if not isinstance(end, int):
+            return end
+        return _deliver(b"".join(self.parts), end, self.operation.destination)
+
+    def members(self) -> int | Outcome:
+        """All members; where the last one ends."""
         position = members = 0
         while True:
             end = self.member(position)
@@ -282,16 +470,42 @@ class _Unpacking:
             members += 1
             position = self.skip_zeros(end) if self.format is Format.GZIP else end
             if position == len(self.data):
-                return _deliver(b"".join(self.parts), position, self.operation.destination)
+                return position
             if self.format is not Format.GZIP or not b"\x1f\x8b".startswith(
                 self.data[position : position + 2]
             ):
                 return self.trailing(position)
             if members >= self.operation.max_members:
-                return failed(
-                    Status.OUT_OF_SPACE_TERMINATED,
-                    f"there are more than max_members of {self.operation.max_members} members",
-                )
+                return self.too_many("members")
+
+    def frames(self) -> int | Outcome:
+        """All frames, of which those with content count; where the last one ends."""
+        position = frames = 0
+        end: int | Outcome = 0
+        while position < len(self.data) or not position:
+            kind = frame_kind(self.format, self.data[position:]) if len(self.data) else FrameKind.MAYBE
+            if kind is FrameKind.NONE and position:
+                return self.trailing(position)
+            if kind is FrameKind.SKIPPABLE:
+                length = int.from_bytes(self.data[position + 4 : position + 8], "little")
+                end = position + 8 + length
+                if end > len(self.data):
+                    return self.truncated(f"the skippable frame that begins at byte {position}")
+            elif kind is FrameKind.DATA and frames >= self.operation.max_members:
+                return self.too_many("frames")
+            elif not isinstance(end := self.member(position), int):
+                return end
+            else:
+                frames += 1
+            position = end
+        return position
+
+    def too_many(self, what: str) -> Outcome:
+        text = f"there are more than max_members of {self.operation.max_members} {what}"
+        return failed(Status.OUT_OF_SPACE_TERMINATED, text)
+
+    def truncated(self, where: str) -> Outcome:
+        return failed(Status.DATA_ERROR, f"the input ends inside {where}", DataCause.TRUNCATED)
 
     def trailing(self, position: int) -> Outcome:
         text = f"{len(self.data) - position} bytes follow the end, which is at byte {position}"
@@ -304,7 +518,7 @@ class _Unpacking:
 
     def member(self, begin: int) -> int | Outcome:
         """One member; where it ends."""
-        if self.format is not Format.BROTLI and (found := self.ask(begin, only_header=True)):
+        if self.format in codecs.DEFLATES and (found := self.ask(begin, only_header=True)):
             return found  # ISA-L would overlook reserved flags.
         stream, position, before = decoder(self.plan), begin, len(self.parts)
         produced = self.produced
@@ -342,6 +556,10 @@ class _Unpacking:
         """What is wrong with the member that begins there."""
         if self.format is Format.BROTLI:
             return self.explain_brotli(begin, position, error)
+        if self.format in _MAGIC and error is None:
+            return self.truncated(f"the frame that begins at byte {begin}")
+        if self.format in _MAGIC and error is not None:
+            return explain_frame(error, later=begin > 0)
         if found := self.ask(begin, only_header=False):
             return found
         if error is None:

@@ -10,7 +10,7 @@ from wdasync.operations import CompressChunk, DecompressChunk, Flush, Operation
 from . import binding, codecs, packages
 from .binding import Outcome
 from .codecs import Format
-from .packages import Decoder, Encoder, Stop, Stopped
+from .packages import Decoder, Encoder, FrameKind, Stop, Stopped
 from .plans import Plan
 
 __all__ = ["CpuSession"]
@@ -88,15 +88,20 @@ class CpuSession:
         try:
             output, used = self._decoder.step(data, operation.max_length)
         except packages.complaint(self._plan) as error:
+            if codecs.ALGORITHMS[self._plan.algorithm].format in (Format.ZSTD, Format.LZ4):
+                return packages.explain_frame(error, later=self._later)
             return _explain(error, later=self._later)
         self._over = ""
         return Status.SUCCESS, output, used, len(output), self._decoder.ended, None
 
     def _next_member(self, data: bytes | memoryview) -> bool:
-        """Begin the next gzip member, if ``data`` is the beginning of one."""
-        if codecs.ALGORITHMS[self._plan.algorithm].format is not Format.GZIP or not data:
+        """Begin the next gzip member or frame, if ``data`` is the beginning of one."""
+        kind = codecs.ALGORITHMS[self._plan.algorithm].format
+        if kind not in (Format.GZIP, Format.ZSTD, Format.LZ4) or not data:
             return False
-        if not b"\x1f\x8b".startswith(bytes(data[:2])):
+        if kind is Format.GZIP and not b"\x1f\x8b".startswith(bytes(data[:2])):
+            return False
+        if kind is not Format.GZIP and packages.frame_kind(kind, data) is FrameKind.NONE:
             return False
         self._decoder = packages.decoder(self._plan)
         return True

@@ -19,6 +19,9 @@ from .tasks import run
 
 __all__ = ["SAMPLE", "problem"]
 
+#: Algorithms that the standard library of Python 3.11 does not have -> the implementation.
+OWN_FORMAT: Final = {"br": "brotli", "zstd": "zstd", "lz4": "lz4"}
+
 SAMPLE: Final = b"What is written twice is written shorter the second time. " * 40
 
 
@@ -32,9 +35,11 @@ def problem(implementation: str) -> str:
     missing = binding.library_problem(library) if library else packages.problem(implementation)
     if missing:
         return missing
-    if engine is Engine.BROTLI or implementation == "brotli-package":
-        packed = _run(Compress(SAMPLE, "br"), implementation)
-        return "" if _run(Decompress(packed, "br"), implementation) == SAMPLE else "its output is not Brotli"
+    for algorithm, name in OWN_FORMAT.items():
+        if implementation in (name, f"{name}-package"):
+            packed = _run(Compress(SAMPLE, algorithm), implementation)
+            back = _run(Decompress(packed, algorithm), implementation)
+            return "" if back == SAMPLE else f"it cannot read the {algorithm} data that it wrote"
     if zlib.decompress(_run(Compress(SAMPLE, "zlib"), implementation) or zlib.compress(b"")) != SAMPLE:
         return "its output is not zlib's"
     if engine in (Engine.LIBDEFLATE, Engine.ZLIB):

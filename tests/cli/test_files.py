@@ -38,6 +38,18 @@ def test_there_and_back(invoke: Invoke, page: Path, algorithm: str) -> None:
     assert page.read_bytes() == content
 
 
+@pytest.mark.parametrize(("algorithm", "suffix"), [("br", ".br"), ("zstd", ".zst"), ("lz4", ".lz4")])
+def test_formats_that_the_standard_library_has_not(
+    invoke: Invoke, page: Path, algorithm: str, suffix: str
+) -> None:
+    content, packed = page.read_bytes(), page.with_name(page.name + suffix)
+    assert invoke("compress", "-b", "cpu", "-a", algorithm, page).exit_code == 0
+    assert packed.stat().st_size < len(content)
+    page.unlink()
+    assert invoke("decompress", "-b", "cpu", packed).exit_code == 0
+    assert page.read_bytes() == content
+
+
 def test_silent_without_a_terminal(invoke: Invoke, page: Path) -> None:
     result = invoke("compress", page)
     assert (result.exit_code, result.output) == (0, "")

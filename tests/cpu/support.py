@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import lz4.frame
+
 import wdasync_cpu
 from wdasync.backend import Completion, Queue, Session, Status
 from wdasync.operations import CompressChunk, DecompressChunk, Flush, Operation
@@ -18,11 +20,21 @@ from wdasync_cpu import Options
 from wdasync_cpu.backend import CpuBackend
 from wdasync_cpu.devices import CpuDevice
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+#: As zstd(1) writes frames.
+ZSTD_CHECKED = {zstd.CompressionParameter.checksum_flag: 1}
+
 #: Name -> implementations that may be used; what a machine without the others has.
 VARIANTS: dict[str, frozenset[str] | None] = {
     "all": None,
     "only zlib": frozenset({"zlib", "brotli-package"}),
-    "packages": frozenset({"isal-package", "deflate-package", "zlib-module", "brotli-package"}),
+    "packages": frozenset(
+        {"isal-package", "deflate-package", "zlib-module", "brotli-package", "zstd-package", "lz4-package"}
+    ),
     "standard library": frozenset({"zlib-module"}),
 }
 
@@ -88,10 +100,25 @@ def unpack(data: bytes, algorithm: str) -> bytes:
         import brotli
 
         return bytes(brotli.decompress(data))
+    if algorithm == "zstd":
+        return zstd.decompress(data)
+    if algorithm == "lz4":
+        return unpack_lz4(data)
     decoder = zlib.decompressobj(WBITS[algorithm])
     content = decoder.decompress(data) + decoder.flush()
     assert decoder.eof, f"{algorithm}: less than a unit"
     assert not decoder.unused_data, f"{algorithm}: more than a unit"
+    return content
+
+
+def unpack_lz4(data: bytes) -> bytes:
+    """Frames that follow each other."""
+    content = b""
+    while data:
+        decoder = lz4.frame.LZ4FrameDecompressor()
+        content += decoder.decompress(data)
+        assert decoder.eof, "lz4: less than a frame"
+        data = decoder.unused_data or b""
     return content
 
 
@@ -101,6 +128,12 @@ def pack(data: bytes, algorithm: str, level: int = 6) -> bytes:
         import brotli
 
         return bytes(brotli.compress(data, quality=min(level, 5)))
+    if algorithm == "zstd":
+        return zstd.compress(
+            data, options=ZSTD_CHECKED | {zstd.CompressionParameter.compression_level: level}
+        )
+    if algorithm == "lz4":
+        return bytes(lz4.frame.compress(data, compression_level=level, content_checksum=True))
     encoder = zlib.compressobj(level, zlib.DEFLATED, WBITS[algorithm])
     return encoder.compress(data) + encoder.flush()
 

@@ -62,6 +62,23 @@ def test_every_choice_has_a_cost_and_costs_grow_with_the_level() -> None:
         assert costs == sorted(costs)
 
 
+def test_what_is_not_here_has_a_remedy() -> None:
+    assert open_device("all").lacking == {}
+    lacking = open_device("standard library").lacking
+    assert set(lacking) == {"br", "zstd", "lz4"}
+    assert 'pip install "wdasync[zstd]"' in lacking["zstd"]
+
+
+def test_streams_of_zstandard_have_a_bound_on_their_memory() -> None:
+    """A level that would take 800 MB is mapped, and counted."""
+    rows = open_device("all").capabilities
+    one_call, stream = (rows.find(kind, "zstd") for kind in (Kind.COMPRESS, Kind.COMPRESS_CHUNK))
+    assert one_call is not None
+    assert stream is not None
+    assert (one_call.levels, stream.levels, stream.scale) == ((-7, 22), (-7, 19), (-7, 22))
+    assert stream.best == one_call.best == 19
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_table_says_what_there_is(variant: str) -> None:
     table = open_device(variant).capabilities

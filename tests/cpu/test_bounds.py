@@ -137,7 +137,9 @@ def test_compress_into(queue: CpuQueue, device: CpuDevice) -> None:
                         assert f"{room} bytes" in done.detail.message
                     # libdeflate wants a few bytes more than it needs in the end.
                     assert done.status is Status.SUCCESS or room < needed + 50
-                    assert done.status is not Status.SUCCESS or room >= needed
+                    # LZ4 finds a match more or less by what it worked on before.
+                    least = needed - 16 if algorithm == "lz4" else needed
+                    assert done.status is not Status.SUCCESS or room >= least
 
 
 def test_decompress_into(queue: CpuQueue, device: CpuDevice) -> None:

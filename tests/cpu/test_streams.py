@@ -376,6 +376,6 @@ def test_any_steps(whole_device: CpuDevice, whole_queue: CpuQueue, data: st.Data
         (done,) = run(whole_queue, [DecompressChunk(back, packed[position : position + size], most)])
         found += good(done)
         position += done.consumed
-        if done.detail.final:
+        if done.detail.final and position == len(packed):  # a full flush may end a frame
             break
     assert (found, position) == (content, len(packed))

@@ -20,7 +20,14 @@ from .transfer import STANDARD, Input, Output
 __all__ = ["SUFFIXES", "compress", "decompress"]
 
 #: Algorithm -> the suffix of its files.
-SUFFIXES: Final[dict[str, str]] = {"gzip": ".gz", "zlib": ".zz", "deflate": ".deflate", "br": ".br"}
+SUFFIXES: Final[dict[str, str]] = {
+    "gzip": ".gz",
+    "zlib": ".zz",
+    "deflate": ".deflate",
+    "br": ".br",
+    "zstd": ".zst",
+    "lz4": ".lz4",
+}
 
 Chunks = AsyncGenerator[bytes, None]
 Steps = Callable[[Accelerator, Chunks], Chunks]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import random
+import sys
 import zlib
 from collections.abc import Callable
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 __all__ = ["Reference", "reference", "samples", "text"]
 
@@ -33,11 +34,11 @@ class Reference(NamedTuple):
 #: zlib's window argument -> which wrapper: RFC 1952, RFC 1950, RFC 1951.
 _WBITS: Final = {"gzip": 31, "zlib": 15, "deflate": -15}
 
-#: Algorithm -> module and names of its functions. A module that is not installed gives no reference.
+#: Algorithm -> its module. One that is not installed gives no reference.
 _MODULES: Final = {
-    "br": ("brotli", "compress", "decompress"),
-    "zstd": ("zstandard", "compress", "decompress"),
-    "lz4": ("lz4.frame", "compress", "decompress"),
+    "br": "brotli",
+    "zstd": "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd",
+    "lz4": "lz4.frame",
 }
 
 
@@ -48,12 +49,50 @@ def reference(algorithm: str) -> Reference | None:
         return _of_zlib(_WBITS[algorithm], members=algorithm == "gzip")
     if algorithm not in _MODULES:
         return None
-    name, compress, decompress = _MODULES[algorithm]
     try:
-        module = importlib.import_module(name)
+        module = importlib.import_module(_MODULES[algorithm])
     except ImportError:
         return None
-    return Reference(getattr(module, compress), _strict(getattr(module, decompress)))
+    return {"br": _of_brotli, "zstd": _of_zstd, "lz4": _of_lz4}[algorithm](module)
+
+
+def _of_brotli(module: Any) -> Reference:
+    return Reference(module.compress, _strict(module.decompress))
+
+
+def _of_zstd(module: Any) -> Reference:
+    checked = {module.CompressionParameter.checksum_flag: 1}
+
+    def compress(data: bytes) -> bytes:
+        return bytes(module.compress(data, options=checked))
+
+    def decompress(data: bytes) -> bytes:
+        return _frames(module.ZstdDecompressor, data)
+
+    return Reference(compress, _strict(decompress), members=True, checked=True, exact=True)
+
+
+def _of_lz4(module: Any) -> Reference:
+    def compress(data: bytes) -> bytes:
+        return bytes(module.compress(data, content_checksum=True))
+
+    def decompress(data: bytes) -> bytes:
+        return _frames(module.LZ4FrameDecompressor, data)
+
+    return Reference(compress, _strict(decompress), members=True, checked=True, exact=True)
+
+
+def _frames(decoder: Callable[[], Any], data: bytes) -> bytes:
+    """Concatenated frames, each by a decoder of its own."""
+    parts = []
+    while True:
+        state = decoder()
+        parts.append(state.decompress(data))
+        if not state.eof:
+            raise ValueError("truncated")
+        data = state.unused_data or b""
+        if not data:
+            return b"".join(parts)
 
 
 def _of_zlib(wbits: int, *, members: bool) -> Reference:

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "frames.h"
 #include "guard.h"
 #include "region.h"
 #include "ring.h"
@@ -32,6 +33,9 @@ static void kit_empty(struct kit *kit)
         brotli->encoder_free(kit->brotli_encoder);
     if (kit->brotli_decoder)
         brotli->decoder_free(kit->brotli_decoder);
+    zstd_forget(&kit->zstd);
+    lz4_forget(&kit->lz4);
+    frame_decoder_forget(&kit->frames);
     free(kit->isal);
     free(kit->isal_buffer);
     free(kit->joined);
@@ -187,10 +191,17 @@ static void work(void *kit, struct request *request)
         run_compress(kit, request);
         break;
     case KIND_DECOMPRESS:
-        if (request->plan->format == FORMAT_BROTLI)
+        switch (request->plan->format) {
+        case FORMAT_BROTLI:
             run_brotli_decompress(kit, request);
-        else
+            break;
+        case FORMAT_ZSTD:
+        case FORMAT_LZ4:
+            run_frames_decompress(kit, request);
+            break;
+        default:
             run_decompress(kit, request);
+        }
         break;
     case KIND_COMPRESS_CHUNK:
     case KIND_DECOMPRESS_CHUNK:

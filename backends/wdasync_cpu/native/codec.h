@@ -14,6 +14,28 @@ struct deflate_state {
     struct z_gzip_header header;
 };
 
+struct zstd_encoder {
+    void *context;
+    bool ended; /* its last frame, and nothing came after it */
+};
+
+enum lz4_stage { LZ4_CLOSED, LZ4_OPEN, LZ4_FLUSHED, LZ4_BETWEEN, LZ4_ENDED };
+
+struct lz4_encoder {
+    void *context;
+    struct lz4_preferences preferences;
+    enum lz4_stage stage;
+    uint8_t *staged; /* output for which there was no room */
+    size_t staged_at, staged_size, staged_room;
+};
+
+struct frame_decoder {
+    enum format format;
+    void *zstd, *lz4;
+    bool starved; /* it wants input before it can do anything */
+    bool inside;  /* of a frame of LZ4 */
+};
+
 struct kit {
     struct deflate_state deflate[DEFLATE_STATES];
     unsigned next_deflate;
@@ -24,6 +46,9 @@ struct kit {
     struct isal_stream *isal;
     uint8_t *isal_buffer;
     void *brotli_encoder, *brotli_decoder; /* while they are used */
+    struct zstd_encoder zstd;
+    struct lz4_encoder lz4;
+    struct frame_decoder frames;
     uint8_t *joined;
     size_t joined_room;
 };
@@ -75,7 +100,12 @@ struct encoder {
     struct z_state *z;
     struct isal_stream *isal;
     void *brotli;
+    struct zstd_encoder *zstd;
+    struct lz4_encoder *lz4;
 };
+
+/* What came of one step of an encoder. COMPLETE: all input was taken, and what the flush asks for was written. */
+enum progress { GOING, COMPLETE, BROKEN };
 
 /* Feeds all segments of the request; `flush` after the last. False: the request has failed. */
 bool encode(struct encoder *encoder, struct request *request, struct sink *sink, enum flush flush);

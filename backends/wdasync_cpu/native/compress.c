@@ -4,8 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "frames.h"
+
 /* Input is fed in pieces, between which a worker notices that its queue is being stopped. */
 enum { PIECE = 1 << 16 };
+
+/* Zstandard's levels up to this one take more at once: 4 MiB are some 20 ms. */
+enum { ZSTD_QUICK = 5, QUICK_PIECE = 4 << 20 };
+
+/* A codec whose state grew beyond this for one large operation is not kept. */
+enum { KEPT_STATE = 16 << 20 };
 
 /* zlib repeats its flush marker if the output was full to the last byte; so there is always room for one. */
 enum { FLUSH_ROOM = 64 };
@@ -100,10 +108,7 @@ void *brotli_begin(const struct plan *plan, uint64_t size_hint)
 
 /* ---- one step of each engine --------------------------------------------------------------------------------- */
 
-enum progress { GOING, COMPLETE, BROKEN };
-
-/* Each takes from (in, in_size) and adds to (out, out_size). COMPLETE: all input was taken, and what `flush` asks for
-   was written. */
+/* Each takes from (in, in_size) and adds to (out, out_size). */
 static enum progress step_zlib(struct encoder *encoder, const uint8_t **in, size_t *in_size, uint8_t **out,
                                size_t *out_size, enum flush flush)
 {
@@ -166,6 +171,10 @@ static enum progress step(struct encoder *encoder, const uint8_t **in, size_t *i
         return step_isal(encoder, in, in_size, out, out_size, flush);
     case ENGINE_BROTLI:
         return step_brotli(encoder, in, in_size, out, out_size, flush);
+    case ENGINE_ZSTD:
+        return step_zstd(encoder, in, in_size, out, out_size, flush);
+    case ENGINE_LZ4:
+        return step_lz4(encoder, in, in_size, out, out_size, flush);
     default:
         return step_zlib(encoder, in, in_size, out, out_size, flush);
     }
@@ -274,6 +283,46 @@ static void compress_by_libdeflate(struct kit *kit, struct request *request)
     sink_end(&sink, request);
 }
 
+static size_t bound_of(const struct plan *plan, uint64_t size)
+{
+    return plan->engine == ENGINE_ZSTD  ? zstd_bound((size_t)size)
+           : plan->engine == ENGINE_LZ4 ? lz4_bound(plan, (size_t)size)
+                                        : deflate_bound_of(size);
+}
+
+/* Zstandard needs no buffers of its own where it has the whole input and room for any output. Where the caller gave less,
+   it gets memory of ours, so that the output is the same. */
+static void zstd_into(struct encoder *encoder, struct request *request, struct sink *sink, const uint8_t *data,
+                      size_t size)
+{
+    size_t room = zstd_bound(size);
+    uint8_t *staged = sink->room < room ? malloc(room) : NULL;
+    if (sink->room < room && !staged) {
+        fail_memory(request, room);
+        return;
+    }
+    size_t made = zstd_at_once(encoder->zstd, data, size, staged ? staged : sink->data, staged ? room : sink->room);
+    if (!made)
+        fail(request, STATUS_DEVICE_ERROR, CAUSE_NONE, "the compressor failed");
+    else if (made > sink->room)
+        fail(request, STATUS_OUT_OF_SPACE_TERMINATED, CAUSE_NONE, "the output does not fit into %zu bytes", sink->room);
+    else if (staged)
+        memcpy(sink->data, staged, made);
+    sink->size = request->status == STATUS_SUCCESS ? made : 0;
+    request->consumed = size;
+    free(staged);
+}
+
+/* Not for so long that it could not be stopped. */
+static bool at_once(struct encoder *encoder, struct request *request, struct sink *sink, uint64_t size)
+{
+    uint64_t most = request->plan->level <= ZSTD_QUICK ? QUICK_PIECE : PIECE;
+    if (!encoder->zstd || request->count > 1 || size > most || must_stop(request) || !touch_input(request))
+        return false;
+    zstd_into(encoder, request, sink, size ? request->segments->data : (const uint8_t *)"", (size_t)size);
+    return true;
+}
+
 static void compress_by_stream(struct kit *kit, struct request *request)
 {
     const struct plan *plan = request->plan;
@@ -288,6 +337,12 @@ static void compress_by_stream(struct kit *kit, struct request *request)
     case ENGINE_BROTLI:
         ready = (encoder.brotli = kit->brotli_encoder = brotli_begin(plan, size)) != NULL;
         break;
+    case ENGINE_ZSTD:
+        ready = zstd_begin(encoder.zstd = &kit->zstd, plan, size);
+        break;
+    case ENGINE_LZ4:
+        ready = lz4_begin(encoder.lz4 = &kit->lz4, plan, size);
+        break;
     default:
         ready = (state = kept_deflate(kit, plan)) != NULL;
         encoder.z = ready ? &state->z : NULL;
@@ -297,12 +352,15 @@ static void compress_by_stream(struct kit *kit, struct request *request)
         return;
     }
     struct sink sink;
-    sink_begin(&sink, request, deflate_bound_of(size), UINT64_MAX);
-    encode(&encoder, request, &sink, FLUSH_FINISH);
+    sink_begin(&sink, request, bound_of(plan, size), UINT64_MAX);
+    if (!at_once(&encoder, request, &sink, size))
+        encode(&encoder, request, &sink, FLUSH_FINISH);
     sink_end(&sink, request);
     if (encoder.brotli)
         brotli->encoder_free(encoder.brotli);
     kit->brotli_encoder = NULL;
+    if (encoder.zstd && zstd->compressor_memory(kit->zstd.context) > KEPT_STATE)
+        zstd_forget(&kit->zstd);
 }
 
 void run_compress(struct kit *kit, struct request *request)

@@ -35,6 +35,33 @@ SAME_PLACE(struct isal_stream, internal, struct isal_zstream, internal_state);
 _Static_assert(sizeof(struct isal_stream) >= sizeof(struct isal_zstream), "isal_zstream is larger");
 _Static_assert(ISAL_LEVEL_BUFFER >= ISAL_DEF_LVL3_DEFAULT, "ISA-L level 3 needs a larger buffer");
 #endif
+#if __has_include(<zstd.h>) && __has_include(<zstd_errors.h>)
+#include <zstd.h>
+#include <zstd_errors.h>
+#define ZSTD_HEADER "zstd.h "
+SAME_PLACE(struct zstd_input, position, ZSTD_inBuffer, pos);
+SAME_PLACE(struct zstd_output, position, ZSTD_outBuffer, pos);
+_Static_assert(ZSTD_FLUSH == (int)ZSTD_e_flush && ZSTD_END == (int)ZSTD_e_end, "ZSTD_EndDirective has other values");
+_Static_assert(ZSTD_LEVEL == (int)ZSTD_c_compressionLevel && ZSTD_WINDOW == (int)ZSTD_c_windowLog
+                   && ZSTD_CHECKSUM == (int)ZSTD_c_checksumFlag && ZSTD_MOST_WINDOW == (int)ZSTD_d_windowLogMax,
+               "parameters of Zstandard have other numbers");
+_Static_assert(ZSTD_PREFIX_UNKNOWN == (int)ZSTD_error_prefix_unknown
+                   && ZSTD_WINDOW_TOO_LARGE == (int)ZSTD_error_frameParameter_windowTooLarge
+                   && ZSTD_CHECKSUM_WRONG == (int)ZSTD_error_checksum_wrong
+                   && ZSTD_DICTIONARY_WRONG == (int)ZSTD_error_dictionary_wrong
+                   && ZSTD_OUTPUT_TOO_SMALL == (int)ZSTD_error_dstSize_tooSmall,
+               "errors of Zstandard have other numbers");
+#endif
+#if __has_include(<lz4frame.h>)
+#include <lz4frame.h>
+#define LZ4_HEADER "lz4frame.h "
+SAME_PLACE(struct lz4_preferences, content_size, LZ4F_preferences_t, frameInfo.contentSize);
+SAME_PLACE(struct lz4_preferences, block_checksum, LZ4F_preferences_t, frameInfo.blockChecksumFlag);
+SAME_PLACE(struct lz4_preferences, level, LZ4F_preferences_t, compressionLevel);
+SAME_PLACE(struct lz4_preferences, reserved, LZ4F_preferences_t, reserved);
+_Static_assert(sizeof(struct lz4_preferences) == sizeof(LZ4F_preferences_t), "LZ4F_preferences_t has another size");
+_Static_assert(LZ4F_BLOCKS_64K == (int)LZ4F_max64KB && LZ4F_INDEPENDENT == (int)LZ4F_blockIndependent, "LZ4F numbers");
+#endif
 #endif
 #ifndef ZLIB_HEADER
 #define ZLIB_HEADER ""
@@ -42,16 +69,26 @@ _Static_assert(ISAL_LEVEL_BUFFER >= ISAL_DEF_LVL3_DEFAULT, "ISA-L level 3 needs 
 #ifndef ISAL_HEADER
 #define ISAL_HEADER ""
 #endif
+#ifndef ZSTD_HEADER
+#define ZSTD_HEADER ""
+#endif
+#ifndef LZ4_HEADER
+#define LZ4_HEADER ""
+#endif
 
 const struct zlib *zlib;
 const struct libdeflate *libdeflate;
 const struct isal *isal;
 const struct brotli *brotli;
+const struct zstd *zstd;
+const struct lz4 *lz4;
 
 static struct zlib the_zlib;
 static struct libdeflate the_libdeflate;
 static struct isal the_isal;
 static struct brotli the_brotli;
+static struct zstd the_zstd;
+static struct lz4 the_lz4;
 
 struct symbol {
     const char *name;
@@ -114,6 +151,47 @@ static const struct symbol BROTLI[] = {
     {NULL, NULL},
 };
 
+static const struct symbol ZSTD[] = {
+    {"ZSTD_createCCtx", &the_zstd.compressor_new},
+    {"ZSTD_freeCCtx", &the_zstd.compressor_free},
+    {"ZSTD_CCtx_reset", &the_zstd.compressor_reset},
+    {"ZSTD_CCtx_setParameter", &the_zstd.compressor_set},
+    {"ZSTD_CCtx_setPledgedSrcSize", &the_zstd.compressor_pledge},
+    {"ZSTD_sizeof_CCtx", &the_zstd.compressor_memory},
+    {"ZSTD_compress2", &the_zstd.compress},
+    {"ZSTD_compressStream2", &the_zstd.compress_some},
+    {"ZSTD_compressBound", &the_zstd.bound},
+    {"ZSTD_createDCtx", &the_zstd.decompressor_new},
+    {"ZSTD_freeDCtx", &the_zstd.decompressor_free},
+    {"ZSTD_DCtx_reset", &the_zstd.decompressor_reset},
+    {"ZSTD_DCtx_setParameter", &the_zstd.decompressor_set},
+    {"ZSTD_sizeof_DCtx", &the_zstd.decompressor_memory},
+    {"ZSTD_decompressStream", &the_zstd.decompress_some},
+    {"ZSTD_getFrameContentSize", &the_zstd.content_size},
+    {"ZSTD_isError", &the_zstd.is_error},
+    {"ZSTD_getErrorCode", &the_zstd.error_code},
+    {"ZSTD_getErrorName", &the_zstd.error_name},
+    {"ZSTD_versionNumber", &the_zstd.version},
+    {NULL, NULL},
+};
+
+static const struct symbol LZ4[] = {
+    {"LZ4F_createCompressionContext", &the_lz4.compressor_new},
+    {"LZ4F_freeCompressionContext", &the_lz4.compressor_free},
+    {"LZ4F_compressBegin", &the_lz4.begin},
+    {"LZ4F_compressBound", &the_lz4.bound},
+    {"LZ4F_compressUpdate", &the_lz4.compress_some},
+    {"LZ4F_flush", &the_lz4.flush},
+    {"LZ4F_compressEnd", &the_lz4.end},
+    {"LZ4F_createDecompressionContext", &the_lz4.decompressor_new},
+    {"LZ4F_freeDecompressionContext", &the_lz4.decompressor_free},
+    {"LZ4F_decompress", &the_lz4.decompress_some},
+    {"LZ4F_isError", &the_lz4.is_error},
+    {"LZ4F_getErrorName", &the_lz4.error_name},
+    {"LZ4_versionNumber", &the_lz4.version},
+    {NULL, NULL},
+};
+
 static const struct {
     const char *name;
     const struct symbol *symbols;
@@ -125,6 +203,8 @@ static const struct {
     {"libdeflate", LIBDEFLATE, (const void **)&libdeflate, &the_libdeflate},
     {"isal", ISAL, (const void **)&isal, &the_isal},
     {"brotli", BROTLI, (const void **)&brotli, &the_brotli},
+    {"zstd", ZSTD, (const void **)&zstd, &the_zstd},
+    {"lz4", LZ4, (const void **)&lz4, &the_lz4},
 #endif
 };
 
@@ -173,7 +253,7 @@ const char *library_bind(const char *name, const char *const *files)
 
 const char *library_headers(void)
 {
-    return ZLIB_HEADER ISAL_HEADER;
+    return ZLIB_HEADER ISAL_HEADER ZSTD_HEADER LZ4_HEADER;
 }
 
 enum { PIECE = 1 << 30 }; /* zlib counts in unsigned int */

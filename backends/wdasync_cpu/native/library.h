@@ -1,7 +1,7 @@
 /* The codec libraries, bound when they are first needed: a wheel that was built here works where they are missing, and
  * a machine that gets one later uses it without a rebuild.
  *
- * The declarations are of the stable interfaces: opaque pointers for libdeflate and Brotli, zlib's `z_stream` (the same
+ * The declarations are of the stable interfaces: opaque pointers for libdeflate, Brotli, Zstandard and LZ4, zlib's `z_stream` (the same
  * since 1995), and of ISA-L 2.30 and later that part of `isal_zstream` which its callers set. Where a library's header
  * is there at build time, library.c makes the compiler compare the layouts.
  */
@@ -137,13 +137,93 @@ struct brotli {
     uint32_t (*version)(void);
 };
 
+/* ---- Zstandard, 1.4 and later ------------------------------------------------------------------------------------ */
+
+enum { ZSTD_CONTINUE, ZSTD_FLUSH, ZSTD_END };
+enum { ZSTD_LEVEL = 100, ZSTD_WINDOW = 101, ZSTD_CHECKSUM = 201, ZSTD_MOST_WINDOW = 100 };
+enum { ZSTD_RESET_SESSION = 1, ZSTD_RESET_ALL = 3 };
+enum {
+    ZSTD_PREFIX_UNKNOWN = 10,
+    ZSTD_VERSION_UNKNOWN = 12,
+    ZSTD_WINDOW_TOO_LARGE = 16,
+    ZSTD_CHECKSUM_WRONG = 22,
+    ZSTD_DICTIONARY_CORRUPTED = 30,
+    ZSTD_DICTIONARY_WRONG = 32,
+    ZSTD_NO_MEMORY = 64,
+    ZSTD_OUTPUT_TOO_SMALL = 70
+};
+
+struct zstd_input {
+    const void *data;
+    size_t size, position;
+};
+
+struct zstd_output {
+    void *data;
+    size_t size, position;
+};
+
+struct zstd {
+    void *(*compressor_new)(void);
+    size_t (*compressor_free)(void *);
+    size_t (*compressor_reset)(void *, int what);
+    size_t (*compressor_set)(void *, int parameter, int value);
+    size_t (*compressor_pledge)(void *, unsigned long long size);
+    size_t (*compressor_memory)(const void *);
+    size_t (*compress)(void *, void *out, size_t room, const void *in, size_t size);
+    size_t (*compress_some)(void *, struct zstd_output *, struct zstd_input *, int operation);
+    size_t (*bound)(size_t size);
+    void *(*decompressor_new)(void);
+    size_t (*decompressor_free)(void *);
+    size_t (*decompressor_reset)(void *, int what);
+    size_t (*decompressor_set)(void *, int parameter, int value);
+    size_t (*decompressor_memory)(const void *);
+    size_t (*decompress_some)(void *, struct zstd_output *, struct zstd_input *);
+    unsigned long long (*content_size)(const void *frame, size_t size);
+    unsigned (*is_error)(size_t);
+    int (*error_code)(size_t);
+    const char *(*error_name)(size_t);
+    unsigned (*version)(void);
+};
+
+/* ---- LZ4, 1.9 and later ------------------------------------------------------------------------------------------ */
+
+enum { LZ4F_VERSION_ = 100, LZ4F_BLOCKS_64K = 4, LZ4F_LINKED = 0, LZ4F_INDEPENDENT = 1, LZ4F_HEADER_MOST = 19 };
+
+struct lz4_preferences {
+    int block_size, block_mode, content_checksum, frame_type;
+    unsigned long long content_size;
+    unsigned dictionary_id;
+    int block_checksum;
+    int level;
+    unsigned flush_always, favour_decoding, reserved[3];
+};
+
+struct lz4 {
+    size_t (*compressor_new)(void **, unsigned version);
+    size_t (*compressor_free)(void *);
+    size_t (*begin)(void *, void *out, size_t room, const struct lz4_preferences *);
+    size_t (*bound)(size_t size, const struct lz4_preferences *);
+    size_t (*compress_some)(void *, void *out, size_t room, const void *in, size_t size, const void *options);
+    size_t (*flush)(void *, void *out, size_t room, const void *options);
+    size_t (*end)(void *, void *out, size_t room, const void *options);
+    size_t (*decompressor_new)(void **, unsigned version);
+    size_t (*decompressor_free)(void *);
+    size_t (*decompress_some)(void *, void *out, size_t *room, const void *in, size_t *size, const void *options);
+    unsigned (*is_error)(size_t);
+    const char *(*error_name)(size_t);
+    int (*version)(void);
+};
+
 /* NULL where the library was not bound. Written before any worker runs a plan that needs them. */
 extern const struct zlib *zlib;
 extern const struct libdeflate *libdeflate;
 extern const struct isal *isal;
 extern const struct brotli *brotli;
+extern const struct zstd *zstd;
+extern const struct lz4 *lz4;
 
-/* Bind a library ("zlib", "libdeflate", "isal", "brotli") from files, which may be names that the dynamic linker
+/* Bind a library ("zlib", "libdeflate", "isal", "brotli", "zstd", "lz4") from files, which may be names that the dynamic linker
    searches. Each symbol is taken from the first file that has it. NULL if all symbols were found, else why not. Binding
    one that is bound does nothing. */
 const char *library_bind(const char *name, const char *const *files);

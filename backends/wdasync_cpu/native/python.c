@@ -531,7 +531,7 @@ enum { INLINE_OUTPUT = 1 << 20, MOST_EXPANSION = 1032 };
 static bool may_be_large(const struct request *request, uint64_t size)
 {
     return request->plan->kind == KIND_DECOMPRESS && request->max_length > INLINE_OUTPUT
-           && (request->plan->format == FORMAT_BROTLI || size > INLINE_OUTPUT / MOST_EXPANSION);
+           && (request->plan->format >= FORMAT_BROTLI || size > INLINE_OUTPUT / MOST_EXPANSION);
 }
 
 /* cost(operation) -> nanoseconds. Nothing that is measured, and no stream, runs inline. */

@@ -27,9 +27,18 @@ enum status {
 /* Positions of wdasync.DataCause in the order of its definition, from 1; 0 is "none". */
 enum cause { CAUSE_NONE, CAUSE_CORRUPT, CAUSE_TRUNCATED, CAUSE_TRAILING_DATA, CAUSE_WRONG_FORMAT, CAUSE_CHECKSUM };
 
-enum format { FORMAT_DEFLATE, FORMAT_ZLIB, FORMAT_GZIP, FORMAT_BROTLI };
+enum format { FORMAT_DEFLATE, FORMAT_ZLIB, FORMAT_GZIP, FORMAT_BROTLI, FORMAT_ZSTD, FORMAT_LZ4 };
 
-enum engine { ENGINE_NONE, ENGINE_ZLIB, ENGINE_LIBDEFLATE, ENGINE_ISAL, ENGINE_BROTLI, ENGINE_PYTHON };
+enum engine {
+    ENGINE_NONE,
+    ENGINE_ZLIB,
+    ENGINE_LIBDEFLATE,
+    ENGINE_ISAL,
+    ENGINE_BROTLI,
+    ENGINE_PYTHON,
+    ENGINE_ZSTD,
+    ENGINE_LZ4
+};
 
 /* Values of wdasync.Flush. */
 enum flush { FLUSH_NONE, FLUSH_SYNC, FLUSH_FULL, FLUSH_FINISH };
@@ -40,7 +49,7 @@ struct plan {
     uint8_t format;
     uint8_t engine;
     int8_t level;
-    uint8_t window; /* base-2 logarithm */
+    uint8_t window; /* base-2 logarithm; 0: as the level has it */
     bool mapped;    /* the level is not the one that was asked for */
     uint64_t fixed_ns;
     uint64_t ns_per_kib;

@@ -5,10 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "frames.h"
+
 enum stage {
     FRESH,   /* nothing has come yet */
     RUNNING,
-    BETWEEN, /* a unit has ended; a gzip stream may go on with another member */
+    BETWEEN, /* a unit has ended; the stream may go on with another member or frame */
     ENDED,
     FAILED
 };
@@ -27,6 +29,9 @@ struct session {
     struct isal_stream *isal;
     uint8_t *isal_buffer;
     void *encoder, *decoder; /* Brotli's */
+    struct zstd_encoder zstd;
+    struct lz4_encoder lz4;
+    struct frame_decoder frames;
 };
 
 enum { CHUNK_ROOM = 512, STEP_ROOM = 1 << 18 };
@@ -83,6 +88,9 @@ static void forget_codec(struct session *session)
     if (session->inflate_ready)
         zlib->inflate_end(&session->inflate);
     session->deflate.ready = session->inflate_ready = false;
+    zstd_forget(&session->zstd);
+    lz4_forget(&session->lz4);
+    frame_decoder_forget(&session->frames);
     free(session->isal);
     free(session->isal_buffer);
     session->isal = NULL;
@@ -129,6 +137,10 @@ static bool begin_compress(struct session *session)
         return begin_isal(session);
     case ENGINE_BROTLI:
         return (session->encoder = brotli_begin(plan, 0)) != NULL;
+    case ENGINE_ZSTD:
+        return zstd_begin(&session->zstd, plan, UINT64_MAX);
+    case ENGINE_LZ4:
+        return lz4_begin(&session->lz4, plan, UINT64_MAX);
     default:
         if (session->deflate.ready)
             return zlib->deflate_reset(&session->deflate.z) == Z_OK_;
@@ -142,6 +154,8 @@ static bool begin_decompress(struct session *session)
     int window = plan->window;
     if (plan->engine == ENGINE_BROTLI)
         return (session->decoder = brotli->decoder_new(NULL, NULL, NULL)) != NULL;
+    if (plan->engine == ENGINE_ZSTD || plan->engine == ENGINE_LZ4)
+        return frame_decoder_begin(&session->frames, plan->format);
     if (session->inflate_ready)
         return zlib->inflate_reset(&session->inflate) == Z_OK_;
     window = plan->format == FORMAT_GZIP ? window + 16 : plan->format == FORMAT_ZLIB ? window : -window;
@@ -176,7 +190,8 @@ static bool begin(struct session *session, struct request *request)
 
 static void compress_step(struct session *session, struct request *request)
 {
-    struct encoder encoder = {session->plan->engine, &session->deflate.z, session->isal, session->encoder};
+    struct encoder encoder = {session->plan->engine, &session->deflate.z, session->isal, session->encoder,
+                              &session->zstd,        &session->lz4};
     struct sink sink;
     size_t size = 0;
     for (uint32_t i = 0; i < request->count; i++)
@@ -255,6 +270,36 @@ static enum step brotli_step(struct session *session, struct request *request, c
     return result == BROTLI_NEEDS_INPUT && *room ? STEP_WANTS_INPUT : STEP_GO_ON;
 }
 
+static enum step frame_step(struct session *session, struct request *request, const uint8_t **in, size_t *left,
+                            uint8_t *out, size_t *room)
+{
+    switch (frame_decode(&session->frames, request, in, left, out, room, session->later_member)) {
+    case FRAME_BROKEN:
+        return STEP_BROKEN;
+    case FRAME_WANTS_INPUT:
+        return STEP_WANTS_INPUT;
+    case FRAME_ENDS:
+        session->stage = BETWEEN;
+        return STEP_GO_ON;
+    default:
+        return STEP_GO_ON;
+    }
+}
+
+static enum step one_step(struct session *session, struct request *request, const uint8_t **in, size_t *left,
+                          uint8_t *out, size_t *room)
+{
+    switch (session->plan->engine) {
+    case ENGINE_BROTLI:
+        return brotli_step(session, request, in, left, out, room);
+    case ENGINE_ZSTD:
+    case ENGINE_LZ4:
+        return frame_step(session, request, in, left, out, room);
+    default:
+        return inflate_step(session, request, in, left, out, room);
+    }
+}
+
 /* One segment. False: stop, for whatever reason. */
 static bool decompress_segment(struct session *session, struct request *request, struct sink *sink,
                                const uint8_t **in, size_t *left)
@@ -271,32 +316,33 @@ static bool decompress_segment(struct session *session, struct request *request,
             return false;
         }
         size_t room = sink->room - sink->size < STEP_ROOM ? sink->room - sink->size : STEP_ROOM, space = room;
-        enum step step = (session->plan->engine == ENGINE_BROTLI ? brotli_step : inflate_step)(
-            session, request, in, left, sink->data + sink->size, &room);
+        enum step step = one_step(session, request, in, left, sink->data + sink->size, &room);
         sink->size += space - room;
         if (step != STEP_GO_ON)
             return step == STEP_WANTS_INPUT;
     }
 }
 
-/* After the end of a gzip member: does another one begin here? The first byte of its magic number is enough, since
-   the second may come with the next step. */
-static bool begins_a_member(const struct request *request)
+/* After the end of a member or frame: does another one begin here? One byte of its magic number is enough, since the
+   others may come with the next step. */
+static bool begins_a_member(const struct session *session, const struct request *request)
 {
-    static const uint8_t MAGIC[] = {0x1f, 0x8b};
+    uint8_t begin[4];
     size_t seen = 0;
     for (uint32_t i = 0; i < request->count; i++)
-        for (size_t j = 0; j < request->segments[i].size && seen < sizeof MAGIC; j++)
-            if (request->segments[i].data[j] != MAGIC[seen++])
-                return false;
-    return seen;
+        for (size_t j = 0; j < request->segments[i].size && seen < sizeof begin; j++)
+            begin[seen++] = request->segments[i].data[j];
+    if (session->plan->format != FORMAT_GZIP)
+        return seen && frame_kind_of(session->plan->format, begin, seen) != FRAME_NONE;
+    return seen && begin[0] == 0x1f && (seen == 1 || begin[1] == 0x8b);
 }
 
 static void next_member(struct session *session, const struct request *request)
 {
-    if (!begins_a_member(request))
+    if (!begins_a_member(session, request))
         return;
-    zlib->inflate_reset(&session->inflate);
+    if (session->plan->format == FORMAT_GZIP)
+        zlib->inflate_reset(&session->inflate);
     session->stage = RUNNING;
     session->later_member = true;
 }
