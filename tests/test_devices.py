@@ -13,6 +13,7 @@ import pytest
 
 import wdasync
 from wdasync import Compress, Priority, Reason, numa
+from wdasync.scheduling import Route, Schedule
 from wdasync.testing.mock import Program, backend
 
 pytestmark = pytest.mark.anyio
@@ -83,6 +84,19 @@ async def test_many_at_once_are_shared_too() -> None:
             assert sum(submitted) == 30
             assert min(submitted) > 0
             del program
+
+
+async def test_where_there_is_nothing_to_choose_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way of one await to the only queue is the short one, from the first operation on."""
+
+    def asked(*_: object) -> None:
+        raise AssertionError("asked")
+
+    async with wdasync.open_accelerator("mock", fallback=False) as acc:
+        monkeypatch.setattr(Route, "quick", asked)
+        monkeypatch.setattr(Schedule, "choose", asked)
+        for _ in range(3):
+            await acc.compress(PAGE)
 
 
 async def test_each_class_has_its_own_number() -> None:

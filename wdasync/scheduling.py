@@ -356,6 +356,7 @@ class Route:
         self.choices = tuple(choices)
         self.reason = choices[0].refused or Reason.PREFERRED
         self.lane: Lane | None = None
+        self.settle()
 
     def settle(self) -> None:
         """Remember the lane, if there is only one."""
