@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -90,6 +91,12 @@ class Planner:
         return number_of(Plan(kind, algorithm, *choice, bits, mapped))
 
 
+#: Error number of a queue that cannot be opened -> what to do.
+ADVICE = dict.fromkeys(
+    (errno.EPERM, errno.ENOSYS), "in a container, allow the system call eventfd2 (seccomp)"
+)
+
+
 class CpuDevice:
     """See :class:`wdasync.backend.Device`. Any number of them share the workers of the process.
 
@@ -151,9 +158,8 @@ class CpuDevice:
             binding.start_workers(self._workers)  # Again here: a forked child has none.
             return CpuQueue(self._desk, min(max(depth, 1), MAX_DEPTH), priority)
         except OSError as error:
-            raise BackendUnavailable(
-                f"cpu: no queue to be had: {error}; close others, or raise the limit"
-            ) from error
+            advice = ADVICE.get(error.errno or 0, "close others, or raise the limit")
+            raise BackendUnavailable(f"cpu: no queue to be had: {error}; {advice}") from error
 
     def open_session(self, spec: StreamSpec) -> CpuSession:
         number = self._planner.plan(spec.kind, spec.algorithm, spec.level, spec.window)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -91,6 +93,19 @@ class Hip08Provoker:
         return "<Hip08Provoker>"
 
 
+#: Error numbers of a system call that a sandbox forbids.
+REFUSED = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS})
+
+DMA_ADVICE = (
+    "use Linux 5.14 or newer; in a container, allow process_vm_readv, process_vm_writev and madvise (seccomp)"
+)
+OPEN_ADVICE = "in a container, allow memfd_create and eventfd2 (seccomp)"
+
+
+def _refusal(call: str, number: int) -> str:
+    return f"{call} is refused: {os.strerror(number)}"
+
+
 def _machine(device: Device) -> Machine:
     if not isinstance(device, Hip08Device):
         raise TypeError(f"expected an emulated device, got {device!r}")
@@ -125,6 +140,8 @@ class Hip08Backend:
                 f"{info.name}: expected no on_fault, got one, where no access waits for a page ({mode.name}): leave it out, "
                 "or set memory=sva and residency=mirror or cold"
             )
+        if refusal := OwnProcess().refused():
+            raise BackendUnavailable(f"{info.name}: {_refusal(*refusal)}; {DMA_ADVICE}")
         try:
             return Hip08Device(Machine(options, handler=on_fault, reporter=report), info)
         except OSError as error:
@@ -132,26 +149,29 @@ class Hip08Backend:
                 raise ConfigError(
                     f"hip08.trace: expected a file that can be written, got {options.trace!r}: {error.strerror}"
                 ) from error
+            advice = OPEN_ADVICE if error.errno in REFUSED else "give it less (option ram)"
             raise BackendUnavailable(
-                f"{info.name}: the chip's memory cannot be had: {error}; give it less (option ram)"
+                f"{info.name}: the chip's memory cannot be had: {error}; {advice}"
             ) from error
 
     def diagnose(self, options: Any) -> Iterable[Check]:
-        own, probe = OwnProcess(), bytearray(b"probe")
-        reached = own.reaches(probe)
+        own = OwnProcess()
+        refusal, blind = own.refused(), own.blind()
         yield Check(
             "DMA into this process",
-            reached,
-            "process_vm_readv works" if reached else "process_vm_readv is refused",
-            "" if reached else "in a container, allow process_vm_readv and process_vm_writev (seccomp)",
+            passed=refusal is None,
+            found=_refusal(*refusal) if refusal else "process_vm_readv works",
+            advice=DMA_ADVICE if refusal else "",
         )
-        present = own.sees(probe)
-        yield Check(
-            "which pages are present",
-            present,
-            "/proc/self/pagemap can be read" if present else "/proc/self/pagemap cannot be read",
-            "" if present else "set residency=pinned or residency=cold",
-        )
+        if blind is None:
+            yield Check("which pages are present", passed=True, found="/proc/self/pagemap can be read")
+        else:
+            yield Check(
+                "which pages are present",
+                passed=None,
+                found=f"/proc/self/pagemap cannot be read: {blind.strerror}; none counts as present",
+                advice="each first touch of a page is a fault; residency=pinned avoids them",
+            )
 
     def __repr__(self) -> str:
         return f"<Hip08Backend {self.name}>"

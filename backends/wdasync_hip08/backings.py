@@ -6,6 +6,7 @@ the frame that named it.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from typing import Protocol
@@ -63,30 +64,49 @@ class OwnProcess:
         return max(got, 0)
 
     def present(self, page: int, count: int) -> Sequence[bool]:
-        # One 64-bit word a page; bit 63 says that it is in memory (Linux Documentation/admin-guide/mm/pagemap).
-        if self._pagemap is None:
-            self._pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-        words = os.pread(self._pagemap, count * 8, page * 8)
+        """Where the kernel does not say which pages there are, none counts as present: each first touch is a fault."""
+        try:
+            words = self._pagemap_words(page, count)
+        except OSError:
+            words = b""
         flags = [byte >= 0x80 for byte in words[7::8]]
         return flags + [False] * (count - len(flags))
+
+    def _pagemap_words(self, page: int, count: int) -> bytes:
+        """One 64-bit word a page; bit 63 says that it is in memory (Linux Documentation/admin-guide/mm/pagemap)."""
+        if self._pagemap is None:
+            self._pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        return os.pread(self._pagemap, count * 8, page * 8)
 
     def populate(self, page: int, count: int, writable: bool) -> bool:
         return lib.wda_populate(page << PAGE_SHIFT, count << PAGE_SHIFT, writable) == 0
 
-    def reaches(self, probe: bytearray) -> bool:
-        """Whether the kernel lets us copy from ourselves at all."""
-        address = int(ffi.cast("uintptr_t", ffi.from_buffer(probe)))
-        return self.read([(address, len(probe))]) == probe
+    def refused(self) -> tuple[str, int] | None:
+        """What the kernel does not let us do to ourselves: a system call, and its error number. ``None``: nothing."""
+        probe = bytearray(8)
+        with ffi.from_buffer(probe) as pointer:
+            address = int(ffi.cast("uintptr_t", pointer))
+            vectors = _vectors([(address, len(probe))])
+            answers = {
+                "process_vm_readv": lib.wda_copy_in(self.pid, *vectors, 1, ffi.new("char[8]")),
+                "process_vm_writev": lib.wda_copy_out(self.pid, *vectors, 1, ffi.new("char[8]")),
+                "madvise(MADV_POPULATE_READ)": lib.wda_populate(
+                    address >> PAGE_SHIFT << PAGE_SHIFT, PAGE, False
+                ),
+            }
+        return next(((call, -answer) for call, answer in answers.items() if answer < 0), None)
 
-    def sees(self, probe: bytearray) -> bool:
-        """Whether the kernel tells us which of our pages are present."""
+    def blind(self) -> OSError | None:
+        """Why the kernel does not tell us which of our pages are present; ``None``: it does."""
+        probe = bytearray(8)
         address = int(ffi.cast("uintptr_t", ffi.from_buffer(probe)))
         try:
-            return all(self.present(address >> PAGE_SHIFT, 1))
-        except OSError:
-            return False
+            words = self._pagemap_words(address >> PAGE_SHIFT, 1)
+        except OSError as error:
+            return error
         finally:
             self.close()
+        return None if words else OSError(errno.ENODATA, "it is empty")
 
     def close(self) -> None:
         """Close what was opened to look at the page tables."""

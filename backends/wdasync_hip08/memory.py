@@ -55,8 +55,9 @@ class Mapping:
     def __init__(self, fd: int, nbytes: int, offset: int = 0) -> None:
         self.size = nbytes
         self._mmap = mmap.mmap(fd, nbytes, offset=offset)
+        # Not of the view: the garbage collector clears a view that has exports, and then what holds them is torn.
         self.view = memoryview(self._mmap)
-        self._pin = ffi.from_buffer(self.view)
+        self._pin = ffi.from_buffer(self._mmap)
         self.address: int = int(ffi.cast("uintptr_t", self._pin))
 
     def close(self) -> None:

@@ -153,7 +153,10 @@ class MockDevice:
             raise BackendUnavailable(
                 f"queue_class: expected one of {self.capabilities.queue_classes}, got {queue_class!r}"
             )
-        queue = self.queue_type(self, min(depth, self.program.options.depth), queue_class)
+        try:
+            queue = self.queue_type(self, min(depth, self.program.options.depth), queue_class)
+        except OSError as error:
+            raise BackendUnavailable(f"{self.info.name}: no queue to be had: eventfd: {error}") from error
         self.queues.append(queue)
         return queue
 

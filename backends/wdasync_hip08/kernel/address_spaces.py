@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from wdasync.buffers import Segment
 from wdasync.paged import PagedBuffer
-from wdasync_hip08._native import ffi
 from wdasync_hip08.backings import OwnProcess
 from wdasync_hip08.kernel.mappings import Mappings
 from wdasync_hip08.kernel.spaces import Space
@@ -19,6 +18,15 @@ if TYPE_CHECKING:
     from wdasync_hip08.machine import Machine
 
 __all__ = ["MappedSpace", "RegionSpace", "SharedSpace"]
+
+
+def _place(buffer: Sized) -> tuple[int, int]:
+    """Where a bytes-like object is, and its bytes.
+
+    Nothing that exports the buffer may be in the frame of somebody who raises: once the two are garbage of one cycle, the
+    collector clears the buffer first, and CPython (3.11) falls over a memoryview that was cleared with exports.
+    """
+    return address_of(buffer), memoryview(buffer).nbytes  # type: ignore[arg-type]  # bytes-like, whatever it is typed as
 
 
 class _Host:
@@ -50,14 +58,13 @@ class SharedSpace(_Host):
     def grant(self, buffer: Sized, writable: bool, resident: bool = False) -> int:
         if isinstance(buffer, PagedBuffer):
             return self._grant_paged(buffer, writable)
-        pointer = ffi.from_buffer(buffer)
-        address = int(ffi.cast("uintptr_t", pointer))
+        address, nbytes = _place(buffer)
         with self._machine.lock:
-            self._space.grant(address, len(pointer), writable, resident)
+            self._space.grant(address, nbytes, writable, resident)
         return address
 
     def _grant_paged(self, buffer: PagedBuffer, writable: bool) -> int:
-        address = int(ffi.cast("uintptr_t", ffi.from_buffer(buffer.memory)))
+        address = address_of(buffer.memory)
         with self._machine.lock:
             self._space.supply(address >> PAGE_SHIFT, pages_of(len(buffer.memory)), self._own, buffer)
             self._space.grant(address, len(buffer), writable)
@@ -86,10 +93,9 @@ class MappedSpace(_Host):
         self._mappings = mappings
 
     def grant(self, buffer: Sized, writable: bool, resident: bool = False) -> int:
-        pointer = ffi.from_buffer(buffer)
-        address = int(ffi.cast("uintptr_t", pointer))
+        address, nbytes = _place(buffer)
         with self._machine.lock:
-            return self._mappings.map(self._own, address, len(pointer), writable)
+            return self._mappings.map(self._own, address, nbytes, writable)
 
     def revoke(self, address: int, nbytes: int, writable: bool) -> None:
         with self._machine.lock:

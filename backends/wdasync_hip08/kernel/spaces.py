@@ -275,9 +275,10 @@ class Space:
             here = min(count, area.end - vpn) if area is not None else count
             if area is not None:
                 page = vpn - area.start + area.page
-                if populate and all(map(area.supplied, range(vpn, vpn + here))):
-                    area.backing.populate(page, here, writable and area.writable)
-                for at, present in enumerate(area.backing.present(page, here), vpn):
+                supplied = populate and all(map(area.supplied, range(vpn, vpn + here)))
+                there = supplied and area.backing.populate(page, here, writable and area.writable)
+                found = [True] * here if there else area.backing.present(page, here)
+                for at, present in enumerate(found, vpn):
                     if present and self.pages[at].frame is None and area.supplied(at):
                         self._map(at, area)
             vpn += here
