@@ -28,9 +28,6 @@ class System(Protocol):
 
     def unmap(self, address: int, nbytes: int) -> None: ...
 
-    def vacate(self, address: int, nbytes: int) -> None:
-        """Unmap, and leave plain memory of zeros in its place."""
-
 
 class Linux:
     """The kernel that this process runs on."""
@@ -51,9 +48,6 @@ class Linux:
 
     def unmap(self, address: int, nbytes: int) -> None:
         _checked(lib.wdu_unmap(address, nbytes))
-
-    def vacate(self, address: int, nbytes: int) -> None:
-        _checked(lib.wdu_vacate(address, nbytes))
 
     def __repr__(self) -> str:
         return "<Linux>"

@@ -27,7 +27,6 @@ from wdasync.backend import Device, PageFaults
 from wdasync.buffers import Segment
 from wdasync.paged import PagedBuffer
 from wdasync_uacce import MemoryRegion, NodeFlag, NodeInfo, QueueInfo, Region, RegionKind
-from wdasync_uacce.errnos import Call, DeviceGone
 from wdasync_uacce.memory import address_of
 
 SQE_BYTES, CQE_BYTES, PAGE, MAX_BYTES = 128, 16, 4096, 8 << 20
@@ -209,8 +208,7 @@ class StandInFile:
         os.ftruncate(memory, self.dus_bytes)
         self._host = mmap.mmap(memory, self.dus_bytes)
         self.alias = mmap.mmap(memory, self.dus_bytes)
-        self._memory = memory
-        self.removed = False
+        os.close(memory)
         self.tail = self.fetched = 0
         self.pending: deque[tuple[int, list[int]]] = deque()
         self.cq_tail = self.cq_head = 0
@@ -291,16 +289,7 @@ class StandInFile:
                 self.worker.join()
             self.alias.close()
             self._host.close()
-            os.close(self._memory)
             os.close(self.fd)
-
-    def remove(self) -> None:
-        """The device goes away: what is mapped has nothing behind it, and nobody is woken."""
-        with self.lock:
-            self.removed = True
-            self.state = "ZOMBIE"
-            self.pending.clear()
-            os.ftruncate(self._memory, 0)
 
     def acknowledge(self) -> None:
         try:
@@ -329,8 +318,6 @@ class StandInFile:
         return self.layer.shape.sqe_size * self.layer.shape.sq_depth
 
     def _ring(self, offset: int, value: int) -> None:
-        if self.removed:
-            raise DeviceGone(errno.ENXIO, "stand-in", Call.ACCESS, "there is no doorbell any more", "wait")
         if self.state != "STARTED":
             raise ViolationError("a doorbell for a queue that is not started")
         number, command = value & 0x3FF, value >> 12 & 0xF
@@ -605,7 +592,6 @@ class StandIn:
         self.script: deque[Mishap] = deque()
         self.errors: dict[str, int] = {}
         self.gone: str | None = None
-        self.present = True
         self.attributes: dict[str, object] = {}
 
     def node(self) -> NodeInfo:
@@ -624,18 +610,9 @@ class StandIn:
         return NodeInfo(**{**fields, **self.attributes})  # type: ignore[arg-type]  # a test's own values
 
     def discover(self) -> Sequence[NodeInfo]:
-        return [self.node()] if self.present else []
-
-    def remove(self) -> None:
-        """The device goes away, and its node; until it is made ``present`` again."""
-        self.present = False
-        for file in self.files:
-            if file.state != "CLOSED":
-                file.remove()
+        return [self.node()]
 
     def open(self, name: str) -> StandInFile:
-        if not self.present:
-            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         if number := self.errors.get("open"):
             raise OSError(number, os.strerror(number))
         self.files.append(StandInFile(self))

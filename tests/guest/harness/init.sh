@@ -1,0 +1,38 @@
+#!/bin/busybox sh
+# The guest's first program. `settings` beside it says: MODULES, in the order in which they are loaded; RESULTS, the
+# folder that can be written, which has the same name on the host; CHECKOUT.
+/bin/busybox mkdir -p /bin /proc /sys /root
+/bin/busybox --install -s /bin
+. /settings
+
+give_up() {
+    echo "wdasync-guest: $*"
+    poweroff -f
+}
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+for module in $MODULES; do
+    insmod "/modules/$module.ko" || give_up "module $module cannot be loaded"
+done
+
+# The host's own root, so that the guest has the same Python; nothing in it can be changed.
+options=trans=virtio,version=9p2000.L,msize=512000
+mount -t 9p -o "ro,cache=loose,$options" host /root || give_up "the host's root cannot be mounted"
+mount -t 9p -o "$options" results "/root$RESULTS" || give_up "the folder for results cannot be mounted"
+mount --move /proc /root/proc
+mount --move /sys /root/sys
+mount --move /dev /root/dev
+mkdir -p /root/dev/shm /root/dev/pts
+mount -t tmpfs shm /root/dev/shm
+mount -t devpts pts /root/dev/pts
+mount -t debugfs debug /root/sys/kernel/debug
+mount -t tmpfs -o mode=1777 run /root/run
+ifconfig lo 127.0.0.1 up
+echo "wdasync-guest: up"
+
+chroot /root /bin/sh "$RESULTS/job.sh" </root/dev/null
+echo $? >"/root$RESULTS/status"
+sync
+poweroff -f

@@ -1,0 +1,127 @@
+"""One run of QEMU: boots, tells what the console says, and ends."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from .artefacts import Artefacts
+from .initramfs import pack
+
+__all__ = ["MEMORY_MIB", "run"]
+
+#: Of the guest. Its kernel, a few Python processes, and what they put into /tmp.
+MEMORY_MIB = 1536
+
+#: A probe of /dev/kvm proves nothing: it can be opened on machines whose hypervisor runs no stock kernel.
+ACCELERATOR = "tcg,thread=multi"
+
+#: No mitigations: they cost an emulated processor much, and protect nothing here. An oops ends the run.
+KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 oops=panic nokaslr mitigations=off audit=0"
+
+
+def command(artefacts: Artefacts, initramfs: Path, results: Path) -> list[str]:
+    """What is started: no disk, no network, the host's root read-only and one folder that can be written."""
+    words = [
+        str(artefacts.qemu),
+        *(
+            "-accel",
+            ACCELERATOR,
+            "-cpu",
+            "max",
+            "-smp",
+            str(min(os.cpu_count() or 1, 4)),
+            "-m",
+            str(MEMORY_MIB),
+        ),
+        *(
+            "-M",
+            "q35",
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-serial",
+            "stdio",
+            "-no-reboot",
+        ),
+        *("-kernel", str(artefacts.image), "-initrd", str(initramfs), "-append", KERNEL_OPTIONS),
+    ]
+    firmware = [artefacts.tools / "usr/share" / name for name in ("qemu", "seabios")]
+    for folder in (*firmware, artefacts.tools / "usr/lib/ipxe/qemu"):
+        if folder.exists():
+            words += ["-L", str(folder)]
+    for tag, path, options in (("host", Path("/"), "readonly=on,multidevs=remap"), ("results", results, "")):
+        share = f"local,id={tag},path={path},security_model=none"
+        words += [
+            "-fsdev",
+            f"{share},{options}".rstrip(","),
+            "-device",
+            f"virtio-9p-pci,fsdev={tag},mount_tag={tag}",
+        ]
+    return words
+
+
+def environment(artefacts: Artefacts) -> dict[str, str]:
+    """QEMU's libraries are beside it, if they were unpacked."""
+    folders = [artefacts.tools / part / "x86_64-linux-gnu" for part in ("usr/lib", "lib")]
+    found = ":".join(str(folder) for folder in folders if folder.exists())
+    return os.environ | ({"LD_LIBRARY_PATH": found} if found else {})
+
+
+def make_initramfs(artefacts: Artefacts, settings: Mapping[str, str]) -> bytes:
+    """What the guest begins with."""
+    files = {
+        "init": (Path(__file__).with_name("init.sh").read_bytes(), 0o755),
+        "bin/busybox": (artefacts.busybox.read_bytes(), 0o755),
+        "settings": ("".join(f"{k}={shlex.quote(v)}\n" for k, v in settings.items()).encode(), 0o644),
+    }
+    for path in artefacts.boot_modules:
+        files[f"modules/{path.name}"] = (path.read_bytes(), 0o644)
+    return pack(files)
+
+
+def run(
+    artefacts: Artefacts,
+    results: Path,
+    job: Sequence[str],
+    *,
+    timeout: float,
+    listen: Callable[[str], None],
+) -> int | None:
+    """Boot, run a shell script in the guest, switch it off.
+
+    :param results: an empty folder, which the guest can write
+    :param job: lines of the script
+    :param timeout: seconds for everything
+    :param listen: is told each line of the console
+    :returns: the script's exit status; ``None``: the guest ended without
+    """
+    (results / "job.sh").write_text("\n".join([*job, ""]))
+    modules = " ".join(path.stem for path in artefacts.boot_modules)
+    initramfs = results / "initramfs.gz"
+    initramfs.write_bytes(make_initramfs(artefacts, {"MODULES": modules, "RESULTS": str(results)}))
+    machine = subprocess.Popen(
+        ["nice", *command(artefacts, initramfs, results)],
+        env=environment(artefacts),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    watchdog = threading.Timer(timeout, machine.kill)
+    watchdog.start()
+    try:
+        assert machine.stdout is not None
+        for line in machine.stdout:
+            listen(line.decode(errors="replace").rstrip("\r\n"))
+        machine.wait()
+    finally:
+        watchdog.cancel()
+        machine.kill()
+        machine.wait()
+    status = results / "status"
+    return int(status.read_text()) if status.exists() else None

@@ -1,0 +1,37 @@
+"""Tests that need the guest: they load kernel modules."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.guest.inside.device import Zip, insmod, rmmod
+
+if "WDASYNC_GUEST_MODULES" not in os.environ:
+    collect_ignore_glob = ["*"]
+
+
+@pytest.fixture(scope="session")
+def uacce() -> Iterator[None]:
+    """The kernel's core, over the board."""
+    insmod("wdasync_board")
+    insmod("uacce")
+    yield
+    rmmod("uacce")
+    rmmod("wdasync_board")
+
+
+@pytest.fixture(scope="session")
+def devices(uacce: None) -> Iterator[tuple[Zip, Zip]]:
+    """Two devices."""
+    insmod("wdasync_zip", "devices=2")
+    yield Zip(0), Zip(1)
+    rmmod("wdasync_zip")
+
+
+@pytest.fixture
+def device(devices: tuple[Zip, Zip]) -> Iterator[Zip]:
+    """The first one, whole before and after."""
+    devices[0].heal()
+    yield devices[0]
+    devices[0].heal()
