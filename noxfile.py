@@ -226,13 +226,16 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """An sdist and the wheel made from it, which must work in an empty environment outside the checkout."""
-    install(session, "build")
+    """An sdist and the wheel made from it, which must work in an empty environment outside the checkout; its C on arm64."""
+    install(session, "build", "cffi")
     with tempfile.TemporaryDirectory(prefix="wdasync-package-") as folder:
         dist, outside = Path(folder, "dist"), Path(folder, "outside")
         outside.mkdir()
         session.run("python", "-m", "build", "--outdir", str(dist), str(ROOT), silent=True)
         session.run("python", "tests/package/check_artifacts.py", str(dist))
+        arm64 = Path(folder, "arm64")
+        arm64.mkdir()
+        session.run("python", "tests/package/check_arm64.py", str(arm64))
         session.run("python", "-m", "venv", str(outside / "venv"))
         python = str(outside / "venv" / "bin" / "python")
         wheel = str(next(dist.glob("*.whl")))

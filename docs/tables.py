@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import wdasync
 import wdasync_cpu.codecs as cpu
+import wdasync_uacce.errnos as uacce
 from wdasync import registry
 from wdasync.backend import Backend, Capability
 from wdasync.config import Config, Rule
@@ -32,6 +33,8 @@ from wdasync.scheduling import Reason
 from wdasync.sources import FOREIGN, RESERVED
 from wdasync.values import describe, field_types, is_settable, settings_of
 from wdasync_hip08.kernel.modes import MODES, Mode
+from wdasync_uacce.attributes import ATTRIBUTES
+from wdasync_uacce.states import CALLS, REFUSALS, QueueState
 
 Row = tuple[str, ...]
 
@@ -508,11 +511,53 @@ def content_codings() -> Iterator[Table]:
     yield Table("", ("Row", "It holds if", "What is done", "`Vary`", "Source"), rows)
 
 
+# -- uacce --------------------------------------------------------------------------------------------------
+
+
+def errnos() -> Iterator[Table]:
+    """Every error number of the kernel's, what it means, and which exception it becomes."""
+    rows = []
+    for row in uacce.ROWS:
+        number = f"`{uacce.name_of(row.number)}`" if row.number else "any other"
+        calls = ", ".join(call.value for call in row.calls) or "any"
+        rows.append((number, calls, row.cause, linked(row.error), row.advice))
+    yield Table("", ("Number", "Of", "What it means", "Exception", "What to do"), rows)
+
+
+def queue_states() -> Iterator[Table]:
+    """Which call is allowed in which state of an opened queue, and what else it gives."""
+    rows = [
+        (
+            call.value,
+            *(
+                "yes" if state in allowed else f"`{uacce.name_of(REFUSALS[state])}`"
+                for state in QueueState
+            ),
+        )
+        for call, allowed in CALLS.items()
+    ]
+    yield Table("", ("Call", *(state.value for state in QueueState)), rows)
+
+
+def attributes() -> Iterator[Table]:
+    """Where sysfs has what a driver wants to know."""
+    rows = [
+        (
+            f"`{attribute.field}`",
+            ", ".join(f"`{path}`" for path in attribute.paths),
+            "yes" if attribute.needed else "no",
+        )
+        for attribute in ATTRIBUTES
+    ]
+    yield Table("", ("Field", "File, the first that can be read", "Needed"), rows)
+
+
 TABLES: dict[str, Callable[[], Iterator[Table]]] = {
     function.__name__: function
     for function in (
         settings, rules, options, variables, statuses, errors, causes, reasons, capabilities, installed,
         codecs, named_levels, targets, missed, memory_modes, negotiation, content_codings,
+        errnos, queue_states, attributes,
     )
 }  # fmt: skip
 

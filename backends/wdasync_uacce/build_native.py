@@ -45,8 +45,11 @@ ffibuilder.cdef(
                           char *entries);
     size_t wdu_copy(void *to, const void *from, size_t nbytes);
     int wdu_guard_install(void);
+    int wdu_guard_keep(wdu_region *region);
+    void wdu_guard_drop(wdu_region *region);
     intptr_t wdu_map(int fd, size_t nbytes, int64_t offset);
     int wdu_unmap(uintptr_t address, size_t nbytes);
+    int wdu_vacate(uintptr_t address, size_t nbytes);
     """
 )
 

@@ -10,7 +10,7 @@ import enum
 from struct import Struct
 from typing import Final
 
-__all__ = ["GET_SLICE", "QUEUE_INFO", "QUEUE_TYPE", "SLICE_UNIT", "Ioctl"]
+__all__ = ["GET_SLICE", "QUEUE_INFO", "QUEUE_TYPE", "Ioctl"]
 
 
 class Ioctl(enum.IntEnum):
@@ -32,6 +32,5 @@ class Ioctl(enum.IntEnum):
 QUEUE_TYPE: Final = Struct("=HH")
 #: Of QUEUE_INFO, out: bytes of an entry, depth of the submission ring, of the completion ring, reserved.
 QUEUE_INFO: Final = Struct("=IHHQ")
-#: Of GET_SLICE: number of the slice (in); its address, with its length in SLICE_UNIT in the low 12 bits (out).
+#: Of GET_SLICE: number of the slice (in), the word of :class:`~wdasync_uacce.reserved.Slice` (out). A result above 0: there are more.
 GET_SLICE: Final = Struct("=Q")
-SLICE_UNIT: Final = 64 << 10

@@ -19,6 +19,9 @@ __all__ = ["LinuxFiles"]
 
 _CLASS: Final = "class/uacce"
 
+#: Room for a few operations of the longest that are copied, in each queue.
+RESERVED: Final = 4 << 20
+
 
 class LinuxFiles:
     """The devices of the kernel that this process runs on.
@@ -26,6 +29,7 @@ class LinuxFiles:
     :param sys: where sysfs is
     :param dev: where device nodes are
     :param system: the system calls
+    :param reserved: bytes of the reserved region of each queue, for devices that share no addresses
     """
 
     #: The kernel answers page faults of devices that share addresses.
@@ -33,11 +37,16 @@ class LinuxFiles:
     serve: Callable[[], Awaitable[None]] | None = None
 
     def __init__(
-        self, sys: Path = Path("/sys"), dev: Path = Path("/dev"), system: System | None = None
+        self,
+        sys: Path = Path("/sys"),
+        dev: Path = Path("/dev"),
+        system: System | None = None,
+        reserved: int = RESERVED,
     ) -> None:
         self.sys = sys
         self.dev = dev
         self._system = system or Linux()
+        self._reserved = reserved
 
     def discover(self) -> Sequence[NodeInfo]:
         try:
@@ -62,7 +71,7 @@ class LinuxFiles:
             descriptor = self._system.open(self.dev / name)
         except OSError as error:
             raise UacceError.of(error, name, Call.OPEN) from None
-        return LinuxQueueFile(self._system, descriptor, node)
+        return LinuxQueueFile(self._system, descriptor, node, self._reserved)
 
     def lost(self, name: str) -> str | None:
         """``None``: the kernel tells nobody. Queues find out when a call or an access fails, and their device remembers."""

@@ -7,10 +7,11 @@ import weakref
 from typing import Final
 
 from .errnos import Call, DeviceGone, ForeignQueue, UacceError, row_of
-from .files import NodeInfo, QueueInfo, Region, RegionKind
-from .ioctls import QUEUE_INFO, QUEUE_TYPE, Ioctl
-from .mapping import MappedRegion
+from .files import AddressSpace, NodeFlag, NodeInfo, QueueInfo, Region, RegionKind
+from .ioctls import GET_SLICE, QUEUE_INFO, QUEUE_TYPE, Ioctl
+from .mapping import MappedRegion, ReservedRegion
 from .memory import ProcessSpace
+from .reserved import ReservedSpace, read_slices
 from .states import CALLS, REFUSALS, TRANSITIONS, QueueState
 from .system import System
 
@@ -28,22 +29,44 @@ class LinuxQueueFile:
     :param system: the kernel
     :param descriptor: of the opened node; belongs to this object
     :param node: its attributes
+    :param reserved: bytes of the reserved region, where the device shares no addresses
 
     :ivar state: as far as the kernel's answers tell it
     """
 
-    def __init__(self, system: System, descriptor: int, node: NodeInfo) -> None:
+    def __init__(self, system: System, descriptor: int, node: NodeInfo, reserved: int) -> None:
         self._system = system
         self._descriptor = descriptor
         self._sizes = {RegionKind.MMIO: node.mmio_size, RegionKind.DUS: node.dus_size}
+        self._space: AddressSpace | None = ProcessSpace()
+        if not node.flags & NodeFlag.SVA:
+            self._sizes[RegionKind.STATIC_SHARE] = reserved
+            self._space = None
         self._regions: dict[RegionKind, MappedRegion] = {}
         self.name = node.name
         self.state = QueueState.INIT
-        self.space = ProcessSpace()
         _opened.add(self)
 
     def fileno(self) -> int:
         return self._descriptor
+
+    @property
+    def space(self) -> AddressSpace:
+        """Of this process, or a reserved region, which is mapped when it is asked for: kernels want a started queue.
+
+        :raises UacceError: there is no such region to be had
+        """
+        if self._space is None:
+            view = self.map(RegionKind.STATIC_SHARE).view
+            assert view is not None
+            self._space = ReservedSpace(view, read_slices(self._slice))
+        return self._space
+
+    def _slice(self, number: int) -> tuple[int, bool]:
+        argument = bytearray(GET_SLICE.pack(number))
+        more = self._ioctl(Call.SLICE, Ioctl.GET_SLICE, argument)
+        word: int = GET_SLICE.unpack(argument)[0]
+        return word, more > 0
 
     # -- calls ------------------------------------------------------------------------------------------------
 
@@ -67,10 +90,10 @@ class LinuxQueueFile:
         self._ioctl(Call.PUT, Ioctl.PUT)
         self._to(QueueState.INIT)  # or it is a zombie now: the next call tells
 
-    def _ioctl(self, call: Call, number: Ioctl, argument: bytearray | None = None) -> None:
+    def _ioctl(self, call: Call, number: Ioctl, argument: bytearray | None = None) -> int:
         self._allow(call)
         try:
-            self._system.ioctl(self._descriptor, number, argument)
+            return self._system.ioctl(self._descriptor, number, argument)
         except OSError as error:
             raise self._typed(error, call) from None
 
@@ -102,10 +125,13 @@ class LinuxQueueFile:
 
     def map(self, kind: RegionKind) -> MappedRegion:
         self._allow(Call.MAP)
+        size, owner = self._sizes.get(kind, 0), f"{self.name} queue"
+        region: MappedRegion
         try:
-            region = MappedRegion(
-                self._system, self._descriptor, kind, self._sizes.get(kind, 0), f"{self.name} queue"
-            )
+            if kind is RegionKind.STATIC_SHARE:
+                region = ReservedRegion(self._system, self._descriptor, size, owner)
+            else:
+                region = MappedRegion(self._system, self._descriptor, kind, size, owner)
         except OSError as error:
             raise self._typed(error, Call.MAP) from None
         self._regions[kind] = region

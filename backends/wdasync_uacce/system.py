@@ -28,6 +28,9 @@ class System(Protocol):
 
     def unmap(self, address: int, nbytes: int) -> None: ...
 
+    def vacate(self, address: int, nbytes: int) -> None:
+        """Unmap, and leave plain memory of zeros in its place."""
+
 
 class Linux:
     """The kernel that this process runs on."""
@@ -48,6 +51,9 @@ class Linux:
 
     def unmap(self, address: int, nbytes: int) -> None:
         _checked(lib.wdu_unmap(address, nbytes))
+
+    def vacate(self, address: int, nbytes: int) -> None:
+        _checked(lib.wdu_vacate(address, nbytes))
 
     def __repr__(self) -> str:
         return "<Linux>"

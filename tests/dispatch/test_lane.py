@@ -158,7 +158,8 @@ class Bench:
         self.loop = HandLoop()
         self.queue = HandQueue(depth)
         self.reaper = Reaper(self.loop, budget=budget, interval=INTERVAL, deadline=2 * INTERVAL)  # type: ignore[arg-type]
-        self.lane = Lane("by hand", self.queue, self.reaper, lambda: None)
+        self.lane = Lane("by hand", self.queue, self.reaper, lambda: self.lost)
+        self.lost: str | None = None
         self.reopened = HandQueue(depth)
         self.reaper.add(self.lane, self._reopen)
         if watched:
@@ -648,6 +649,22 @@ async def test_a_wake_between_suspicion_and_certainty(how: str) -> None:
     assert bench.lane.rescues == 0
     bench.lane.readable()
     assert status(second) is Status.SUCCESS
+
+
+async def test_a_device_that_went_away_wakes_nobody() -> None:
+    """The safety timer is who finds out, and that is no lost wake."""
+    bench = Bench()
+    (flight,) = bench.submit()
+    bench.loop.turn()
+    bench.lost = "unplugged"
+    bench.queue.armable = False
+    bench.queue.complete(status=Status.DEVICE_ERROR)
+    bench.tick()
+    bench.tick()
+    bench.loop.turn()
+    bench.loop.turn()
+    assert status(flight) is Status.DEVICE_ERROR
+    assert (bench.lane.state, bench.lane.rescues) == (LaneState.LOST, 0)
 
 
 async def test_a_wake_that_is_late_by_less_than_a_tick() -> None:

@@ -70,6 +70,9 @@ class Kernel:
         self.errors: dict[str, int] = {}
         self.final_put = False
         self.shape = (128, 1024, 1024)
+        self.reserved = 0
+        #: Address and length of each slice of the reserved region, for the device.
+        self.slices = [(1 << 40, 128 << 10), (1 << 41, 128 << 10)]
         self.queues: dict[int, KernelQueue] = {}
         self.calls: list[str] = []
         self.mapped: dict[int, int] = {}
@@ -80,8 +83,8 @@ class Kernel:
         (self.dev / name).touch()
         return make_entry(self.sys, name, **changes)
 
-    def files(self) -> LinuxFiles:
-        return LinuxFiles(self.sys, self.dev, self)
+    def files(self, reserved: int = 256 << 10) -> LinuxFiles:
+        return LinuxFiles(self.sys, self.dev, self, reserved)
 
     def remove(self) -> None:
         """All devices go, with everything behind the mappings."""
@@ -129,6 +132,13 @@ class Kernel:
             struct.pack_into("<H", argument, 0, queue.number)
         elif number == INFO and argument is not None and len(argument) == 16:
             struct.pack_into("<IHH", argument, 0, *self.shape)
+        elif number == SLICE and argument is not None and RegionKind.STATIC_SHARE in queue.regions:
+            (at,) = struct.unpack("<Q", argument)
+            words = [address | nbytes >> 16 for address, nbytes in self.slices]
+            if at >= len(words):
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            struct.pack_into("<Q", argument, 0, words[at])
+            return at + 1 < len(words)
         else:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return 0
@@ -138,6 +148,8 @@ class Kernel:
         self._fail("map")
         kind, rest = divmod(offset, mmap.PAGESIZE)
         sizes = {RegionKind.MMIO: 8192, RegionKind.DUS: 151552}
+        if self.reserved and queue.state == "STARTED":
+            sizes[RegionKind.STATIC_SHARE] = self.reserved
         if queue.state == "ZOMBIE":
             raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
         if rest or sizes.get(kind) != nbytes:  # type: ignore[call-overload]  # any number may come
@@ -154,3 +166,8 @@ class Kernel:
         self.calls.append("unmap")
         assert self.mapped.pop(address) == nbytes
         Linux().unmap(address, nbytes)
+
+    def vacate(self, address: int, nbytes: int) -> None:
+        self.calls.append("vacate")
+        assert self.mapped[address] == nbytes
+        Linux().vacate(address, nbytes)

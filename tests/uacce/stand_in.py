@@ -27,6 +27,7 @@ from wdasync.backend import Device, PageFaults
 from wdasync.buffers import Segment
 from wdasync.paged import PagedBuffer
 from wdasync_uacce import MemoryRegion, NodeFlag, NodeInfo, QueueInfo, Region, RegionKind
+from wdasync_uacce.errnos import Call, DeviceGone
 from wdasync_uacce.memory import address_of
 
 SQE_BYTES, CQE_BYTES, PAGE, MAX_BYTES = 128, 16, 4096, 8 << 20
@@ -208,7 +209,8 @@ class StandInFile:
         os.ftruncate(memory, self.dus_bytes)
         self._host = mmap.mmap(memory, self.dus_bytes)
         self.alias = mmap.mmap(memory, self.dus_bytes)
-        os.close(memory)
+        self._memory = memory
+        self.removed = False
         self.tail = self.fetched = 0
         self.pending: deque[tuple[int, list[int]]] = deque()
         self.cq_tail = self.cq_head = 0
@@ -289,7 +291,16 @@ class StandInFile:
                 self.worker.join()
             self.alias.close()
             self._host.close()
+            os.close(self._memory)
             os.close(self.fd)
+
+    def remove(self) -> None:
+        """The device goes away: what is mapped has nothing behind it, and nobody is woken."""
+        with self.lock:
+            self.removed = True
+            self.state = "ZOMBIE"
+            self.pending.clear()
+            os.ftruncate(self._memory, 0)
 
     def acknowledge(self) -> None:
         try:
@@ -318,6 +329,8 @@ class StandInFile:
         return self.layer.shape.sqe_size * self.layer.shape.sq_depth
 
     def _ring(self, offset: int, value: int) -> None:
+        if self.removed:
+            raise DeviceGone(errno.ENXIO, "stand-in", Call.ACCESS, "there is no doorbell any more", "wait")
         if self.state != "STARTED":
             raise ViolationError("a doorbell for a queue that is not started")
         number, command = value & 0x3FF, value >> 12 & 0xF
@@ -592,6 +605,7 @@ class StandIn:
         self.script: deque[Mishap] = deque()
         self.errors: dict[str, int] = {}
         self.gone: str | None = None
+        self.present = True
         self.attributes: dict[str, object] = {}
 
     def node(self) -> NodeInfo:
@@ -610,9 +624,18 @@ class StandIn:
         return NodeInfo(**{**fields, **self.attributes})  # type: ignore[arg-type]  # a test's own values
 
     def discover(self) -> Sequence[NodeInfo]:
-        return [self.node()]
+        return [self.node()] if self.present else []
+
+    def remove(self) -> None:
+        """The device goes away, and its node; until it is made ``present`` again."""
+        self.present = False
+        for file in self.files:
+            if file.state != "CLOSED":
+                file.remove()
 
     def open(self, name: str) -> StandInFile:
+        if not self.present:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         if number := self.errors.get("open"):
             raise OSError(number, os.strerror(number))
         self.files.append(StandInFile(self))

@@ -6,15 +6,32 @@ import contextlib
 import random
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from wdasync import registry
 from wdasync.backend import Completion
 from wdasync.operations import Operation
-from wdasync_uacce import ZipDevice, ZipQueue
+from wdasync_uacce import UacceBackend, ZipDevice, ZipQueue
 
 from .stand_in import StandIn, StandInFile
 
-__all__ = ["run", "running", "sample", "take", "zip_queue"]
+__all__ = ["layer_named_uacce", "run", "running", "sample", "take", "zip_queue"]
+
+
+@pytest.fixture(params=[2, 3], ids=["qm v2", "qm v3"])
+def layer_named_uacce(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """A stand-in whose device works in a thread, and that programs can name ``uacce``."""
+    layer = StandIn(64, request.param, threaded=True)
+    point: Any = SimpleNamespace(load=lambda: UacceBackend(layer), value="tests")
+    monkeypatch.setitem(registry._found(), "uacce", point)
+    registry.get_backend.cache_clear()
+    yield layer
+    registry.get_backend.cache_clear()
+    assert not layer.space.grants
+    assert {file.state for file in layer.files} == {"CLOSED"}
 
 
 @contextlib.contextmanager

@@ -2,34 +2,23 @@
 
 import gzip
 import random
-from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any
 
 import anyio
 import pytest
 
 import wdasync
-from wdasync import registry
-from wdasync_uacce import UacceBackend
 
 from .stand_in import Provoker, StandIn
-from .support import sample
+from .support import layer_named_uacce, sample
+
+__all__ = ["layer_named_uacce"]
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=[2, 3], ids=["qm v2", "qm v3"])
-def layer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """A stand-in that programs can name ``uacce``."""
-    layer = StandIn(64, request.param, threaded=True)
-    point: Any = SimpleNamespace(load=lambda: UacceBackend(layer), value="tests")
-    monkeypatch.setitem(registry._found(), "uacce", point)
-    registry.get_backend.cache_clear()
-    yield layer
-    registry.get_backend.cache_clear()
-    assert not layer.space.grants
-    assert {file.state for file in layer.files} == {"CLOSED"}
+@pytest.fixture
+def layer(layer_named_uacce: StandIn) -> StandIn:
+    return layer_named_uacce
 
 
 async def test_many_requests_at_once(layer: StandIn) -> None:

@@ -3,6 +3,7 @@
 import errno
 import faulthandler
 import fcntl
+import gc
 import itertools
 import os
 import select
@@ -11,10 +12,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from wdasync_uacce import QueueInfo, RegionKind
+from wdasync_uacce import QueueInfo, RegionKind, mapping
 from wdasync_uacce.errnos import (
     ROWS,
     AccessDenied,
@@ -304,6 +306,91 @@ def test_a_page_of_a_region_goes_away(kernel: Kernel, file: LinuxQueueFile) -> N
         region.read(4096, 4097)
     with pytest.raises(DeviceGone):
         region.load32(0)  # gone is gone
+
+
+# -- without shared addresses -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reserved(tmp_path: Path) -> Kernel:
+    kernel = Kernel(tmp_path)
+    kernel.add(flags="128")
+    kernel.reserved = 256 << 10
+    return kernel
+
+
+def test_the_reserved_region_is_mapped_when_it_is_asked_for(reserved: Kernel) -> None:
+    file = reserved.files().open("hisi_zip-0")
+    with pytest.raises(CallRefused, match="map a region: the device has no such region"):
+        _ = file.space  # not before start
+    file.start()
+    space = file.space
+    assert file.space is space
+    assert not space.direct
+    first, second = space.allocate(100 << 10), space.allocate(100 << 10)
+    assert first is not None
+    assert second is not None
+    assert (space.grant(first, True), space.grant(second, True)) == (1 << 40, 1 << 41)
+    file.close()
+    assert reserved.calls[-2:] == ["vacate", "close"]
+    first[:3] = b"abc"
+    assert bytes(first[:4]) == b"abc\0", "its address is nobody else's as long as there is a view"
+    del first, second, space, file
+    gc.collect()
+    assert not reserved.mapped
+
+
+def test_a_kernel_that_tells_no_slices(reserved: Kernel) -> None:
+    file = reserved.files().open("hisi_zip-0")
+    file.start()
+    reserved.slices.clear()
+    with pytest.raises(CallRefused, match="get a slice of the reserved region"):
+        _ = file.space
+    file.close()
+
+
+def test_the_reserved_region_goes_away_and_nobody_dies(reserved: Kernel) -> None:
+    """Python touches its views itself, so that there is no call that could fail."""
+    file = reserved.files().open("hisi_zip-0")
+    file.start()
+    memory = file.space.allocate(1000)
+    assert memory is not None
+    memory[:] = b"x" * 1000
+    reserved.remove()
+    assert bytes(memory) == bytes(1000)
+    memory[:] = b"y" * 1000
+    assert bytes(memory) == b"y" * 1000
+    file.close()
+
+
+def test_a_reserved_region_is_not_a_child_s(reserved: Kernel) -> None:
+    file = reserved.files().open("hisi_zip-0")
+    file.start()
+    _ = file.space
+
+    def child() -> None:
+        file.close()
+        with pytest.raises(ForeignQueue):
+            file.start()
+
+    assert in_a_child(child) == 0
+    assert not reserved.calls.count("vacate")
+    file.close()
+
+
+def test_too_many_reserved_regions(reserved: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        mapping, "lib", SimpleNamespace(wdu_guard_keep=lambda _: errno.ENOSPC, wdu_guard_drop=id)
+    )
+    file = reserved.files().open("hisi_zip-0")
+    file.start()
+    with pytest.raises(UacceError) as caught:
+        _ = file.space
+    assert caught.value.errno == errno.ENOSPC
+    del caught  # its frames refer to the region
+    file.close()
+    gc.collect()
+    assert not reserved.mapped
 
 
 # -- fork, exec ---------------------------------------------------------------------------------------------------------

@@ -84,7 +84,8 @@ class Lane:
     :ivar detached: cancelled while the device worked on them, and left to it
     :ivar outstayed: cancelled, and waited for because the memory was the caller's
     :ivar spurious: completions that belonged to no flight
-    :ivar rescues: times that only the safety timer found completions; must stay 0
+    :ivar rescues: times that only the safety timer found completions; must stay 0. A device that went away wakes nobody,
+        so to find that out is none
     :ivar ran_inline: operations that would have come here, and ran in this thread instead
     """
 
@@ -431,7 +432,7 @@ class Lane:
             self._suspected_at = -1
             before = self.completed
             self.reap()
-            if self.completed != before:
+            if self.completed != before and self.state is not LaneState.LOST:
                 self.rescues += 1
                 logger.warning("%s: completions without a wake-up, found by the safety timer", self.name)
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from ..errors import InvalidArgument
-from ..operations import Kind
+from ..operations import Kind, Level
 
 if TYPE_CHECKING:
     from ..accelerator import Accelerator
 
-__all__ = ["ALGORITHMS", "PREFERENCE", "WINDOWS", "check_codings", "offers"]
+__all__ = ["ALGORITHMS", "PREFERENCE", "check_codings", "offers", "window_of"]
 
 #: Content coding -> our name for the format. HTTP's ``deflate`` is RFC 1950, not RFC 1951 (RFC 9110 section 8.4.1.2).
 ALGORITHMS: Final = {"gzip": "gzip", "zstd": "zstd", "br": "br", "deflate": "zlib"}
@@ -20,8 +20,10 @@ ALGORITHMS: Final = {"gzip": "gzip", "zstd": "zstd", "br": "br", "deflate": "zli
 #: Our order of preference: what a chip can do, then what costs least for its size.
 PREFERENCE: Final = ("gzip", "zstd", "br")
 
-#: Base-2 logarithm of the largest window that a coding allows, where its format allows more (RFC 9659 section 3).
-WINDOWS: Final = {"zstd": 23}
+#: The largest history of zstd as a content coding, 8 MiB, as a base-2 logarithm (RFC 9659 section 3); and the level from which on
+#: compressors take a larger one by themselves.
+ZSTD_WINDOW: Final = 23
+ZSTD_LARGE: Final = 20
 
 _offers: WeakKeyDictionary[Accelerator, dict[Kind, frozenset[str]]] = WeakKeyDictionary()
 
@@ -36,6 +38,12 @@ def check_codings(codings: Iterable[str]) -> tuple[str, ...]:
         if name not in ALGORITHMS:
             raise InvalidArgument(f"codings: expected some of {', '.join(ALGORITHMS)}, got {name!r}")
     return names
+
+
+def window_of(coding: str, level: Level) -> int | None:
+    """The history to ask for; ``None``: what the level has, which no coding forbids."""
+    large = coding == "zstd" and isinstance(level, int) and level >= ZSTD_LARGE
+    return ZSTD_WINDOW if large else None
 
 
 def offers(accelerator: Accelerator, kind: Kind) -> frozenset[str]:

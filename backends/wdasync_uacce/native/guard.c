@@ -12,6 +12,8 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "mapping.h"
+
 /* A handler may not allocate, as the first look at a variable of a thread may; so glibc is told to have it at hand. */
 #ifdef __GLIBC__
 #define AT_HAND __attribute__((tls_model("initial-exec")))
@@ -21,7 +23,10 @@
 
 static _Thread_local AT_HAND struct guard *volatile current;
 
-enum { LEVELS = 8, PATIENCE = 100 };
+enum { LEVELS = 8, PATIENCE = 100, KEPT = 1024 };
+
+static wdu_region *kept[KEPT];
+static pthread_mutex_t keeping = PTHREAD_MUTEX_INITIALIZER;
 
 /* The handlers below ours, the last one on top. Mostly there is one. Who puts his own above ours later, and it is found
    there, gets ours above his; his leads to ours again when it is done, and then the next one below is meant. */
@@ -39,6 +44,42 @@ static bool is_guarded(const struct guard *guard, uintptr_t address)
         if (address - guard->spans[i].address < guard->spans[i].size)
             return true;
     return false;
+}
+
+static bool replace_kept(uintptr_t address)
+{
+    for (int i = 0; i < KEPT; i++) {
+        wdu_region *region = __atomic_load_n(&kept[i], __ATOMIC_ACQUIRE);
+        if (region && address - region->address < region->size && !wdu_vacate(region->address, region->size)) {
+            __atomic_store_n(&region->state, WDU_GONE, __ATOMIC_RELEASE);
+            return true;
+        }
+    }
+    return false;
+}
+
+static int move(wdu_region *from, wdu_region *to)
+{
+    int outcome = ENOSPC;
+    pthread_mutex_lock(&keeping);
+    for (int i = 0; i < KEPT && outcome; i++) {
+        if (kept[i] == from) {
+            __atomic_store_n(&kept[i], to, __ATOMIC_RELEASE);
+            outcome = 0;
+        }
+    }
+    pthread_mutex_unlock(&keeping);
+    return outcome;
+}
+
+int wdu_guard_keep(wdu_region *region)
+{
+    return move(NULL, region);
+}
+
+void wdu_guard_drop(wdu_region *region)
+{
+    move(region, NULL);
 }
 
 static void by_default(int number, bool sent)
@@ -80,6 +121,8 @@ static void on_signal(int number, siginfo_t *info, void *context)
         guard->mask = ((const ucontext_t *)context)->uc_sigmask;
         siglongjmp(guard->back, 1);
     }
+    if (!sent && replace_kept((uintptr_t)info->si_addr))
+        return;
     /* A handler that was put before ours, as that of Python's faulthandler may be, says it again, but not where. When it
        returns, the access is made again, and comes here. */
     if (guard && info->si_code == SI_TKILL && info->si_pid == getpid())

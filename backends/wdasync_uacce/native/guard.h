@@ -1,8 +1,11 @@
 /* Accesses to memory that may go away. The kernel answers them with SIGBUS, which ends the process; inside a guard they end
  * instead, where they are.
  *
- * Only faults of the guarding thread in the guarded ranges are taken. All other signals go to the handler that was there
- * before ours, so that Python's faulthandler, debuggers, and other guards go on working.
+ * Memory that Python touches itself cannot be guarded so: views of a reserved region. When such a *kept* region goes away,
+ * plain memory takes its place at the first touch, which goes on as if nothing had happened; the region's state tells.
+ *
+ * Only faults of the guarding thread in the guarded ranges, and in kept regions, are taken. All other signals go to the
+ * handler that was there before ours, so that Python's faulthandler, debuggers, and other guards go on working.
  */
 #ifndef WDASYNC_UACCE_GUARD_H
 #define WDASYNC_UACCE_GUARD_H
@@ -10,6 +13,8 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
+
+#include "region.h"
 
 struct span {
     uintptr_t address;
@@ -25,6 +30,10 @@ struct guard {
 
 /* Puts our handler above the one that there is, unless that is ours. 0, or errno. */
 int wdu_guard_install(void);
+
+/* Keep a region from ending the process. 0, or errno: ENOSPC when too many are kept. */
+int wdu_guard_keep(wdu_region *region);
+void wdu_guard_drop(wdu_region *region);
 
 void guard_enter(struct guard *guard);
 void guard_leave(void);

@@ -20,6 +20,15 @@ intptr_t wdu_map(int fd, size_t nbytes, int64_t offset)
     return (intptr_t)memory;
 }
 
+int wdu_vacate(uintptr_t address, size_t nbytes)
+{
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, number = errno, result;
+    void *memory = mmap((void *)address, nbytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    result = memory == MAP_FAILED ? -errno : 0;
+    errno = number;
+    return result;
+}
+
 int wdu_unmap(uintptr_t address, size_t nbytes)
 {
     return munmap((void *)address, nbytes) ? -errno : 0;

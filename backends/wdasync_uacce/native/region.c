@@ -143,6 +143,8 @@ int wdu_ring_waiting(wdu_region *region, size_t cq, uint32_t head, uint32_t phas
     return waiting;
 }
 
+/* Not inlined: what it changes belongs to no frame that is leapt back into. */
+__attribute__((noinline))
 static uint32_t reap(const char *sq, const char *cq, uint32_t cq_depth, uint32_t head, uint32_t phase, uint32_t limit,
                      uint32_t sq_depth, uint32_t entry_size, uint64_t *completions, char *entries)
 {

@@ -12,7 +12,7 @@ from tests.integrations.asgi.support import DECODERS, PAGE, Server, answering, a
 from wdasync.backend import Capabilities, Capability
 from wdasync.integrations.asgi import CompressionMiddleware
 from wdasync.integrations.asgi.types import Receive, Scope, Send
-from wdasync.integrations.codings import offers
+from wdasync.integrations.codings import offers, window_of
 from wdasync.operations import Kind
 from wdasync.testing.mock import backend
 
@@ -132,6 +132,29 @@ async def test_levels() -> None:
 
     assert await length(level="best") == await length(level={"gzip": "best", "br": 1}) < await length(level=1)
     assert await length(level={"br": 11}) == await length()
+
+
+@pytest.mark.parametrize(
+    ("level", "window"), [("fast", None), ("best", None), (19, None), (20, 23), (22, 23)]
+)
+def test_the_window_of_zstd_is_what_browsers_have(level: str | int, window: int | None) -> None:
+    """RFC 9659 section 3: 8 MiB."""
+    assert window_of("zstd", level) == window
+    assert window_of("br", level) is None
+
+
+async def test_zstd_at_its_highest_level() -> None:
+    """The frame's header tells the window (RFC 8878 section 3.1.1.1.2)."""
+    acc = await wdasync.default_accelerator()
+    if "zstd" not in offers(acc, Kind.COMPRESS):
+        pytest.skip("the accelerator does not offer zstd")
+    body = os.urandom(1000) * 100
+    answer = await ask(CompressionMiddleware(answering(body), level={"zstd": 22}), "zstd")
+    assert (answer.coding, answer.body) == ("zstd", body)
+    streamed = await ask(CompressionMiddleware(answering([body]), level={"zstd": 22}), "zstd")
+    assert streamed.body == body
+    single_segment, window = streamed.pieces[0][4] & 0x20, streamed.pieces[0][5]
+    assert single_segment or (window >> 3) + 10 <= 23
 
 
 # -- refusal ----------------------------------------------------------------------------------------------------

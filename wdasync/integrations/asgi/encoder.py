@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...accelerator import Accelerator
 from ...streams import Compressor
-from ..codings import ALGORITHMS, WINDOWS
+from ..codings import ALGORITHMS, window_of
 from ..padding import NEEDS_FLUSH, pad
 from .options import Options
 
@@ -24,8 +24,9 @@ class Encoder:
         self.coding = coding
         self._accelerator = accelerator
         self._algorithm = ALGORITHMS[coding]
-        self._level = options.levels[coding]
-        self._window = WINDOWS.get(coding)
+        level = options.levels[coding]
+        self._level = accelerator.effective.config.level if level is None else level
+        self._window = window_of(coding, self._level)
         self._timeout = options.timeout
         self._padding = options.padding
         self._stream: Compressor | None = None

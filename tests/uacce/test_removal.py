@@ -1,0 +1,159 @@
+"""A device that goes away while its queues are mapped and full: the kernel wakes nobody, and every touch is a real SIGBUS."""
+
+import gzip
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+import wdasync
+from wdasync.backend import Status
+from wdasync.operations import Compress, Nop
+from wdasync_uacce import ZipDevice
+
+from .stand_in import StandIn
+from .support import layer_named_uacce, sample, take
+
+__all__ = ["layer_named_uacce"]
+
+GONE = "the device was removed while its DUS region was mapped"
+
+
+# -- one queue ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("touch", ["dequeue", "arm", "enqueue", "stop"])
+def test_whatever_touches_it_first_finds_out(touch: str) -> None:
+    layer = StandIn(64, pumped=False)
+    device = ZipDevice(layer, layer.node())
+    queue = device.open_queue(16)
+    queue.enqueue_burst([(number, Compress(b"data" * 100, "gzip")) for number in range(5)])
+    layer.remove()
+    if touch == "arm":
+        assert not queue.arm(), "completions are there: nobody may sleep"
+    elif touch == "enqueue":
+        assert queue.enqueue_burst([(5, Nop())]) == 1
+    elif touch == "stop":
+        queue.stop()
+    found = take(queue)
+    tags = range(6 if touch == "enqueue" else 5)
+    assert sorted(completion.tag for completion in found) == list(tags)
+    expected = Status.ABORTED if touch == "stop" else Status.DEVICE_ERROR
+    assert {completion.status for completion in found} == {expected}
+    if touch != "stop":
+        assert GONE in found[0].detail.message
+        assert device.lost is not None
+        assert GONE in device.lost
+    queue.close()
+    assert not layer.space.grants, "the device may still touch memory"
+
+
+def test_what_was_finished_before_is_not_lost() -> None:
+    """The entries are read before the doorbell tells the device, and only the doorbell is gone."""
+    layer = StandIn(64, pumped=False)
+    queue = ZipDevice(layer, layer.node()).open_queue(16)
+    queue.enqueue_burst([(number, Nop()) for number in range(3)])
+    file = layer.files[0]
+    file.work(2)
+    file.removed = True
+    found = take(queue)
+    assert [completion.status for completion in found] == [
+        Status.SUCCESS,
+        Status.SUCCESS,
+        Status.DEVICE_ERROR,
+    ]
+    file.removed = False
+    queue.close()
+
+
+def test_an_idle_queue_is_closed_as_ever() -> None:
+    layer = StandIn(64)
+    device = ZipDevice(layer, layer.node())
+    queue = device.open_queue(16)
+    layer.remove()
+    assert queue.dequeue_burst(10) == []
+    queue.close()
+    assert {file.state for file in layer.files} == {"CLOSED"}
+    with pytest.raises(wdasync.BackendUnavailable, match="ENOENT"):
+        device.open_queue(16)
+    layer.present = True
+    device.reset()
+    assert device.lost is None
+    device.open_queue(16).close()
+
+
+# -- an accelerator ---------------------------------------------------------------------------------------------------
+
+
+async def fly(acc: wdasync.Accelerator, count: int, meanwhile: Callable[[], None]) -> list[bytes | Exception]:
+    """Many operations that are in flight when something happens; their results."""
+    results: list[bytes | Exception] = []
+
+    async def one(number: int) -> None:
+        try:
+            results.append(gzip.decompress(await acc.compress(sample(5000, number), "gzip")))
+        except wdasync.WdasyncError as error:
+            results.append(error)
+
+    async with anyio.create_task_group() as group:
+        for number in range(count):
+            group.start_soon(one, number)
+        while acc.statistics().in_flight < count:
+            await anyio.lowlevel.checkpoint()
+        meanwhile()
+    return results
+
+
+@pytest.mark.anyio
+async def test_operations_in_flight_end_and_the_process_does_not(layer_named_uacce: StandIn) -> None:
+    layer = layer_named_uacce
+    async with wdasync.open_accelerator("uacce", fallback=False, safety_interval=0.01) as acc:
+        await acc.compress(b"warm", "gzip")
+        layer.stuck = True
+        results = await fly(acc, 10, layer.remove)
+        statistics = acc.statistics()
+        with pytest.raises(wdasync.DeviceError, match="is lost"):
+            await acc.compress(b"more", "gzip")
+    assert [type(result) for result in results] == [wdasync.DeviceError] * 10
+    assert GONE in str(results[0])
+    assert statistics.rescues == 0, "a device that went away wakes nobody: that is no lost wake"
+    (lane,) = [lane for lane in statistics.lanes if lane.statuses.get(Status.DEVICE_ERROR)]
+    assert (lane.state, lane.statuses[Status.DEVICE_ERROR]) == ("lost", 10)
+
+
+@pytest.mark.anyio
+async def test_operations_move_to_the_next_backend(layer_named_uacce: StandIn) -> None:
+    layer = layer_named_uacce
+    async with wdasync.open_accelerator("uacce", safety_interval=0.01, inline=False) as acc:
+        await acc.compress(b"warm", "gzip")
+        layer.stuck = True
+        results = await fly(acc, 10, layer.remove)
+        result = await acc.execute(wdasync.Compress(b"later", "gzip"))
+        statistics = acc.statistics()
+    assert sorted(map(str, results)) == sorted(str(sample(5000, number)) for number in range(10))
+    assert statistics.retries == 10
+    assert (result.backend, result.reason) == ("cpu", wdasync.Reason.DEVICE_LOST)
+    assert statistics.reasons["device_lost"] == 11
+    assert statistics.rescues == 0
+
+
+@pytest.mark.anyio
+async def test_it_goes_away_again_and_again_under_load(layer_named_uacce: StandIn) -> None:
+    """New accelerators find it back; what ran meanwhile was right, or ended as an error."""
+    layer = layer_named_uacce
+    for _ in range(5):
+        layer.present = True
+        async with wdasync.open_accelerator("uacce", safety_interval=0.01) as acc:
+            result = await acc.execute(wdasync.Compress(b"there", "gzip"))
+            assert result.backend == "uacce"
+
+            async def work(number: int, acc: wdasync.Accelerator = acc) -> None:
+                for turn in range(10):
+                    data = sample(3000, number * 100 + turn)
+                    assert gzip.decompress(await acc.compress(data, "gzip")) == data
+
+            async with anyio.create_task_group() as group:
+                for number in range(8):
+                    group.start_soon(work, number)
+                await anyio.lowlevel.checkpoint()
+                layer.remove()
