@@ -12,6 +12,7 @@ from .files import (
     Region,
     RegionKind,
 )
+from .host import Host
 from .linux import LinuxFiles
 from .memory import MemoryRegion, ProcessSpace
 from .reserved import ReservedSpace, Slice, read_slices
@@ -20,6 +21,7 @@ from .zip_queue import ZipQueue
 __all__ = [
     "AddressSpace",
     "FileLayer",
+    "Host",
     "LinuxFiles",
     "MemoryRegion",
     "NodeFlag",
@@ -40,4 +42,4 @@ __all__ = [
     "read_slices",
 ]
 
-backend = UacceBackend(LinuxFiles())
+backend = UacceBackend(LinuxFiles(), Host())

@@ -11,8 +11,9 @@ from wdasync.errors import BackendUnavailable
 from wdasync.faults import FaultHandler, FaultReporter
 
 from .device import ZipDevice, device_info, driver_of, unavailable
+from .diagnosis import diagnose
 from .files import FileLayer, NodeInfo
-from .qm import qm_version
+from .host import Host
 
 __all__ = ["UacceBackend", "UacceOptions"]
 
@@ -26,6 +27,7 @@ class UacceBackend:
     """Devices that Linux shows through uacce.
 
     :param layer: the file layer
+    :param host: the machine round its devices, for ``diagnose``; ``None``: they are no machine's
     """
 
     name: ClassVar[str] = "uacce"
@@ -33,8 +35,9 @@ class UacceBackend:
     automatic: ClassVar[int | None] = 100
     fallback: ClassVar[bool] = False
 
-    def __init__(self, layer: FileLayer) -> None:
+    def __init__(self, layer: FileLayer, host: Host | None = None) -> None:
         self._layer = layer
+        self._host = host
 
     def _nodes(self) -> list[NodeInfo]:
         return [node for node in self._layer.discover() if driver_of(node) is not None]
@@ -76,32 +79,4 @@ class UacceBackend:
             raise unavailable(node.name, error) from error
 
     def diagnose(self, options: Any) -> Iterable[Check]:
-        nodes = self._layer.discover()
-        names = ", ".join(node.name for node in nodes)
-        yield Check(
-            "uacce devices",
-            bool(nodes),
-            names or "none in /sys/class/uacce",
-            "" if nodes else "load the driver's module, such as hisi_zip with uacce_mode=1",
-        )
-        for node in nodes:
-            yield from _checks(node)
-
-
-def _checks(node: NodeInfo) -> Iterable[Check]:
-    driver = driver_of(node)
-    yield Check(f"{node.name} driver", driver is not None or None, driver.__name__ if driver else "none here")
-    if driver is None:
-        return
-    known = (qm_version(node.api) or 0) >= 2
-    yield Check(f"{node.name} api", known, node.api, "" if known else "hisi_qm_v2 or later is needed")
-    free = node.available_instances
-    yield Check(
-        f"{node.name} free queues", free > 0, str(free), "" if free else "close other users of the device"
-    )
-    yield Check(
-        f"{node.name} isolation",
-        not node.isolated,
-        "isolated" if node.isolated else "no",
-        "reset the device: it broke too often" if node.isolated else "",
-    )
+        yield from diagnose(self._layer, self._host)

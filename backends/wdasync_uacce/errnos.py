@@ -285,4 +285,8 @@ def row_of(number: int, call: Call | None = None) -> Row:
 
 def name_of(number: int) -> str:
     """``EBUSY`` and the like."""
-    return errno.errorcode.get(number, f"errno {number} ({os.strerror(number)})")
+    return _NAMES.get(number) or errno.errorcode.get(number, f"errno {number} ({os.strerror(number)})")
+
+
+#: Of two names for one number, the one that the kernel's sources use.
+_NAMES: Final = {errno.EAGAIN: "EAGAIN", errno.EOPNOTSUPP: "EOPNOTSUPP"}

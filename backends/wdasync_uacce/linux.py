@@ -73,6 +73,10 @@ class LinuxFiles:
             raise UacceError.of(error, name, Call.OPEN) from None
         return LinuxQueueFile(self._system, descriptor, node, self._reserved)
 
+    def describe(self, name: str) -> str | None:
+        """A node's file, as ``ls -l`` shows it; ``None`` if there is none."""
+        return self._system.describe(self.dev / name)
+
     def lost(self, name: str) -> str | None:
         """``None``: the kernel tells nobody. Queues find out when a call or an access fails, and their device remembers."""
         return None

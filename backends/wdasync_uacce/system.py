@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,9 @@ class System(Protocol):
         """Open a node for reading and writing. The descriptor is not passed on to programs that are started."""
 
     def close(self, descriptor: int) -> None: ...
+
+    def describe(self, path: Path) -> str | None:
+        """Permissions, owner and group of a file, as ``ls -l`` shows them; ``None`` if there is none."""
 
     def ioctl(self, descriptor: int, number: int, argument: bytearray | None = None) -> int:
         """One call; what the kernel writes is in ``argument`` afterwards."""
@@ -41,6 +45,13 @@ class Linux:
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
 
+    def describe(self, path: Path) -> str | None:
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return " ".join([stat.filemode(found.st_mode), _owner(path), _group(path)])
+
     def ioctl(self, descriptor: int, number: int, argument: bytearray | None = None) -> int:
         if argument is None:
             return int(fcntl.ioctl(descriptor, number))
@@ -57,6 +68,20 @@ class Linux:
 
     def __repr__(self) -> str:
         return "<Linux>"
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except (OSError, KeyError):  # of another container's, for one
+        return "?"
+
+
+def _group(path: Path) -> str:
+    try:
+        return path.group()
+    except (OSError, KeyError):
+        return "?"
 
 
 def _checked(result: int) -> int:

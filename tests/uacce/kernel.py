@@ -71,6 +71,7 @@ class Kernel:
         self.final_put = False
         self.shape = (128, 1024, 1024)
         self.reserved = 0
+        self.permissions = "crw-rw---- root uacce"
         #: Address and length of each slice of the reserved region, for the device.
         self.slices = [(1 << 40, 128 << 10), (1 << 41, 128 << 10)]
         self.queues: dict[int, KernelQueue] = {}
@@ -101,6 +102,9 @@ class Kernel:
         self.calls.append(call)
         if number := self.errors.get(call):
             raise OSError(number, os.strerror(number))
+
+    def describe(self, path: Path) -> str | None:
+        return self.permissions if path.exists() else None
 
     def open(self, path: Path) -> int:
         self._fail("open")
