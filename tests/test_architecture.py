@@ -11,8 +11,8 @@ CHECKOUT = Path(__file__).parents[1]
 # What a backend may know of the framework. Nothing more is promised to a stranger's, so ours get no more.
 CONTRACT = {"backend", "buffers", "errors", "faults", "operations", "paged", "statistics"}
 MACHINERY = {
-    "config", "dispatch", "eventloop", "execution", "forks", "numa", "queue_counts", "registry", "results", "scheduling",
-    "sources", "values"
+    "config", "dispatch", "eventloop", "execution", "forks", "numa", "opener", "queue_counts", "recovery",
+    "registry", "results", "scheduling", "sources", "values"
 }  # fmt: skip
 FRONT = {"accelerator", "defaults", "lifecycle", "sessions", "streams"}
 
@@ -31,6 +31,8 @@ ROOMS = {
     "scheduling": CONTRACT | {"config", "dispatch", "numa", "registry"},
     "forks": {"errors"},
     "results": CONTRACT | {"scheduling"},
+    "opener": CONTRACT | {"dispatch", "eventloop", "scheduling"},
+    "recovery": CONTRACT | {"dispatch", "eventloop", "opener", "scheduling"},
     "execution": CONTRACT | MACHINERY,
     **dict.fromkeys(FRONT, CONTRACT | MACHINERY | FRONT),
     "__init__": CONTRACT | MACHINERY | FRONT | {"gzipheader"},
@@ -57,6 +59,7 @@ ANYIO = FRONT | {
     "execution",
     "faults",
     "integrations",
+    "recovery",
     "testing",
     "cli",
     "commands",

@@ -34,7 +34,7 @@ from .operations import Compress, Decompress, Flush, Kind, Nop, Operation, Prior
 from .paged import PagedBuffer, Pager
 from .results import Observation, Observer, Paging, Result
 from .scheduling import Reason
-from .statistics import AcceleratorStatistics, LaneStatistics
+from .statistics import AcceleratorStatistics, DeviceStatistics, LaneStatistics
 from .streams import Compressor, Decompressor
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "Decompress",
     "Decompressor",
     "DeviceError",
+    "DeviceStatistics",
     "FaultHandler",
     "FaultResponse",
     "FaultStream",

@@ -30,7 +30,7 @@ import anyio
 from . import forks
 from .backend import Capabilities, Completion, Counting, Direction, StreamSpec
 from .config import Effective
-from .dispatch import Lane, Reaper
+from .dispatch import Lane, LaneState, Reaper
 from .errors import InvalidArgument, InvalidState, UnsupportedOperation, WdasyncError
 from .execution import Execution, Trip, close_devices, close_devices_here, within
 from .faults import FaultStream, PageFault, serving_fault
@@ -39,7 +39,7 @@ from .paged import PagedBuffer
 from .results import Result
 from .scheduling import Place, Reason
 from .sessions import PinnedSession
-from .statistics import AcceleratorStatistics, LaneStatistics
+from .statistics import AcceleratorStatistics, DeviceStatistics, LaneStatistics
 from .streams import Compressor, Decompressor, compress_all, decompress_all
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Accelerator:
         if not execution.open or self._generation != forks.generation:
             return
         message = f"unclosed {self!r}; use `async with`, or await aclose()"
-        execution.open = False
+        execution.forget()
         self._reaper.forget()
         execution.loop.forget(partial(close_devices_here, self._places))
         if warn is not None:
@@ -453,6 +453,7 @@ class Accelerator:
                 for place in self._places
                 if isinstance(place.device, Counting)
             },
+            places=tuple(_device_statistics(place) for place in self._places),
         )
 
     @asynccontextmanager
@@ -549,6 +550,29 @@ class _Probe(Operation):
         self.nbytes = 0
 
 
+def _device_statistics(place: Place) -> DeviceStatistics:
+    lanes, lost = place.every, place.lost
+    working = [lane for lane in lanes if lane.state is not LaneState.LOST]
+    inline = sum(lane.ran_inline for lane in lanes)
+    return DeviceStatistics(
+        name=place.name,
+        state="lost" if lost else "open" if lanes else "no queue",
+        reason=lost or "",
+        numa_node=place.device.info.numa_node,
+        distance=place.distance,
+        queues=len(working),
+        missing=sum(place.missing.values()),
+        in_flight=sum(lane.in_flight for lane in lanes),
+        completed=inline + sum(lane.completed for lane in lanes),
+        inline=inline,
+        bytes_in=sum(lane.bytes_in for lane in lanes),
+        bytes_out=sum(lane.bytes_out for lane in lanes),
+        losses=place.losses,
+        returns=place.returns,
+        attempts=place.attempts,
+    )
+
+
 def _lane_statistics(lane: Lane) -> LaneStatistics:
     return LaneStatistics(
         name=lane.name,
@@ -570,5 +594,6 @@ def _lane_statistics(lane: Lane) -> LaneStatistics:
         spurious=lane.spurious,
         rescues=lane.rescues,
         resets=lane.resets,
+        returns=lane.returns,
         queue=lane.queue.statistics(),
     )

@@ -87,6 +87,12 @@ class Config:
     deadline: float = _setting(
         30.0, "s that a device may hold an operation; then its queue is reset", least=0.001
     )
+    reopen_delay: float = _setting(
+        0.5,
+        "s until a lost device, or a queue that others used, is tried again; doubled each time",
+        least=0.001,
+    )
+    reopen_limit: float = _setting(60.0, "s between two such attempts, at most", least=0.001)
     close_timeout: float = _setting(5.0, "s to wait for what is in flight when closing", least=0.0)
     reap_budget: float = _setting(0.0005, "s of taking completions in one turn of the loop", least=0.0)
     safety_interval: float = _setting(0.25, "s between looks for a lost wake-up", least=0.001)

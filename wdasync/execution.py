@@ -6,19 +6,18 @@ nothing is formatted, and no object is made that nobody asked for.
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
 import anyio
 
 from . import forks
-from .backend import Capability, Completion, Queue, Status
+from .backend import Capability, Completion, Status
 from .config import Config
-from .dispatch import Flight, Group, Lane, LaneState, Reaper
+from .dispatch import Flight, Group, Lane, LaneState
 from .errors import (
     BackendUnavailable,
     ClosedResourceError,
@@ -35,8 +34,10 @@ from .errors import (
 from .eventloop import EventLoop, whereabouts
 from .eventloop.threads import in_thread
 from .faults import serving_fault
+from .opener import Opener, used_up, words
 from .operations import Decompress, Kind, Operation, Priority
 from .paged import PagedBuffer
+from .recovery import Recovery
 from .results import Observation, Observer, Paging
 from .scheduling import Chosen, LaneKey, Place, Reason, Route, Schedule
 
@@ -45,8 +46,6 @@ __all__ = [
     "Trip",
     "close_devices",
     "close_devices_here",
-    "open_lanes",
-    "used_up",
     "within",
 ]
 
@@ -89,18 +88,25 @@ class Execution:
     :ivar schedule: the policy
     :ivar reasons: how often each reason decided
     :ivar retries: operations that were sent again
+    :ivar recovery: brings devices back
     """
 
     def __init__(
-        self, loop: EventLoop, config: Config, schedule: Schedule, reaper: Reaper, observer: Observer | None
+        self,
+        config: Config,
+        schedule: Schedule,
+        opener: Opener,
+        recovery: Recovery,
+        observer: Observer | None,
     ) -> None:
         self.open = True
-        self.loop = loop
+        self.loop = opener.loop
+        self.recovery = recovery
         self.schedule = schedule
         self.reasons = [0] * len(Reason)
         self.retries = 0
         self._config = config
-        self._reaper = reaper
+        self._opener = opener
         self._observer = observer
         self._generation = forks.generation
         self._opening_lane = anyio.Lock()
@@ -414,7 +420,7 @@ class Execution:
         async with self._opening_lane:
             self.check()
             if key not in place.lanes:
-                error = await open_lanes(self.loop, self._reaper, self._config.depth, place, key)
+                error = await self._opener.open(place, key)
                 if error is not None:
                     self._share(place, key, error)
         self.check()
@@ -433,15 +439,24 @@ class Execution:
         logger.warning(
             "%s: no queue of its own for %s; it shares that of other work: %s",
             place.name,
-            " ".join(_words(key)),
+            " ".join(words(key)),
             error,
         )
-        place.put(key, usual)
+        place.share(key, usual)
+        if used_up(error):
+            place.missing[key] = 1
+            self.recovery.watch(place)
 
     async def stop_opening(self) -> None:
-        """Wait for a lane that is being opened; no other one will be."""
+        """Wait for what is being opened; nothing else will be."""
         async with self._opening_lane:
             pass
+        await self.recovery.stop()
+
+    def forget(self) -> None:
+        """Nobody uses it any more, and nobody waits."""
+        self.open = False
+        self.recovery.forget()
 
     # -- inline -----------------------------------------------------------------------------------------------
 
@@ -526,68 +541,6 @@ class Execution:
             consumed=completion.consumed,
             produced=completion.produced,
         )
-
-
-async def open_lanes(
-    loop: EventLoop, reaper: Reaper, depth: int, place: Place, key: LaneKey
-) -> BackendUnavailable | None:
-    """Open the queues for a key, as many as are wanted and to be had; watch them, and put them in their place.
-
-    :returns: why there is none; ``None`` if there is one, or none is wanted
-    """
-    queue_class, priority, _ = key
-
-    def open_queue() -> Queue:
-        return place.device.open_queue(depth, priority, queue_class)
-
-    queues, error = await in_thread(loop, lambda: _as_many(open_queue, place.wanted(key)), _close_queues)
-    lanes: list[Lane] = []
-    for queue in queues:
-        name = " ".join([place.name, *_words(key), *([f"#{len(lanes)}"] if lanes else [])])
-        lane = Lane(name, queue, reaper, lambda: place.device.lost, place.device.inline)
-        reaper.add(lane, open_queue)
-        lanes.append(lane)
-    if error is None or lanes:
-        place.put(key, lanes)
-    if (reason := place.lost) is not None:  # meanwhile
-        for lane in lanes:
-            lane.lose(reason)
-    if error is not None and lanes:
-        logger.warning(
-            "%s: %d of %d queues; no more: %s", lanes[0].name, len(lanes), place.wanted(key), error
-        )
-    return None if lanes else error
-
-
-def used_up(error: BackendUnavailable) -> bool:
-    """Whether others use all queues, so that there may be one later."""
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EBUSY
-
-
-def _words(key: LaneKey) -> list[str]:
-    """A key, for people: what is not as usual in it."""
-    queue_class, priority, purpose = key
-    words = [queue_class, "" if priority is Priority.NORMAL else priority.name.lower(), purpose]
-    return [word for word in words if word]
-
-
-def _as_many(open_queue: Callable[[], Queue], count: int) -> tuple[list[Queue], BackendUnavailable | None]:
-    """So many queues, or as many as there are; and why not more. Blocks."""
-    queues: list[Queue] = []
-    try:
-        while len(queues) < count:
-            queues.append(open_queue())
-    except BackendUnavailable as error:
-        return queues, error
-    except BaseException:
-        _close_queues((queues, None))
-        raise
-    return queues, None
-
-
-def _close_queues(opened: tuple[list[Queue], object]) -> None:
-    for queue in opened[0]:
-        queue.close()
 
 
 def close_devices_here(places: Sequence[Place]) -> None:

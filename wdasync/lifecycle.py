@@ -21,10 +21,12 @@ from .dispatch import Reaper
 from .errors import BackendUnavailable, InvalidArgument
 from .eventloop import EventLoop, current_event_loop, loop_locals
 from .eventloop.threads import in_thread
-from .execution import Execution, close_devices, open_lanes, used_up
+from .execution import Execution, close_devices
 from .faults import FaultHandler, FaultReporter, FaultResponse, PageFault, serving_fault
+from .opener import Opener, used_up
 from .operations import Priority
 from .queue_counts import positions
+from .recovery import Recovery
 from .results import Observer
 from .scheduling import Place, Schedule
 
@@ -110,19 +112,25 @@ async def _open(
     reaper = Reaper(
         loop, budget=config.reap_budget, interval=config.safety_interval, deadline=config.deadline
     )
+    opener, schedule = Opener(loop, reaper, config.depth), Schedule(places, config)
+    recovery = Recovery(
+        opener, places, schedule.forget_routes, delay=config.reopen_delay, limit=config.reopen_limit
+    )
     try:
         _check_handler(on_fault, places)
         await loop.start(at_shutdown if default else None, at_close)
         for place in places:
             _serve(loop, place)
-        await _open_usual_lanes(loop, reaper, config.depth, places)
+        await _open_usual_lanes(opener, places)
     except BaseException:
-        for step in (reaper.close, partial(close_devices, loop, places), loop.stop):
+        for step in (recovery.stop, reaper.close, partial(close_devices, loop, places), loop.stop):
             await insist(step)
         raise
-    execution = Execution(loop, config, Schedule(places, config), reaper, observer)
+    execution = Execution(config, schedule, opener, recovery, observer)
     accelerator = Accelerator(effective, places, reaper, execution)
     held.append(weakref.ref(accelerator))
+    for place in places:
+        recovery.watch(place)
     logger.info("opened %r", accelerator)
     return accelerator
 
@@ -130,7 +138,7 @@ async def _open(
 # -- devices ------------------------------------------------------------------------------------------------
 
 
-async def _open_usual_lanes(loop: EventLoop, reaper: Reaper, depth: int, places: Sequence[Place]) -> None:
+async def _open_usual_lanes(opener: Opener, places: Sequence[Place]) -> None:
     """Open the queues that are for no special case. A device whose queues others use is left without, if another
     device is there for its work.
 
@@ -140,13 +148,15 @@ async def _open_usual_lanes(loop: EventLoop, reaper: Reaper, depth: int, places:
     for place in places:
         for queue_class in place.device.capabilities.queue_classes:
             key = (queue_class, Priority.NORMAL, "")
-            error = await open_lanes(loop, reaper, depth, place, key)
+            error = await opener.open(place, key)
             if error is not None:
                 if place.asked and not used_up(error):
                     raise error
                 logger.warning("%s: goes without a queue: %s", place.name, error)
                 errors.append(error)
                 place.put(key, ())
+                if used_up(error):
+                    place.missing[key] = place.wanted(key)
     if not any(place.every for place in places):
         raise errors[0] if errors else _no_queue(places)
 

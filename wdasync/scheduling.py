@@ -103,6 +103,12 @@ class Place:
     :ivar general: it takes operations that no rule gives it
     :ivar lanes: what was opened so far, see :meth:`put`; of a key without a lane, no queue was to be had
     :ivar every: all of them, each once
+    :ivar missing: how many queues of a key are wanted that were not to be had, and may be later
+    :ivar given_up: why it is not to be used any more, whatever the device says
+    :ivar away: it was lost, and has not come back
+    :ivar losses: times that it was lost
+    :ivar returns: times that it came back
+    :ivar attempts: times that it was tried again
     """
 
     def __init__(
@@ -122,8 +128,12 @@ class Place:
         self.distance = distance
         self.lanes: dict[LaneKey, tuple[Lane, ...]] = {}
         self.every: tuple[Lane, ...] = ()
+        self.missing: dict[LaneKey, int] = {}
+        self.given_up: str | None = None
+        self.away = False
+        self.losses = self.returns = self.attempts = 0
         self._queues = queues or {}
-        self._given_up: str | None = None
+        self._sharing: set[LaneKey] = set()
         self._turn = 0
         self.rows: dict[tuple[Kind, str], Capability] = {
             (row.kind, row.algorithm): row for row in device.capabilities
@@ -142,6 +152,24 @@ class Place:
         self.lanes[key] = tuple(lanes)
         self.every = tuple(dict.fromkeys(lane for lanes in self.lanes.values() for lane in lanes))
 
+    def share(self, key: LaneKey, usual: Sequence[Lane]) -> None:
+        """For want of lanes of its own, a key uses those of another."""
+        self._sharing.add(key)
+        self.put(key, usual)
+
+    def found(self, key: LaneKey) -> None:
+        """There is a queue of those that were missing."""
+        if key in self._sharing:
+            self._sharing.discard(key)
+            self.put(key, ())
+        self.missing[key] -= 1
+        if not self.missing[key]:
+            del self.missing[key]
+
+    def shares(self, key: LaneKey) -> bool:
+        """Whether a key uses the lanes of another."""
+        return key in self._sharing
+
     def wanted(self, key: LaneKey) -> int:
         """How many queues of this key are to be opened. More than one only for what is no special case."""
         queue_class, priority, purpose = key
@@ -151,7 +179,7 @@ class Place:
     @property
     def lost(self) -> str | None:
         """Why nothing can be sent here any more; ``None`` if it can."""
-        if (reason := self.device.lost or self._given_up) is not None:
+        if (reason := self.device.lost or self.given_up) is not None:
             return reason
         lanes = self.every
         if lanes and all(lane.state is LaneState.LOST for lane in lanes):
@@ -195,7 +223,7 @@ class Place:
 
     def give_up(self, reason: str) -> None:
         """Send nothing here any more, and end what is here."""
-        self._given_up = reason
+        self.given_up = reason
         for lane in self.every:
             lane.lose(reason)
 
@@ -259,7 +287,7 @@ class Choice:
     def only(self) -> Candidate | None:
         """The one device that takes everything; ``None`` if something has to be asked each time."""
         first = self._groups[0][0]
-        several = len(self._groups) > 1 or len(self._groups[0]) > 1
+        several = sum(map(len, self._groups)) > 1
         sized = self._min_size > 0 or first.max_size < _NO_LIMIT
         return None if several or sized or self.weighed else first
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .backend import Capability, Completion, Session, Status, StreamSpec
+from .backend import Capability, Completion, Detail, Session, Status, StreamSpec
 from .buffers import Segment
 from .dispatch import Flight
 from .errors import BusyResourceError, ClosedResourceError, InvalidState
@@ -51,6 +51,7 @@ class PinnedSession:
         self._execution = execution
         self._row = row
         self._priority = priority
+        self._losses = place.losses
         self._left: Flight | None = None
         self._busy = False
         self._closed = False
@@ -106,6 +107,7 @@ class PinnedSession:
         status, produced, started = None, 0, time.perf_counter()
         self.poisoned = "an operation of it was cancelled"
         try:
+            self._check_device(operation)
             lane = await self._execution.lane(self.place, self._row, self._priority)
             flight = self._left = Flight(operation, lane)
             completion = await self._execution.travel(flight)
@@ -121,6 +123,15 @@ class PinnedSession:
         finally:
             self._execution.tell(operation, self.place.name, Reason.STREAM, status, produced, started)
         return completion
+
+    def _check_device(self, operation: Operation) -> None:
+        """A device that was lost and is back knows nothing of it any more."""
+        if self.place.losses != self._losses and self.place.lost is None:
+            self.poisoned = "its device was lost, and its state with it"
+            gone = Completion(
+                0, Status.DEVICE_ERROR, detail=Detail("the device was lost, and is back without it")
+            )
+            raise self._execution.error(gone, operation, self.place)
 
     async def join(self, pieces: Sequence[Segment]) -> bytes:
         """One piece of all; in a thread where copying them would hold up the event loop."""
@@ -144,7 +155,12 @@ class PinnedSession:
             if left is not None and left.completion is None:
                 await self._execution.rejoin(left)
             self._left = None
-            self.session.reset()
+            if self.place.losses != self._losses:
+                self.session.close()
+                self.session = self.place.device.open_session(self.spec)
+                self._losses = self.place.losses
+            else:
+                self.session.reset()
             self.poisoned = ""
         finally:
             self._busy = False

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from .backend import QueueStatistics
 from .errors import Status
 
-__all__ = ["AcceleratorStatistics", "LaneStatistics"]
+__all__ = ["AcceleratorStatistics", "DeviceStatistics", "LaneStatistics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class LaneStatistics:
     :ivar spurious: completions that belonged to nothing
     :ivar rescues: completions that only the safety timer found; anything but 0 is a bug in the backend
     :ivar resets: times that the queue was replaced
+    :ivar returns: times that it came back after its device was lost
     :ivar queue: the queue's own counters
     """
 
@@ -56,7 +57,46 @@ class LaneStatistics:
     spurious: int
     rescues: int
     resets: int
+    returns: int
     queue: QueueStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatistics:
+    """Counters of one device: what ran there, and what became of it.
+
+    :ivar name: backend and device
+    :ivar state: ``open``, ``lost``, or ``no queue``
+    :ivar reason: why it is not open
+    :ivar numa_node: where it is; ``None``: everywhere
+    :ivar distance: from the program, 10 is its own node (ACPI's numbers)
+    :ivar queues: how many are open
+    :ivar missing: how many more are wanted, and used by others
+    :ivar in_flight: slots taken
+    :ivar completed: operations ended, also inline
+    :ivar inline: of these, those that ran in the loop's thread
+    :ivar bytes_in: input bytes of submitted operations
+    :ivar bytes_out: output bytes of completions
+    :ivar losses: times that it was lost
+    :ivar returns: times that it came back
+    :ivar attempts: times that it was tried again, for itself or for a queue
+    """
+
+    name: str
+    state: str
+    reason: str
+    numa_node: int | None
+    distance: int
+    queues: int
+    missing: int
+    in_flight: int
+    completed: int
+    inline: int
+    bytes_in: int
+    bytes_out: int
+    losses: int
+    returns: int
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +104,13 @@ class AcceleratorStatistics:
     """Counters of one accelerator since it was opened.
 
     :ivar lanes: one for each queue
+    :ivar places: one for each device, in the order of the lanes
     :ivar reasons: reason of choice, lower case -> operations
     :ivar inline: operations that ran in the loop's thread
     :ivar retries: operations that were sent again
     :ivar faults: page faults answered
-    :ivar devices: backend and device -> what it counts itself, by name; without those that count nothing
+    :ivar devices: backend and device -> what its driver or model counts itself, by name; without those that count
+        nothing
     """
 
     lanes: tuple[LaneStatistics, ...]
@@ -77,6 +119,7 @@ class AcceleratorStatistics:
     retries: int
     faults: int
     devices: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    places: tuple[DeviceStatistics, ...] = ()
 
     @property
     def completed(self) -> int:

@@ -10,10 +10,12 @@ import pytest
 
 import wdasync
 from wdasync import Status
+from wdasync.dispatch import Lane, LaneState
 from wdasync.testing.mock import MockQueue, Program
 
 from .conftest import Opener
 from .test_backpressure import compress_numbered
+from .test_lane import SHORT, Bench, status
 
 pytestmark = pytest.mark.anyio
 
@@ -351,3 +353,82 @@ async def test_what_failed_has_no_output(opener: Opener, program: Program) -> No
         with pytest.raises(wdasync.OutOfSpace):
             await acc.compress_into(bytes(range(256)), bytearray(20))
         assert acc.statistics().lanes[0].bytes_out == 0
+
+
+async def test_a_lane_that_was_lost_goes_on_with_another_queue() -> None:
+    """Whoever brings devices back is told of the loss, and when the old queue is closed; then it is as new."""
+    bench = Bench()
+    told: list[Lane] = []
+    bench.reaper.on_lost = told.append
+    (lost,) = bench.submit()
+    bench.loop.turn()
+    bench.lane.lose("unplugged")
+    assert told == [bench.lane]
+    assert bench.reaper.is_winding_up(bench.lane)
+    bench.loop.pass_time(SHORT)
+    bench.loop.work()
+    assert not bench.reaper.is_winding_up(bench.lane)
+    assert status(lost) is Status.DEVICE_ERROR
+    queue = bench.reaper.opener_of(bench.lane)()
+    bench.reaper.revive(bench.lane, queue)
+    assert (bench.lane.state, bench.lane.returns, bench.lane.resets) == (LaneState.OPEN, 1, 0)
+    bench.loop.turn()
+    bench.loop.turn()
+    (flight,) = bench.submit()
+    bench.loop.turn()
+    bench.reopened.complete()
+    bench.lane.readable()
+    assert status(flight) is Status.SUCCESS
+
+
+async def test_a_lane_whose_queue_cannot_be_opened_again_is_told_of() -> None:
+    bench = Bench()
+    told: list[str] = []
+    bench.reaper.on_lost = lambda lane: told.append(lane.reason)
+    bench.reopened.raising.add("open")
+    bench.submit()
+    bench.loop.turn()
+    for _ in range(4):
+        bench.tick()
+    bench.loop.pass_time(SHORT)
+    bench.loop.work()
+    bench.loop.work()
+    assert (bench.lane.state, bench.lane.broken) == (LaneState.LOST, False)
+    assert told == ["its queue cannot be opened again: open is broken"]
+
+
+@pytest.mark.parametrize("after", ["its loss", "a reset"])
+async def test_a_lane_that_is_forgotten_while_its_queue_is_wound_up(after: str) -> None:
+    """Its queue is closed once, and no other one is opened."""
+    bench = Bench()
+    bench.submit()
+    bench.loop.turn()
+    if after == "its loss":
+        bench.lane.lose("unplugged")
+    else:
+        for _ in range(4):
+            bench.tick()
+    bench.reaper.forget()
+    assert bench.lane.state is LaneState.CLOSED
+    assert bench.queue.calls.count("stop") == 1
+    assert bench.queue.calls[-1] == "close"
+    bench.queue.calls.clear()
+    bench.loop.pass_time(SHORT)
+    bench.loop.work()
+    bench.reaper.forget()
+    assert bench.queue.calls == []
+    assert bench.reopened.calls == []
+
+
+async def test_a_lane_that_is_forgotten_while_its_queue_is_closed() -> None:
+    bench = Bench()
+    for _ in bench.submit():
+        bench.loop.turn()
+    for _ in range(4):
+        bench.tick()
+    bench.loop.pass_time(SHORT)
+    bench.reaper.forget()
+    assert bench.queue.calls[-1] != "close", "a thread does it"
+    bench.loop.work()
+    assert bench.queue.calls.count("close") == 1
+    assert bench.reopened.calls in ([], ["open", "close"])

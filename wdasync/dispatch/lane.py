@@ -56,7 +56,7 @@ class LaneState(enum.Enum):
     DRAINING = "draining"
     #: The queue is being replaced; work waits.
     RESETTING = "resetting"
-    #: The device is gone; work is refused with DEVICE_ERROR.
+    #: The device is gone, or the queue; work is refused with DEVICE_ERROR. It may come back.
     LOST = "lost"
     #: The queue is closed; work is refused with ABORTED.
     CLOSED = "closed"
@@ -67,7 +67,7 @@ TRANSITIONS: dict[LaneState, frozenset[LaneState]] = {
     LaneState.OPEN: frozenset({LaneState.DRAINING, LaneState.RESETTING, LaneState.LOST, LaneState.CLOSED}),
     LaneState.DRAINING: frozenset({LaneState.LOST, LaneState.CLOSED}),
     LaneState.RESETTING: frozenset({LaneState.OPEN, LaneState.LOST, LaneState.CLOSED}),
-    LaneState.LOST: frozenset({LaneState.CLOSED}),
+    LaneState.LOST: frozenset({LaneState.OPEN, LaneState.CLOSED}),
     LaneState.CLOSED: frozenset(),
 }
 
@@ -87,6 +87,9 @@ class Lane:
     :ivar rescues: times that only the safety timer found completions; must stay 0. A device that went away wakes nobody,
         so to find that out is none
     :ivar ran_inline: operations that would have come here, and ran in this thread instead
+    :ivar returns: times that it came back after it was lost
+    :ivar closing: the queue is closed, or somebody does it
+    :ivar broken: the queue did what no queue may; it does not come back
     """
 
     def __init__(
@@ -105,7 +108,8 @@ class Lane:
         self.parked: OrderedDict[Flight, None] = OrderedDict()
         self.submitted = self.succeeded = self.bytes_in = self.bytes_out = self.bursts = self.wakes = 0
         self.withdrawn = self.detached = self.outstayed = self.spurious = self.rescues = self.resets = 0
-        self.ran_inline = 0
+        self.ran_inline = self.returns = 0
+        self.broken = False
         self.failures = [0] * len(Status)
         self._is_lost = is_lost
         self._wake = reaper.loop.wake
@@ -123,6 +127,7 @@ class Lane:
         self._collecting = False
         self._armed = False
         self._taking = True
+        self.closing = False
         self._retrying = False
         self._suspected_at = -1
         self._progress = -1
@@ -441,6 +446,7 @@ class Lane:
     def _broken(self, method: str, error: Exception) -> None:
         """A queue raised, which none may: the device is not to be trusted any more."""
         logger.error("%s: %s raised; the device is taken out of use", self.name, method, exc_info=error)
+        self.broken = True
         self.lose(f"{method} raised {type(error).__name__}: {error}")
 
     def lose(self, reason: str) -> None:
@@ -449,6 +455,7 @@ class Lane:
             logger.info("%s: lost: %s", self.name, reason)
             self.stop(LaneState.LOST, reason)
             self.reaper.wind_up(self)
+            self.reaper.on_lost(self)
 
     def drain(self) -> None:
         """Take no more work; go on taking completions. ``reaper.drained`` is set when there are none to come."""
@@ -509,30 +516,38 @@ class Lane:
 
         The operations themselves will not do: whoever waited for one lets go of its buffers when it ends.
         """
+        self.broken = True
         operations = [flight.operation for flight in self._table if flight is not None]
         _buried.append(self.queue)
         _buried.extend((operation.source, operation.destination, operation.paged) for operation in operations)
 
     def forget(self) -> None:
-        """Stop and close the queue here and now. Nobody waits for what is on the device."""
-        if self._taking:
-            self._taking = False
+        """Stop and close the queue here and now, unless somebody does. Nobody waits for what is on the device."""
+        if LaneState.CLOSED in TRANSITIONS[self.state]:
             self._become(LaneState.CLOSED, "the accelerator was forgotten")
-            try:
+        if self.closing:
+            return
+        self.closing = True
+        running, self._taking = self._taking, False
+        try:
+            if running:
                 self.queue.stop()
-                self.queue.close()
-            except Exception:
-                logger.exception("%s: cannot be closed", self.name)
-                self.bury()
+            self.queue.close()
+        except Exception:
+            logger.exception("%s: cannot be closed", self.name)
+            self.bury()
 
     def hold(self) -> None:
         """Send nothing before the next :meth:`turn_ends`."""
         self._collecting = True
 
     def resume(self) -> None:
-        """Go on with the new queue after a reset."""
+        """Go on with the new queue, after a reset or a loss."""
+        if self.state is LaneState.LOST:
+            self.returns += 1
+        else:
+            self.resets += 1
         self._become(LaneState.OPEN)
-        self.resets += 1
         self._start_parked()
 
     def _unsend(self) -> None:

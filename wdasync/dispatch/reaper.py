@@ -40,6 +40,7 @@ class Reaper:
     :ivar ticks: safety intervals that have gone by while something was in flight
     :ivar budget: seconds of one loop turn that may go into reaping
     :ivar drained: set when a draining lane has become empty
+    :ivar on_lost: is called with each lane that is lost; it must not raise
     """
 
     def __init__(self, loop: EventLoop, *, budget: float, interval: float, deadline: float) -> None:
@@ -48,6 +49,7 @@ class Reaper:
         self.budget = budget
         self.lanes: list[Lane] = []
         self.drained = anyio.Event()
+        self.on_lost: Callable[[Lane], None] = _nobody
         self._interval = interval
         self._patience = max(1, math.ceil(deadline / interval))
         self._deadline = deadline
@@ -115,7 +117,10 @@ class Reaper:
                 close()
 
     def _close_queue(self, lane: Lane, overdue_tick: int) -> None:
+        if lane.closing:
+            return  # it was forgotten meanwhile
         lane.collect()
+        lane.closing = True
         self.loop.unwatch(lane.queue.fileno())
         self.loop.in_background(lane.queue.close, partial(self._queue_closed, lane, overdue_tick))
 
@@ -135,17 +140,30 @@ class Reaper:
             logger.error("%s: cannot open its queue again", lane.name, exc_info=error)
             if lane.state is LaneState.RESETTING:
                 lane.stop(LaneState.LOST, f"its queue cannot be opened again: {error}")
+                self.on_lost(lane)
             self._wound_up(lane)
         elif lane.state is LaneState.RESETTING:
-            lane.adopt(queue)
-            self._watch(lane)
-            lane.resume()
+            self.revive(lane, queue)
             self._wound_up(lane)
         else:  # closed or lost meanwhile
             self.loop.in_background(queue.close, lambda _, __: self._wound_up(lane))
 
     def _wound_up(self, lane: Lane) -> None:
         self._winding_up.pop(lane).set()
+
+    def opener_of(self, lane: Lane) -> Callable[[], Queue]:
+        """Opens its queue anew. It blocks."""
+        return self._reopen[lane]
+
+    def is_winding_up(self, lane: Lane) -> bool:
+        """Whether its queue is still being closed, or opened again."""
+        return lane in self._winding_up
+
+    def revive(self, lane: Lane, queue: Queue) -> None:
+        """Let a lane whose queue was closed go on with another one."""
+        lane.adopt(queue)
+        self._watch(lane)
+        lane.resume()
 
     async def drain(self, timeout: float) -> None:
         """Take no more work, and let what is on the devices finish, for ``timeout`` seconds."""
@@ -178,6 +196,10 @@ class Reaper:
             if here:
                 self.loop.unwatch(lane.queue.fileno())
             lane.forget()
+
+
+def _nobody(lane: Lane) -> None:
+    """Nobody wants to be told."""
 
 
 #: The functions that change a lane's state from outside. No KeyboardInterrupt may break one off in the middle.

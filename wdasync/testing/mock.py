@@ -106,6 +106,7 @@ class MockDevice:
     :ivar program: what it does
     :ivar queues: opened and not closed
     :ivar faults: its page faults
+    :ivar absent: it is out of reach; a reset does not bring it back
     """
 
     queue_type: ClassVar[type[MockQueue]] = MockQueue
@@ -133,6 +134,7 @@ class MockDevice:
         self.queues: list[MockQueue] = []
         self._lost: str | None = None
         self._losing: tuple[str, int] | None = None
+        self.absent = False
 
     @property
     def lost(self) -> str | None:
@@ -177,7 +179,9 @@ class MockDevice:
 
     def reset(self) -> None:
         self._all_queues_closed("reset")
-        self._lost = None
+        self.program.resets += 1
+        if not self.absent:
+            self._lost = None
 
     def close(self) -> None:
         self._all_queues_closed("close")
@@ -185,7 +189,7 @@ class MockDevice:
             self.program.devices.remove(self)
 
     def lose(self, reason: str, after: int = 0) -> None:
-        """Go away, after ``after`` more completions of all queues together."""
+        """Go away, after ``after`` more completions of all queues together. A reset brings it back."""
         self._losing = (reason, after)
         if after == 0:
             self._lose()

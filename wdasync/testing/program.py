@@ -139,6 +139,7 @@ class Program:
 
     :ivar options: the settings in force; :meth:`change` replaces some
     :ivar devices: opened and not closed
+    :ivar resets: times that a device was reset
     :ivar complaints: what the user of a queue did against the contract; empty, if all is well
     :ivar capabilities: table of newly opened devices; ``None``: what the codecs can do
     :ivar capabilities_of: table of a single device, by its name
@@ -148,6 +149,7 @@ class Program:
         self.options = options or Options()
         self.devices: list[MockDevice] = []
         self.complaints: list[str] = []
+        self.resets = 0
         self.capabilities: Capabilities | None = None
         self.capabilities_of: dict[str, Capabilities] = {}
         self.rules: list[Rule] = _rules_of(self.options)
@@ -231,8 +233,16 @@ class Program:
         self.refusals += times
 
     def lose_device(self, reason: str = "unplugged", *, after: int = 0, device: int = 0) -> None:
-        """The device goes away, after ``after`` more completions: all in flight end with DEVICE_ERROR."""
+        """The device goes away, after ``after`` more completions: all in flight end with DEVICE_ERROR.
+
+        It stays away until :meth:`return_device`.
+        """
+        self.devices[device].absent = True
         self.devices[device].lose(reason, after)
+
+    def return_device(self, device: int = 0) -> None:
+        """A device that was lost is there again: the next reset will succeed."""
+        self.devices[device].absent = False
 
     def fail_open(self, reason: str | None) -> None:
         """Devices cannot be opened; ``None``: they can again."""
