@@ -69,7 +69,7 @@ class DeviceStatistics:
     :ivar state: ``open``, ``lost``, or ``no queue``
     :ivar reason: why it is not open
     :ivar numa_node: where it is; ``None``: everywhere
-    :ivar distance: from the program, 10 is its own node (ACPI's numbers)
+    :ivar distance: from the program, in the kernel's numbers: 10 is its own node
     :ivar queues: how many are open
     :ivar missing: how many more are wanted, and used by others
     :ivar in_flight: slots taken
