@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -69,14 +70,16 @@ class UacceBackend:
         raise BackendUnavailable(f"{info.name}: there is no such device any more; ask devices() again")
 
     def _prove(self, node: NodeInfo) -> None:
-        """Take a queue and give it back: no attribute tells whether this process gets one.
+        """Take a queue and give it back: no attribute tells whether this process may have one.
 
-        Who did not ask for this backend then goes on without it, and who did is told why.
+        Who did not ask for this backend then goes on without it, and who did is told why. That others use all queues is no
+        reason: there may be one later.
         """
         try:
             self._layer.open(node.name).close()
         except OSError as error:
-            raise unavailable(node.name, error) from error
+            if error.errno not in (errno.EBUSY, errno.EAGAIN):
+                raise unavailable(node.name, error) from error
 
     def diagnose(self, options: Any) -> Iterable[Check]:
         yield from diagnose(self._layer, self._host)

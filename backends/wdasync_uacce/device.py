@@ -107,6 +107,7 @@ class ZipDevice:
         self._layer = layer
         self._version = version
         self._lost: str | None = None
+        self._queues_opened = self._queues_lost = 0
 
     @property
     def lost(self) -> str | None:
@@ -126,19 +127,26 @@ class ZipDevice:
         rows = {row.algorithm: row for row in self.capabilities if row.kind is kind}
         try:
             file = self._layer.open(self.node.name)
-            return ZipQueue(file, self._version, queue_type, rows, depth, self._lose)
+            queue = ZipQueue(file, self._version, queue_type, rows, depth, self._lose)
         except OSError as error:
             raise self._unavailable(error) from error
         except QueueLayoutError as error:
             raise BackendUnavailable(
                 f"{self.node.name}: {error}; the driver was not written for it"
             ) from error
+        self._queues_opened += 1
+        return queue
 
     def _unavailable(self, error: OSError) -> BackendUnavailable:
         return unavailable(self.node.name, error)
 
     def _lose(self, reason: str) -> None:
+        self._queues_lost += 1
         self._lost = self._lost or reason
+
+    def counters(self) -> dict[str, int]:
+        """Queues that were opened, and those that ended because the device was reset or removed."""
+        return {"queues_opened": self._queues_opened, "queues_lost": self._queues_lost}
 
     def open_session(self, spec: StreamSpec) -> Session:
         """Streams are not done on the device.

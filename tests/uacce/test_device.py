@@ -204,6 +204,31 @@ def test_a_device_that_is_gone_cannot_be_opened() -> None:
         backend.open(info, UacceOptions())
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENODEV, errno.EOPNOTSUPP, errno.ENOENT])
+def test_a_device_that_this_process_may_not_use_is_not_opened(number: int) -> None:
+    """Who did not ask for it goes on without."""
+    layer = StandIn()
+    backend = UacceBackend(layer)
+    (info,) = backend.devices()
+    layer.errors["open"] = number
+    with pytest.raises(BackendUnavailable, match="hisi_zip-0: no queue could be opened") as caught:
+        backend.open(info, UacceOptions())
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EAGAIN])
+def test_a_device_whose_queues_others_have_is_opened(number: int) -> None:
+    layer = StandIn()
+    backend = UacceBackend(layer)
+    (info,) = backend.devices()
+    layer.errors["open"] = number
+    device = backend.open(info, UacceOptions())
+    with pytest.raises(BackendUnavailable):
+        device.open_queue(4)
+    layer.errors.clear()
+    device.open_queue(4).close()
+
+
 def test_a_fault_handler_is_refused_where_the_kernel_answers() -> None:
     layer = StandIn()
     backend = UacceBackend(layer)

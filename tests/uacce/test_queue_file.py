@@ -545,3 +545,52 @@ def test_the_process_survives_and_other_handlers_work(handler: str, then: str) -
     else:
         assert "Fatal Python error: Bus error" in done.stderr
         assert "<module>" in done.stderr
+
+
+TWO_GUARDS = """
+import asyncio, mmap, os, sys
+import wdasync
+from wdasync_uacce import MemoryRegion, RegionKind
+from wdasync_uacce.errnos import DeviceGone
+from wdasync_uacce.memory import address_of
+
+def cut():
+    file = os.memfd_create("file")
+    os.ftruncate(file, 65536)
+    mapped = mmap.mmap(file, 65536)
+    os.ftruncate(file, 0)
+    return mapped
+
+async def ours():
+    mapped = cut()
+    try:
+        MemoryRegion(RegionKind.DUS, address_of(mapped), 65536, mapped).load32(0)
+    except DeviceGone:
+        print("region", end=" ")
+
+async def theirs():
+    async with wdasync.open_accelerator("cpu", inline=False) as acc:
+        for _ in range(150):
+            try:
+                await acc.compress(memoryview(cut()), "gzip")
+            except wdasync.PageFaultError:
+                continue
+            print("no fault?")
+    print("worker", end=" ")
+
+async def main():
+    for what in sys.argv[1:]:
+        await {"ours": ours, "theirs": theirs}[what]()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("order", [("ours", "theirs", "ours"), ("theirs", "ours", "theirs")])
+def test_the_guard_of_another_backend_works_beside_ours(order: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_GUARDS, *order], capture_output=True, text=True, check=False
+    )
+    words = {"ours": "region", "theirs": "worker"}
+    assert done.stdout.split() == [words[each] for each in order], done.stderr
+    assert done.returncode == 0

@@ -1,7 +1,9 @@
 """A device that goes away while its queues are mapped and full: the kernel wakes nobody, and every touch is a real SIGBUS."""
 
 import gzip
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 import pytest
@@ -9,9 +11,10 @@ import pytest
 import wdasync
 from wdasync.backend import Status
 from wdasync.operations import Compress, Nop
-from wdasync_uacce import ZipDevice
+from wdasync_uacce import RegionKind, ZipDevice
 
-from .stand_in import StandIn
+from .kernel import Kernel
+from .stand_in import Mishap, StandIn
 from .support import layer_named_uacce, sample, take
 
 __all__ = ["layer_named_uacce"]
@@ -82,6 +85,63 @@ def test_an_idle_queue_is_closed_as_ever() -> None:
     device.open_queue(16).close()
 
 
+# -- other ends -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_a_completion_that_never_comes_ends_at_the_deadline(layer_named_uacce: StandIn) -> None:
+    """The queue is closed, so that the device touches nothing any more, and another one takes its place."""
+    layer = layer_named_uacce
+    async with wdasync.open_accelerator("uacce", fallback=False, safety_interval=0.01, deadline=0.1) as acc:
+        layer.script.append(Mishap(completions=0))
+        with pytest.raises(wdasync.DeviceError, match=r"no completion within the deadline of 0\.1 s"):
+            await acc.compress(b"swallowed", "gzip")
+        while acc.statistics().lanes[0].state != "open":
+            await anyio.sleep(0.001)
+        assert gzip.decompress(await acc.compress(b"the next", "gzip")) == b"the next"
+        statistics = acc.statistics()
+    assert statistics.lanes[0].resets == 1
+    assert statistics.rescues == 0
+
+
+def test_a_device_that_is_isolated_while_it_is_used_gives_no_other_queue(tmp_path: Path) -> None:
+    """Isolation comes with a reset that failed: the queue sees its status words, and the node refuses the next one."""
+    kernel = Kernel(tmp_path)
+    kernel.add()
+    device = ZipDevice(kernel.files(), kernel.files().discover()[0])
+    queue = device.open_queue(16)
+    (memory,) = (each.regions[RegionKind.DUS] for each in kernel.queues.values())
+    os.pwrite(memory, b"\1\0\0\0\1\0\0\0", 151552 - 8)
+    kernel.add(isolate="1")
+    queue.enqueue_burst([(1, Nop())])
+    (completion,) = take(queue)
+    assert completion.status is Status.DEVICE_ERROR
+    assert "in reset (send and receive side disabled)" in completion.detail.message
+    queue.close()
+    with pytest.raises(wdasync.BackendUnavailable, match="ENXIO: the kernel has isolated it"):
+        device.open_queue(16)
+    kernel.add(isolate="0")
+    device.reset()
+    device.open_queue(16).close()
+    assert device.lost is None
+    assert device.counters() == {"queues_opened": 2, "queues_lost": 1}
+    assert not kernel.queues
+
+
+def test_the_kernel_s_own_files_under_a_queue_that_is_removed(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path)
+    kernel.add()
+    device = ZipDevice(kernel.files(), kernel.files().discover()[0])
+    queue = device.open_queue(16)
+    queue.enqueue_burst([(number, Compress(b"data", "gzip")) for number in range(3)])
+    kernel.remove()
+    assert not queue.arm()
+    assert [completion.status for completion in take(queue)] == [Status.DEVICE_ERROR] * 3
+    queue.close()
+    with pytest.raises(wdasync.BackendUnavailable, match="ENOENT"):
+        device.open_queue(16)
+
+
 # -- an accelerator ---------------------------------------------------------------------------------------------------
 
 
@@ -119,6 +179,7 @@ async def test_operations_in_flight_end_and_the_process_does_not(layer_named_uac
     assert statistics.rescues == 0, "a device that went away wakes nobody: that is no lost wake"
     (lane,) = [lane for lane in statistics.lanes if lane.statuses.get(Status.DEVICE_ERROR)]
     assert (lane.state, lane.statuses[Status.DEVICE_ERROR]) == ("lost", 10)
+    assert statistics.devices["uacce/hisi_zip-0"] == {"queues_opened": 2, "queues_lost": 1}
 
 
 @pytest.mark.anyio
@@ -157,3 +218,28 @@ async def test_it_goes_away_again_and_again_under_load(layer_named_uacce: StandI
                     group.start_soon(work, number)
                 await anyio.lowlevel.checkpoint()
                 layer.remove()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fallback", [True, False])
+async def test_it_comes_back_and_takes_work_again(layer_named_uacce: StandIn, fallback: bool) -> None:
+    layer = layer_named_uacce
+    async with wdasync.open_accelerator(
+        "uacce", fallback=fallback, safety_interval=0.01, reopen_delay=0.01, reopen_limit=0.02, inline=False
+    ) as acc:
+        await acc.compress(b"warm", "gzip")
+        for turn in range(3):
+            layer.stuck = True
+            results = await fly(acc, 10, layer.remove)
+            layer.stuck = False
+            kinds = {type(result) for result in results}
+            assert kinds == {bytes if fallback else wdasync.DeviceError}
+            layer.present = True
+            while (place := acc.statistics().places[0]).returns <= turn:
+                await anyio.sleep(0.001)
+            assert (place.name, place.state, place.losses) == ("uacce/hisi_zip-0", "open", turn + 1)
+            result = await acc.execute(wdasync.Compress(b"back", "gzip"))
+            assert result.backend == "uacce"
+        statistics = acc.statistics()
+    assert statistics.rescues == 0
+    assert statistics.devices["uacce/hisi_zip-0"] == {"queues_opened": 8, "queues_lost": 3}

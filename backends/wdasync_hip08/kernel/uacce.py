@@ -14,7 +14,6 @@ any     map     a region twice: EEXIST; one that does not exist: EINVAL
 
 from __future__ import annotations
 
-import enum
 import errno
 from typing import TYPE_CHECKING
 
@@ -28,27 +27,12 @@ from wdasync_hip08.kernel.spaces import Space
 from wdasync_hip08.memory import Mapping
 from wdasync_uacce import Slice, read_slices
 from wdasync_uacce.files import AddressSpace, QueueInfo, RegionKind
+from wdasync_uacce.states import TRANSITIONS, QueueState
 
 if TYPE_CHECKING:
     from wdasync_hip08.machine import Machine
 
-__all__ = ["TRANSITIONS", "OpenQueue", "QueueState"]
-
-
-class QueueState(enum.Enum):
-    """The state of an opened queue."""
-
-    INIT = "init"
-    STARTED = "started"
-    ZOMBIE = "zombie"
-
-
-#: Which state may follow which.
-TRANSITIONS: dict[QueueState, frozenset[QueueState]] = {
-    QueueState.INIT: frozenset({QueueState.STARTED, QueueState.ZOMBIE, QueueState.INIT}),
-    QueueState.STARTED: frozenset({QueueState.ZOMBIE, QueueState.INIT}),
-    QueueState.ZOMBIE: frozenset({QueueState.ZOMBIE}),
-}
+__all__ = ["OpenQueue"]
 
 
 class OpenQueue:
