@@ -183,6 +183,7 @@ CAUSES = {
     DataCause.TRAILING_DATA: "Something follows the end that is no further member.",
     DataCause.WRONG_FORMAT: "The input does not begin as this format begins.",
     DataCause.CHECKSUM: "It decoded, but its check value or length is another.",
+    DataCause.DICTIONARY: "It wants a dictionary, and none or another one was given.",
 }
 
 
@@ -263,6 +264,7 @@ def capability_rows(table: Iterable[Capability]) -> list[Row]:
             directions(rows, "stream"),
             *levels(rows),
             ", ".join(dict.fromkeys(f"2^{row.window}" for row in rows)),
+            "yes" if any(row.dictionary for row in rows) else "–",
         )
         for algorithm, rows in sorted(algorithms.items())
     ]
@@ -277,6 +279,7 @@ def capabilities() -> Iterator[Table]:
         "Levels",
         "fast, balanced, best",
         "Window, bytes",
+        "Dictionary",
     )
     for name, backend in backends():
         for info in backend.devices()[:1]:

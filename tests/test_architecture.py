@@ -21,6 +21,7 @@ ROOMS = {
     **dict.fromkeys(CONTRACT, CONTRACT),
     "values": set[str](),
     "gzipheader": {"buffers", "errors"},
+    "dictionarycoding": CONTRACT | {"accelerator"},
     "numa": set(),
     "queue_counts": {"backend", "operations"},
     "registry": CONTRACT,

@@ -30,7 +30,7 @@ from .errors import (
 from .faults import Access, FaultHandler, FaultResponse, FaultStream, PageFault
 from .gzipheader import GzipFlag, GzipHeader, read_gzip_header
 from .lifecycle import default_accelerator, open_accelerator
-from .operations import Compress, Decompress, Flush, Kind, Nop, Operation, Priority
+from .operations import Compress, Decompress, Dictionary, Flush, Kind, Nop, Operation, Priority
 from .paged import PagedBuffer, Pager
 from .results import Observation, Observer, Paging, Result
 from .scheduling import Reason
@@ -56,6 +56,7 @@ __all__ = [
     "Decompressor",
     "DeviceError",
     "DeviceStatistics",
+    "Dictionary",
     "FaultHandler",
     "FaultResponse",
     "FaultStream",

@@ -34,7 +34,7 @@ from .dispatch import Lane, LaneState, Reaper
 from .errors import InvalidArgument, InvalidState, UnsupportedOperation, WdasyncError
 from .execution import Execution, Trip, close_devices, close_devices_here, within
 from .faults import FaultStream, PageFault, serving_fault
-from .operations import Compress, Decompress, Level, Nop, Operation, Priority
+from .operations import Compress, Decompress, Dictionary, Level, Nop, Operation, Priority, as_dictionary
 from .paged import PagedBuffer
 from .results import Result
 from .scheduling import Place, Reason
@@ -166,6 +166,7 @@ class Accelerator:
         *,
         level: Level | None = None,
         window: int | None = None,
+        dictionary: Source | Dictionary | None = None,
         timeout: float | None = None,
         priority: Priority = Priority.NORMAL,
     ) -> bytes:
@@ -176,12 +177,12 @@ class Accelerator:
             ``zstd`` (RFC 8878), ``lz4`` (its frame format), …
         :param level: ``"fast"``, ``"balanced"``, ``"best"`` or a number; default: the accelerator's ``level``
         :param window: base-2 logarithm of the history in bytes
+        :param dictionary: bytes-like, or a :class:`~wdasync.Dictionary`: what the decompressor will know, too
         :param timeout: seconds
         :param priority: which queue it waits in
         """
-        operation = Compress(
-            data, algorithm, level=self._config.level if level is None else level, window=window
-        )
+        level = self._config.level if level is None else level
+        operation = Compress(data, algorithm, level=level, window=window, dictionary=dictionary)
         completion = await self._run(operation, timeout, priority)
         return completion[2] or b""
 
@@ -192,6 +193,7 @@ class Accelerator:
         *,
         max_length: int | None = None,
         max_members: int = 1024,
+        dictionary: Source | Dictionary | None = None,
         timeout: float | None = None,
         priority: Priority = Priority.NORMAL,
     ) -> bytes:
@@ -199,11 +201,14 @@ class Accelerator:
 
         :param max_length: bytes of output allowed; default: the accelerator's ``max_length``
         :param max_members: concatenated members (gzip) or frames (zstd, lz4) allowed
+        :param dictionary: bytes-like, or a :class:`~wdasync.Dictionary`: what the compressor knew
         :raises LimitExceeded: if one of the bounds would be passed
         :raises DataError: if the input is not valid; its ``cause`` says in what way
         """
         bound = self._config.max_length if max_length is None else max_length
-        operation = Decompress(data, algorithm, max_length=bound, max_members=max_members)
+        operation = Decompress(
+            data, algorithm, max_length=bound, max_members=max_members, dictionary=dictionary
+        )
         completion = await self._run(operation, timeout, priority)
         return completion[2] or b""
 
@@ -215,6 +220,7 @@ class Accelerator:
         *,
         level: Level | None = None,
         window: int | None = None,
+        dictionary: Source | Dictionary | None = None,
         timeout: float | None = None,
         priority: Priority = Priority.NORMAL,
     ) -> int:
@@ -226,7 +232,9 @@ class Accelerator:
         :raises OutOfSpace: if the output does not fit
         """
         level = self._config.level if level is None else level
-        operation = Compress(data, algorithm, level=level, window=window, into=_given(buffer))
+        operation = Compress(
+            data, algorithm, level=level, window=window, into=_given(buffer), dictionary=dictionary
+        )
         return (await self._run(operation, timeout, priority))[4]
 
     async def decompress_into(
@@ -236,6 +244,7 @@ class Accelerator:
         algorithm: str = "gzip",
         *,
         max_members: int = 1024,
+        dictionary: Source | Dictionary | None = None,
         timeout: float | None = None,
         priority: Priority = Priority.NORMAL,
     ) -> int:
@@ -246,6 +255,7 @@ class Accelerator:
             max_length=self._config.max_length,
             max_members=max_members,
             into=_given(buffer),
+            dictionary=dictionary,
         )
         return (await self._run(operation, timeout, priority))[4]
 
@@ -261,6 +271,7 @@ class Accelerator:
         *,
         level: Level | None = None,
         window: int | None = None,
+        dictionary: Source | Dictionary | None = None,
         timeout: float | None = None,
         priority: Priority = Priority.NORMAL,
         return_exceptions: Literal[False] = False,
@@ -274,6 +285,7 @@ class Accelerator:
         *,
         level: Level | None = None,
         window: int | None = None,
+        dictionary: Source | Dictionary | None = None,
         timeout: float | None = None,
         priority: Priority = Priority.NORMAL,
         return_exceptions: Literal[True],
@@ -286,6 +298,7 @@ class Accelerator:
         *,
         level: Level | None = None,
         window: int | None = None,
+        dictionary: Source | Dictionary | None = None,
         timeout: float | None = None,
         priority: Priority = Priority.NORMAL,
         return_exceptions: bool = False,
@@ -296,13 +309,13 @@ class Accelerator:
             have ended
         """
         level = self._config.level if level is None else level
-        items = _listed(items)
+        items, known = _listed(items), as_dictionary(dictionary)
         self._execution.check(timeout)
         results: list[bytes | WdasyncError] = []
         with within(timeout, f"{len(items)} operations"):
             for start in range(0, len(items), SLICE):
                 part = items[start : start + SLICE]
-                made = [_made(data, algorithm, level, window) for data in part]
+                made = [_made(data, algorithm, level, window, known) for data in part]
                 good = [operation for operation in made if isinstance(operation, Compress)]
                 if len(good) < len(made) and not return_exceptions:
                     for operation in good:
@@ -354,6 +367,7 @@ class Accelerator:
         *,
         level: Level | None = None,
         window: int | None = None,
+        dictionary: Source | Dictionary | None = None,
         priority: Priority = Priority.NORMAL,
     ) -> Compressor:
         """Open a compressing stream. Use it with ``async with``, or call its ``aclose()``.
@@ -361,12 +375,19 @@ class Accelerator:
         :param priority: which queue its steps wait in
         """
         level = self._config.level if level is None else level
-        spec = StreamSpec(Direction.COMPRESS, algorithm, level, window)
+        spec = StreamSpec(Direction.COMPRESS, algorithm, level, window, as_dictionary(dictionary))
         return Compressor(self._open_session(spec, priority))
 
-    def decompressor(self, algorithm: str = "gzip", *, priority: Priority = Priority.NORMAL) -> Decompressor:
+    def decompressor(
+        self,
+        algorithm: str = "gzip",
+        *,
+        dictionary: Source | Dictionary | None = None,
+        priority: Priority = Priority.NORMAL,
+    ) -> Decompressor:
         """Open a decompressing stream. Use it with ``async with``, or call its ``aclose()``."""
-        session = self._open_session(StreamSpec(Direction.DECOMPRESS, algorithm), priority)
+        spec = StreamSpec(Direction.DECOMPRESS, algorithm, dictionary=as_dictionary(dictionary))
+        session = self._open_session(spec, priority)
         return Decompressor(session, self._config.max_length)
 
     def compress_stream(
@@ -376,6 +397,7 @@ class Accelerator:
         *,
         level: Level | None = None,
         window: int | None = None,
+        dictionary: Source | Dictionary | None = None,
         flush: bool = False,
         timeout: float | None = None,
         priority: Priority = Priority.NORMAL,
@@ -386,9 +408,10 @@ class Accelerator:
         :param timeout: seconds that each step of the stream may take; the source may take any time
         """
         _check_source(source)
+        known = as_dictionary(dictionary)
 
         def open_stream() -> Compressor:
-            return self.compressor(algorithm, level=level, window=window, priority=priority)
+            return self.compressor(algorithm, level=level, window=window, dictionary=known, priority=priority)
 
         return compress_all(open_stream, source, flush=flush, timeout=timeout)
 
@@ -397,6 +420,7 @@ class Accelerator:
         source: AsyncIterable[Source],
         algorithm: str = "gzip",
         *,
+        dictionary: Source | Dictionary | None = None,
         timeout: float | None = None,
         priority: Priority = Priority.NORMAL,
     ) -> AsyncGenerator[bytes, None]:
@@ -406,8 +430,9 @@ class Accelerator:
         :raises DataError: if the input is not valid, ends in the middle, or goes on after the end
         """
         _check_source(source)
+        known = as_dictionary(dictionary)
         return decompress_all(
-            lambda: self.decompressor(algorithm, priority=priority), source, timeout=timeout
+            lambda: self.decompressor(algorithm, dictionary=known, priority=priority), source, timeout=timeout
         )
 
     def _open_session(self, spec: StreamSpec, priority: Priority) -> PinnedSession:
@@ -502,9 +527,11 @@ def _check_operation(operation: object) -> None:
         )
 
 
-def _made(data: object, algorithm: str, level: Level, window: int | None) -> Compress | InvalidArgument:
+def _made(
+    data: object, algorithm: str, level: Level, window: int | None, dictionary: Dictionary | None
+) -> Compress | InvalidArgument:
     try:
-        return Compress(data, algorithm, level=level, window=window)
+        return Compress(data, algorithm, level=level, window=window, dictionary=dictionary)
     except InvalidArgument as error:
         return error.bare()
 
@@ -546,6 +573,7 @@ class _Probe(Operation):
         self.kind = spec.kind  # type: ignore[misc]  # see above
         self.window = spec.window
         self.algorithm = spec.algorithm
+        self.dictionary = spec.dictionary
         self.level = spec.level
         self.nbytes = 0
 

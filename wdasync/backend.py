@@ -22,7 +22,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from .errors import DataCause, Status
 from .faults import FaultHandler, FaultReporter
-from .operations import Kind, Operation, Priority
+from .operations import Dictionary, Kind, Operation, Priority
 
 __all__ = [
     "NO_DETAIL",
@@ -131,6 +131,7 @@ class Capability:
     :ivar max_output: longest output in bytes of one operation; ``None``: no limit
     :ivar queue_class: operations of one class share a queue; a device with separate queues for compression
         and decompression has two
+    :ivar dictionary: takes an operation with a dictionary, or a stream with one
     :ivar paged: an operation whose ``paged`` is set is taken as it is, and its pages fetched as the device touches them;
         the completion's ``detail.faults`` counts them. Otherwise the framework fetches all before it submits
     """
@@ -147,6 +148,7 @@ class Capability:
     max_output: int | None = None
     queue_class: str = ""
     paged: bool = False
+    dictionary: bool = False
 
     @property
     def stateful(self) -> bool:
@@ -216,12 +218,14 @@ class StreamSpec:
     :ivar algorithm: as the capability table names it
     :ivar level: for compression
     :ivar window: base-2 logarithm of the history in bytes; ``None``: the device's largest
+    :ivar dictionary: what both sides know before; ``None``: nothing
     """
 
     direction: Direction
     algorithm: str
     level: str | int = "fast"
     window: int | None = None
+    dictionary: Dictionary | None = None
 
     @property
     def kind(self) -> Kind:

@@ -12,6 +12,7 @@ from .operations import Level, Priority
 if TYPE_CHECKING:
     from .buffers import Source
     from .errors import WdasyncError
+    from .operations import Dictionary
     from .paged import PagedBuffer
 
 __all__ = ["compress", "compress_into", "compress_many", "decompress", "decompress_into"]
@@ -23,13 +24,14 @@ async def compress(
     *,
     level: Level | None = None,
     window: int | None = None,
+    dictionary: Source | Dictionary | None = None,
     timeout: float | None = None,
     priority: Priority = Priority.NORMAL,
 ) -> bytes:
     """As :meth:`Accelerator.compress`, on the default accelerator of this event loop."""
     accelerator = await default_accelerator()
     return await accelerator.compress(
-        data, algorithm, level=level, window=window, timeout=timeout, priority=priority
+        data, algorithm, level=level, window=window, dictionary=dictionary, timeout=timeout, priority=priority
     )
 
 
@@ -39,13 +41,20 @@ async def decompress(
     *,
     max_length: int | None = None,
     max_members: int = 1024,
+    dictionary: Source | Dictionary | None = None,
     timeout: float | None = None,
     priority: Priority = Priority.NORMAL,
 ) -> bytes:
     """As :meth:`Accelerator.decompress`, on the default accelerator of this event loop."""
     accelerator = await default_accelerator()
     return await accelerator.decompress(
-        data, algorithm, max_length=max_length, max_members=max_members, timeout=timeout, priority=priority
+        data,
+        algorithm,
+        max_length=max_length,
+        max_members=max_members,
+        dictionary=dictionary,
+        timeout=timeout,
+        priority=priority,
     )
 
 
@@ -56,13 +65,21 @@ async def compress_into(
     *,
     level: Level | None = None,
     window: int | None = None,
+    dictionary: Source | Dictionary | None = None,
     timeout: float | None = None,
     priority: Priority = Priority.NORMAL,
 ) -> int:
     """As :meth:`Accelerator.compress_into`, on the default accelerator of this event loop."""
     accelerator = await default_accelerator()
     return await accelerator.compress_into(
-        data, buffer, algorithm, level=level, window=window, timeout=timeout, priority=priority
+        data,
+        buffer,
+        algorithm,
+        level=level,
+        window=window,
+        dictionary=dictionary,
+        timeout=timeout,
+        priority=priority,
     )
 
 
@@ -72,13 +89,20 @@ async def decompress_into(
     algorithm: str = "gzip",
     *,
     max_members: int = 1024,
+    dictionary: Source | Dictionary | None = None,
     timeout: float | None = None,
     priority: Priority = Priority.NORMAL,
 ) -> int:
     """As :meth:`Accelerator.decompress_into`, on the default accelerator of this event loop."""
     accelerator = await default_accelerator()
     return await accelerator.decompress_into(
-        data, buffer, algorithm, max_members=max_members, timeout=timeout, priority=priority
+        data,
+        buffer,
+        algorithm,
+        max_members=max_members,
+        dictionary=dictionary,
+        timeout=timeout,
+        priority=priority,
     )
 
 
@@ -89,6 +113,7 @@ async def compress_many(
     *,
     level: Level | None = None,
     window: int | None = None,
+    dictionary: Source | Dictionary | None = None,
     timeout: float | None = None,
     priority: Priority = Priority.NORMAL,
     return_exceptions: Literal[False] = False,
@@ -102,6 +127,7 @@ async def compress_many(
     *,
     level: Level | None = None,
     window: int | None = None,
+    dictionary: Source | Dictionary | None = None,
     timeout: float | None = None,
     priority: Priority = Priority.NORMAL,
     return_exceptions: Literal[True],
@@ -114,6 +140,7 @@ async def compress_many(
     *,
     level: Level | None = None,
     window: int | None = None,
+    dictionary: Source | Dictionary | None = None,
     timeout: float | None = None,
     priority: Priority = Priority.NORMAL,
     return_exceptions: bool = False,
@@ -126,6 +153,7 @@ async def compress_many(
         algorithm,
         level=level,
         window=window,
+        dictionary=dictionary,
         timeout=timeout,
         priority=priority,
     )

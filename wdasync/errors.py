@@ -71,6 +71,7 @@ class DataCause(enum.Enum):
     TRAILING_DATA = "trailing data"
     WRONG_FORMAT = "wrong format"
     CHECKSUM = "checksum"
+    DICTIONARY = "dictionary"
 
 
 class WdasyncError(Exception):

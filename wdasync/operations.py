@@ -7,9 +7,10 @@ caller's hands to the backend's queue. The classes are plain and slotted because
 from __future__ import annotations
 
 import enum
+import hashlib
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from .buffers import Segment, pin_destination, pin_source
+from .buffers import Segment, join, pin_destination, pin_source
 from .errors import InvalidArgument
 from .paged import PagedBuffer
 
@@ -23,6 +24,7 @@ __all__ = [
     "CompressChunk",
     "Decompress",
     "DecompressChunk",
+    "Dictionary",
     "Flush",
     "Kind",
     "Level",
@@ -70,6 +72,47 @@ class Flush(enum.IntEnum):
     FINISH = 3
 
 
+class Dictionary:
+    """What the compressor and the decompressor know before: their first matches are in it.
+
+    Each format has its own: the preset dictionary of zlib (RFC 1950) and of raw deflate, whose last 32 KiB count; a shared
+    one of Brotli; of Zstandard content as it is, or a trained dictionary (RFC 8878, section 5); of LZ4 64 KiB at most.
+
+    :ivar content: the bytes
+    :ivar raw: content as it is, also where it begins like a trained dictionary of Zstandard
+    :raises InvalidArgument: if ``content`` is not bytes-like, or empty
+    """
+
+    __slots__ = ("_digest", "content", "raw")
+
+    def __init__(self, content: object, *, raw: bool = False) -> None:
+        try:
+            self.content = bytes(join(pin_source(content)[0]))
+        except InvalidArgument as error:
+            raise InvalidArgument(f"dictionary: {error}") from None
+        if not self.content:
+            raise InvalidArgument("dictionary: expected at least one byte, got none; leave it out")
+        self.raw = bool(raw)
+        self._digest = b""
+
+    @property
+    def sha256(self) -> bytes:
+        """The hash by which HTTP names it (RFC 9842); 32 bytes."""
+        self._digest = self._digest or hashlib.sha256(self.content).digest()
+        return self._digest
+
+    def __repr__(self) -> str:
+        return f"<Dictionary of {len(self.content)} bytes{', raw' if self.raw else ''}>"
+
+
+def as_dictionary(value: object) -> Dictionary | None:
+    """A :class:`Dictionary`, of what bytes a caller gave.
+
+    :raises InvalidArgument: if they are none
+    """
+    return value if value is None or isinstance(value, Dictionary) else Dictionary(value)
+
+
 class Operation:
     """The common part of all operations.
 
@@ -82,6 +125,7 @@ class Operation:
     :ivar destination: where the caller wants the output; ``None``: the framework owns the output
     :ivar session: the stream this operation belongs to; ``None``: stateless
     :ivar algorithm: as the capability table names it
+    :ivar dictionary: what both sides know before; ``None``: nothing
     :ivar level: how hard to try
     :ivar window: base-2 logarithm of the history in bytes; ``None``: the device's largest
     """
@@ -89,6 +133,7 @@ class Operation:
     __slots__ = (
         "algorithm",
         "destination",
+        "dictionary",
         "immutable",
         "level",
         "nbytes",
@@ -109,6 +154,7 @@ class Operation:
     destination: memoryview | None
     session: Session | None
     algorithm: str
+    dictionary: Dictionary | None
     level: Level
     window: int | None
 
@@ -167,6 +213,7 @@ class Nop(Operation):
         self.destination = None
         self.session = None
         self.algorithm = "nop"
+        self.dictionary = None
         self.level = "fast"
         self.window = None
 
@@ -179,6 +226,7 @@ class Compress(Operation):
     :param level: ``"fast"``, ``"balanced"``, ``"best"`` or an int of the algorithm's own scale
     :param window: base-2 logarithm of the history in bytes; ``None``: the device's largest
     :param into: a writable buffer for the output
+    :param dictionary: bytes-like, or a :class:`Dictionary`: what the decompressor will know, too
     :raises InvalidArgument: if one of them is not of its type
     """
 
@@ -193,7 +241,9 @@ class Compress(Operation):
         level: Level = "fast",
         window: int | None = None,
         into: object = None,
+        dictionary: object = None,
     ) -> None:
+        self.dictionary = None if dictionary is None else as_dictionary(dictionary)
         self.paged = None
         self.resident = False
         if type(data) is bytes:
@@ -217,6 +267,7 @@ class Decompress(Operation):
     :param max_length: bytes of output allowed; more is :exc:`~wdasync.LimitExceeded`
     :param max_members: concatenated members (gzip) or frames allowed; skippable frames do not count
     :param into: a writable buffer for the output
+    :param dictionary: bytes-like, or a :class:`Dictionary`: what the compressor knew
     :raises InvalidArgument: if one of them is not of its type, or a bound is negative
     """
 
@@ -234,7 +285,9 @@ class Decompress(Operation):
         max_length: int = DEFAULT_MAX_LENGTH,
         max_members: int = 1024,
         into: object = None,
+        dictionary: object = None,
     ) -> None:
+        self.dictionary = None if dictionary is None else as_dictionary(dictionary)
         self.paged = None
         self.resident = False
         self.max_length = check_bound(max_length, "max_length", 0)
@@ -272,6 +325,7 @@ class CompressChunk(Operation):
         self.destination = None
         self.session = session
         self.algorithm = session.spec.algorithm
+        self.dictionary = session.spec.dictionary
         self.level = session.spec.level
         self.window = session.spec.window
         self.flush = flush
@@ -300,6 +354,7 @@ class DecompressChunk(Operation):
         self.destination = None
         self.session = session
         self.algorithm = session.spec.algorithm
+        self.dictionary = session.spec.dictionary
         self.level = session.spec.level
         self.window = session.spec.window
         self.max_length = check_bound(max_length, "max_length", 1)

@@ -412,7 +412,7 @@ class Schedule:
     def __init__(self, places: Sequence[Place], config: Config) -> None:
         self.places = tuple(places)
         self._rules = config.policy
-        self._routes: dict[tuple[Kind, str, Level, int | None, Priority], Route] = {}
+        self._routes: dict[tuple[Kind, str, Level, int | None, Priority, bool], Route] = {}
 
     def forget_routes(self) -> None:
         """There are other lanes than there were: what was remembered may be wrong."""
@@ -424,7 +424,8 @@ class Schedule:
 
     def route(self, operation: Operation, priority: Priority) -> Route:
         """The choices for an operation, as far as they do not depend on the moment. Raises as :meth:`choose` does."""
-        key = (operation.kind, operation.algorithm, operation.level, operation.window, priority)
+        known = operation.dictionary is not None
+        key = (operation.kind, operation.algorithm, operation.level, operation.window, priority, known)
         try:
             route = self._routes[key]
             if route.types == (type(operation.level), type(operation.window), type(priority)):
@@ -461,7 +462,13 @@ class Schedule:
         raise self._nobody(operation, reason)
 
     def _plan(
-        self, kind: Kind, algorithm: str, level: Level, window: int | None, priority: Priority
+        self,
+        kind: Kind,
+        algorithm: str,
+        level: Level,
+        window: int | None,
+        priority: Priority,
+        dictionary: bool,
     ) -> Route:
         check_level(level)
         check_window(window)
@@ -479,12 +486,13 @@ class Schedule:
                 for place in able
                 if (row := place.rows.get((kind, algorithm))) is not None
                 and (window is None or window <= row.window)
+                and (row.dictionary or not dictionary)
             ]
             if not candidates:
                 refused = refused or Reason.UNSUPPORTED
                 continue
             choices.append(Choice(candidates, rule, refused))
-        self._check_known(choices, kind, algorithm, level, window)
+        self._check_known(choices, kind, algorithm, level, window, dictionary)
         return Route(choices, (type(level), type(window), type(priority)))
 
     def _candidates(self, kind: Kind) -> Iterable[tuple[str, Rule | None]]:
@@ -495,10 +503,21 @@ class Schedule:
             yield backend, None
 
     def _check_known(
-        self, choices: Sequence[Choice], kind: Kind, algorithm: str, level: Level, window: int | None
+        self,
+        choices: Sequence[Choice],
+        kind: Kind,
+        algorithm: str,
+        level: Level,
+        window: int | None,
+        dictionary: bool,
     ) -> None:
         name = kind.name.lower()
         if not choices:
+            if dictionary and any((kind, algorithm) in place.rows for place in self.places):
+                raise UnsupportedOperation(
+                    f"{name} {algorithm}: no backend takes a dictionary for it here; leave it out, or take "
+                    "an algorithm whose capability has `dictionary` set"
+                )
             if window is not None and any((kind, algorithm) in place.rows for place in self.places):
                 raise UnsupportedOperation(
                     f"{name} {algorithm}: no backend has a window of 2**{window} bytes; ask for a smaller one"

@@ -17,3 +17,4 @@ next_task: Any
 finish_task: Any
 must_stop: Any
 explain: Any
+measure: Any

@@ -20,7 +20,9 @@ __all__ = ["CpuBackend", "Options", "available"]
 logger = logging.getLogger("wdasync.cpu")
 
 #: Libraries that ``native_codecs`` is about.
-NATIVE_CODECS = frozenset({"isal", "libdeflate", "brotli", "zstd", "lz4"})
+NATIVE_CODECS = frozenset(
+    {"isal", "libdeflate", "brotli", "brotli-dictionary", "zstd", "lz4", "lz4-dictionary"}
+)
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,10 @@ __all__ = [
     "headers",
     "join",
     "leave",
+    "library_dictionaries",
     "library_file",
     "library_problem",
+    "measure",
     "methods",
     "must_stop",
     "next_task",
@@ -116,7 +118,7 @@ open_desk: Callable[..., object] = _native.open_desk
 open_line: Callable[[], tuple[object, int]] = _native.open_line
 open_port: Callable[[object, int, int], tuple[object, int]] = _native.open_port
 methods: Callable[[object], list[Any]] = _native.methods
-open_session: Callable[[object, int], object] = _native.open_session
+open_session: Callable[[object, int, bytes | None, bool], object] = _native.open_session
 reset_session: Callable[[object], None] = _native.reset_session
 close_session: Callable[[object], None] = _native.close_session
 join: Callable[[], tuple[object, int]] = _native.join
@@ -124,7 +126,10 @@ leave: Callable[[object], None] = _native.leave
 next_task: Callable[[object], tuple[Operation, int] | None] = _native.next_task
 finish_task: Callable[[object, Outcome], None] = _native.finish_task
 must_stop: Callable[[object], bool] = _native.must_stop
-explain: Callable[[int, bytes | memoryview, int, bool], tuple[int, int, str] | None] = _native.explain
+explain: Callable[[int, bytes | memoryview, int, bool, bytes | None], tuple[int, int, str] | None] = (
+    _native.explain
+)
+measure: Callable[[bytes | memoryview, int], int | tuple[int, int, str]] = _native.measure
 
 
 def _module_file(name: str) -> str | None:
@@ -166,6 +171,11 @@ def library_problem(name: str) -> str:
             return ""
         problem = _native.ffi.string(answer).decode(errors="replace")
     return problem
+
+
+def library_dictionaries(name: str) -> bool:
+    """Whether a library that was found has functions for dictionaries, which some versions lack."""
+    return bool(_native.lib.library_dictionaries(name.encode()))
 
 
 def headers() -> str:

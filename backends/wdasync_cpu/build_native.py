@@ -21,6 +21,7 @@ SOURCES = (
     "frames",
     "guard",
     "library",
+    "lz4block",
     "python",
     "region",
     "ring",
@@ -48,6 +49,7 @@ ffibuilder.cdef(
     int install(const char *module_name);
     const char *library_bind(const char *name, const char *const *files);
     const char *library_headers(void);
+    int library_dictionaries(const char *name);
     int start_workers(unsigned size);
     unsigned workers(void);
     void crews_shut_down(void);

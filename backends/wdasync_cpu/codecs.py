@@ -14,7 +14,10 @@ decoder of the HTTP content coding must have room for (RFC 9659). Levels 20 to 2
 for; streams end at 19. LZ4's levels 1 and 2 are its quick search, 3 to 12 the thorough one; 0 stands for 1.
 
 *Check values.* Frames of Zstandard and LZ4 are made with the optional check value of their content, and whole units with
-its length.
+its length. A block of LZ4 has neither.
+
+*Dictionaries.* What both sides know before. Not all libraries take one, nor all versions of those that do; and nothing
+looks for matches in one at Brotli's levels below 5.
 
 *Damage.* libdeflate and ISA-L take some deflate data that is not valid: reserved symbols, codes that nothing has. If
 the content is another for it, the check values of gzip and zlib tell. Raw deflate has none, so it is left to zlib, which
@@ -58,6 +61,7 @@ class Format(enum.IntEnum):
     BROTLI = 3
     ZSTD = 4
     LZ4 = 5
+    LZ4_BLOCK = 6
 
 
 class Engine(enum.IntEnum):
@@ -93,6 +97,8 @@ IMPLEMENTATIONS: Final[dict[str, Implementation]] = {
     "brotli": Implementation(Engine.BROTLI, "brotli", ""),
     "zstd": Implementation(Engine.ZSTD, "zstd", ""),
     "lz4": Implementation(Engine.LZ4, "lz4", ""),
+    "brotli-dictionary": Implementation(Engine.BROTLI, "brotli", ""),
+    "lz4-dictionary": Implementation(Engine.LZ4, "lz4", ""),
     "isal-package": Implementation(Engine.PYTHON, "", "isal"),
     "deflate-package": Implementation(Engine.PYTHON, "", "deflate"),
     "zlib-module": Implementation(Engine.PYTHON, "", "zlib"),
@@ -130,6 +136,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
     "br": Algorithm(Format.BROTLI, (0, 11), 4, 6, 11, (10, 24), 22),
     "zstd": Algorithm(Format.ZSTD, (-7, 22), 1, 3, 19, (10, 27), 0),
     "lz4": Algorithm(Format.LZ4, (0, 12), 1, 3, 12, (16, 16), 16),
+    "lz4-block": Algorithm(Format.LZ4_BLOCK, (0, 12), 1, 3, 12, (16, 16), 16),
 }
 
 #: Algorithms whose windows zlib makes.
@@ -199,6 +206,7 @@ TABLE: Final[dict[Kind, dict[Format, dict[int, tuple[Choice, ...]]]]] = {
         Format.BROTLI: _BROTLI_LEVELS,
         Format.ZSTD: _ZSTD_LEVELS,
         Format.LZ4: _LZ4_LEVELS,
+        Format.LZ4_BLOCK: _LZ4_LEVELS,
     },
     Kind.COMPRESS_CHUNK: {
         Format.GZIP: _DEFLATE_STREAM_LEVELS,
@@ -215,6 +223,7 @@ TABLE: Final[dict[Kind, dict[Format, dict[int, tuple[Choice, ...]]]]] = {
         Format.BROTLI: _BROTLI,
         Format.ZSTD: _ZSTD,
         Format.LZ4: _LZ4,
+        Format.LZ4_BLOCK: _LZ4,
     },
     Kind.DECOMPRESS_CHUNK: {
         Format.GZIP: _STRICT,
@@ -226,6 +235,22 @@ TABLE: Final[dict[Kind, dict[Format, dict[int, tuple[Choice, ...]]]]] = {
     },
 }
 
+#: Format -> who can do it with a dictionary, best first. The others have none: gzip's header has no place for it.
+WITH_DICTIONARY: Final[dict[Format, tuple[str, ...]]] = {
+    Format.ZLIB: ("zlib", "zlib-module"),
+    Format.DEFLATE: ("zlib", "zlib-module"),
+    Format.BROTLI: ("brotli-dictionary",),
+    Format.ZSTD: ("zstd", "zstd-package"),
+    Format.LZ4: ("lz4-dictionary",),
+    Format.LZ4_BLOCK: ("lz4", "lz4-package"),
+}
+
+#: Lowest and highest level with a dictionary, where they are others than without.
+LEVELS_WITH_DICTIONARY: Final = {Format.ZLIB: (0, 9), Format.DEFLATE: (0, 9), Format.BROTLI: (5, 11)}
+
+#: Longest content of a block of LZ4.
+MAX_INPUT: Final = {Format.LZ4_BLOCK: 0x7E000000}
+
 #: Streams take no input in pages.
 _WHOLE_UNITS: Final = (Kind.COMPRESS, Kind.DECOMPRESS)
 
@@ -233,18 +258,35 @@ _WHOLE_UNITS: Final = (Kind.COMPRESS, Kind.DECOMPRESS)
 _SMALL_WINDOWS: Final = ("zlib", "zlib-module")
 
 
-def candidates(kind: Kind, algorithm: str, level: int, window: int) -> tuple[Choice, ...]:
+def candidates(
+    kind: Kind, algorithm: str, level: int, window: int, *, dictionary: bool = False
+) -> tuple[Choice, ...]:
     """Who could do it, best first, whether they are there or not."""
     row = ALGORITHMS[algorithm]
     compress = kind in (Kind.COMPRESS, Kind.COMPRESS_CHUNK)
+    if row.format not in TABLE[kind]:
+        return ()
+    if dictionary:
+        low, high = LEVELS_WITH_DICTIONARY.get(row.format, row.scale)
+        high = min(high, ZSTD_STREAM_BEST) if kind is Kind.COMPRESS_CHUNK else high
+        own = min(max(level, low), high) if compress else 0
+        return tuple((name, own) for name in WITH_DICTIONARY.get(row.format, ()))
     if compress and row.format in DEFLATES and window < row.window:
         return tuple((name, min(level, ZLIB_BEST)) for name in _SMALL_WINDOWS)
     return TABLE[kind][row.format][level if compress else 0]
 
 
-def choose(kind: Kind, algorithm: str, level: int, window: int, available: Container[str]) -> Choice | None:
+def choose(
+    kind: Kind,
+    algorithm: str,
+    level: int,
+    window: int,
+    available: Container[str],
+    *,
+    dictionary: bool = False,
+) -> Choice | None:
     """Who does it; ``None`` if nobody can."""
-    found = candidates(kind, algorithm, level, window)
+    found = candidates(kind, algorithm, level, window, dictionary=dictionary)
     return next((choice for choice in found if choice[0] in available), None)
 
 
@@ -286,6 +328,8 @@ def capabilities(available: frozenset[str], *, paged: bool) -> Capabilities:
                 balanced=row.balanced,
                 best=min(row.best, highest),
                 window=row.windows[1],
+                max_input=MAX_INPUT.get(row.format) if kind is Kind.COMPRESS else None,
+                dictionary=choose(kind, name, row.fast, row.window, available, dictionary=True) is not None,
                 paged=paged and kind in _WHOLE_UNITS and _all_native(kind, name, available),
             )
             rows.append(capability)
@@ -359,6 +403,8 @@ _COSTS_AS: Final = {
     "brotli-package": "brotli",
     "zstd-package": "zstd",
     "lz4-package": "lz4",
+    "brotli-dictionary": "brotli",
+    "lz4-dictionary": "lz4",
 }
 
 

@@ -43,30 +43,34 @@ class Planner:
     The C side remembers the answers in the two tables, and asks nobody again. It holds this object and not the device,
     which holds it: what it holds, the garbage collector does not see.
 
-    :ivar compress: (algorithm, level, window) -> number of a plan
-    :ivar decompress: algorithm -> number of a plan
+    :ivar compress: (algorithm, level, window) -> number of a plan; with a dictionary, a True follows
+    :ivar decompress: algorithm, or with a dictionary (algorithm, True) -> number of a plan
     """
 
     def __init__(self, available: frozenset[str], *, paged: bool) -> None:
         self.capabilities = codecs.capabilities(available, paged=paged)
         self.compress: dict[tuple[object, ...], int] = {}
-        self.decompress: dict[str, int] = {}
+        self.decompress: dict[object, int] = {}
         self._available = available
 
     def resolve(self, operation: Operation) -> int | Detail:
         """The number of a plan, or a detail that says what is wrong."""
+        dictionary = operation.dictionary is not None
         if isinstance(operation, Compress):
             key = (operation.algorithm, operation.level, operation.window)
-            number = self.plan(Kind.COMPRESS, *key)
+            number = self.plan(Kind.COMPRESS, *key, dictionary=dictionary)
             if isinstance(number, int):
-                self.compress[key] = number
+                self.compress[(*key, True) if dictionary else key] = number
         else:
-            number = self.plan(Kind.DECOMPRESS, operation.algorithm, "fast", None)
+            name = operation.algorithm
+            number = self.plan(Kind.DECOMPRESS, name, "fast", None, dictionary=dictionary)
             if isinstance(number, int):
-                self.decompress[operation.algorithm] = number
+                self.decompress[(name, True) if dictionary else name] = number
         return Detail(number) if isinstance(number, str) else number
 
-    def plan(self, kind: Kind, algorithm: str, level: object, window: object) -> int | str:
+    def plan(
+        self, kind: Kind, algorithm: str, level: object, window: object, *, dictionary: bool = False
+    ) -> int | str:
         """The number of a plan, or what is wrong."""
         row = self.capabilities.find(kind, algorithm)
         if row is None:
@@ -84,11 +88,14 @@ class Planner:
         bits = window if isinstance(window, int) else codecs.ALGORITHMS[algorithm].window
         if window is not None and (type(window) is not int or not low <= window <= high):
             return f"window: expected {low}..{high}, got {window!r}"
-        choice = codecs.choose(kind, algorithm, found, bits, self._available)
+        if dictionary and not row.dictionary:
+            return f"dictionary: {algorithm} has none here"
+        choice = codecs.choose(kind, algorithm, found, bits, self._available, dictionary=dictionary)
         if choice is None:
             return f"window: nothing that is installed here makes one of 2**{bits} bytes"
-        mapped = isinstance(level, int) and found != level
-        return number_of(Plan(kind, algorithm, *choice, bits, mapped))
+        own = choice[1] if dictionary and kind in (Kind.COMPRESS, Kind.COMPRESS_CHUNK) else found
+        mapped = isinstance(level, int) and own != level
+        return number_of(Plan(kind, algorithm, *choice, bits, mapped, dictionary))
 
 
 #: Error number of a queue that cannot be opened -> what to do.
@@ -141,7 +148,7 @@ class CpuDevice:
         """Algorithms whose library is not here -> what to type to get it. See :class:`wdasync.backend.Lacking`."""
         return {
             name: binding.LIBRARIES[library].advice
-            for name, library in OWN_FORMAT.items()
+            for name, library in (*OWN_FORMAT.items(), ("lz4-block", "lz4"))
             if self.capabilities.find(Kind.COMPRESS, name) is None
         }
 
@@ -162,10 +169,14 @@ class CpuDevice:
             raise BackendUnavailable(f"cpu: no queue to be had: {error}; {advice}") from error
 
     def open_session(self, spec: StreamSpec) -> CpuSession:
-        number = self._planner.plan(spec.kind, spec.algorithm, spec.level, spec.window)
+        known = spec.dictionary
+        number = self._planner.plan(
+            spec.kind, spec.algorithm, spec.level, spec.window, dictionary=known is not None
+        )
         if isinstance(number, str):
             raise UnsupportedOperation(f"{spec.direction.value} {spec.algorithm} on cpu: {number}")
-        return CpuSession(spec, binding.open_session(self._desk, number), plan_of(number))
+        content, raw = (None, False) if known is None else (known.content, known.raw)
+        return CpuSession(spec, binding.open_session(self._desk, number, content, raw), plan_of(number))
 
     def allocate(self, nbytes: int) -> memoryview | None:
         return None

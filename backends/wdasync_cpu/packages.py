@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from wdasync.backend import Detail
 from wdasync.buffers import Segment, join
 from wdasync.errors import DataCause, Status
-from wdasync.operations import Compress, Decompress, Flush
+from wdasync.operations import Compress, Decompress, Dictionary, Flush
 
 from . import binding, codecs
 from .binding import Outcome
@@ -25,6 +25,7 @@ from .codecs import Format
 from .plans import Plan
 
 __all__ = [
+    "BadDictionary",
     "Decoder",
     "Encoder",
     "FrameKind",
@@ -43,6 +44,9 @@ __all__ = [
 #: Bytes of input between two looks at whether to stop.
 PIECE: Final = 1 << 18
 
+#: How a trained dictionary of Zstandard begins (RFC 8878, section 5).
+TRAINED: Final = b"\x37\xa4\x30\xec"
+
 #: Bytes of output of one step.
 STEP: Final = 1 << 20
 
@@ -52,6 +56,10 @@ Stop = Callable[[], bool]
 
 class Stopped(Exception):
     """Raised inside a codec when its queue is being stopped."""
+
+
+class BadDictionary(Exception):
+    """Raised when a dictionary begins like a trained one of Zstandard, and is not valid."""
 
 
 class Encoder(Protocol):
@@ -80,8 +88,9 @@ class Decoder(Protocol):
 
 
 class _DeflateEncoder:
-    def __init__(self, module: Any, plan: Plan) -> None:
-        self._state = module.compressobj(plan.level, zlib.DEFLATED, _window_bits(plan))
+    def __init__(self, module: Any, plan: Plan, dictionary: Dictionary | None) -> None:
+        known = {} if dictionary is None else {"zdict": dictionary.content}
+        self._state = module.compressobj(plan.level, zlib.DEFLATED, _window_bits(plan), **known)
         self._os = 9 if codecs.ALGORITHMS[plan.algorithm].format is Format.GZIP else -1
 
     def step(self, data: Segment, flush: Flush) -> bytes:
@@ -101,8 +110,9 @@ class _DeflateEncoder:
 
 
 class _DeflateDecoder:
-    def __init__(self, module: Any, plan: Plan) -> None:
-        self._state = module.decompressobj(_window_bits(plan))
+    def __init__(self, module: Any, plan: Plan, dictionary: Dictionary | None) -> None:
+        known = {} if dictionary is None else {"zdict": dictionary.content}
+        self._state = module.decompressobj(_window_bits(plan), **known)
 
     @property
     def ended(self) -> bool:
@@ -176,12 +186,12 @@ class _BrotliDecoder:
 class _ZstdEncoder:
     """A full flush ends the frame, as that of the native codec does; no empty frame follows the last one."""
 
-    def __init__(self, module: Any, plan: Plan, size: int | None) -> None:
+    def __init__(self, module: Any, plan: Plan, size: int | None, dictionary: Dictionary | None) -> None:
         parameter = module.CompressionParameter
         options = {parameter.compression_level: plan.level, parameter.checksum_flag: 1}
         if plan.window:
             options[parameter.window_log] = plan.window
-        self._state = module.ZstdCompressor(options=options)
+        self._state = module.ZstdCompressor(options=options, zstd_dict=_zstd_dictionary(module, dictionary))
         if size is not None:
             self._state.set_pledged_input_size(size)
         self._modes = {
@@ -197,6 +207,26 @@ class _ZstdEncoder:
             return b""
         self._ended = flush is Flush.FULL
         return bytes(self._state.compress(data, self._modes[flush]))
+
+
+def _zstd_dictionary(module: Any, dictionary: Dictionary | None) -> Any:
+    """As the package wants it; the library overlooks one of less than 8 bytes, and the package refuses it.
+
+    :raises BadDictionary: if it is not valid
+    """
+    if dictionary is None or len(dictionary.content) < 8:
+        return None
+    trained = dictionary.content.startswith(TRAINED) and not dictionary.raw
+    if dictionary.raw and dictionary.content.startswith(TRAINED):
+        return module.ZstdDict(
+            dictionary.content, is_raw=True
+        ).as_prefix  # else it is taken for a trained one
+    try:
+        known = module.ZstdDict(dictionary.content, is_raw=not trained)
+        module.ZstdDecompressor(known)  # which looks into it
+    except module.ZstdError as error:
+        raise BadDictionary(str(error)) from None
+    return known
 
 
 class _Lz4Encoder:
@@ -256,15 +286,14 @@ class _FrameDecoder:
         return output, used
 
 
-def _frame_decoder(implementation: str, module: Any) -> _FrameDecoder:
+def _frame_decoder(implementation: str, module: Any, dictionary: Dictionary | None) -> _FrameDecoder:
     if implementation == "lz4-package":
-        return _FrameDecoder(
-            module.LZ4FrameDecompressor(), 1 << 14, 9 << 20
-        )  # a block of 4 MiB, and 255 for 1
+        # A block of 4 MiB may be held back, and a byte becomes 255.
+        return _FrameDecoder(module.LZ4FrameDecompressor(), 1 << 14, 9 << 20)
     most = {module.DecompressionParameter.window_log_max: codecs.ALGORITHMS["zstd"].windows[1]}
-    return _FrameDecoder(
-        module.ZstdDecompressor(options=most), 1 << 8, -1
-    )  # a block is 4 bytes at least: 8 MiB
+    # A block of 4 bytes becomes 128 KiB.
+    known = _zstd_dictionary(module, dictionary)
+    return _FrameDecoder(module.ZstdDecompressor(zstd_dict=known, options=most), 1 << 8, -1)
 
 
 #: Words in the packages' messages -> what is wrong.
@@ -273,6 +302,7 @@ _FRAME_CAUSES: Final = {
     "version not supported": DataCause.WRONG_FORMAT,
     "frametype_unknown": DataCause.WRONG_FORMAT,
     "checksum": DataCause.CHECKSUM,
+    "dictionary mismatch": DataCause.DICTIONARY,
 }
 
 
@@ -346,7 +376,7 @@ def problem(implementation: str) -> str:
     return ""
 
 
-def encoder(plan: Plan, size: int | None = None) -> Encoder:
+def encoder(plan: Plan, dictionary: Dictionary | None, size: int | None = None) -> Encoder:
     """A compressing stream.
 
     :param size: bytes of the whole unit; ``None``: not known
@@ -356,23 +386,23 @@ def encoder(plan: Plan, size: int | None = None) -> Encoder:
         case "brotli-package":
             return _BrotliEncoder(module, plan)
         case "zstd-package":
-            return _ZstdEncoder(module, plan, size)
+            return _ZstdEncoder(module, plan, size, dictionary)
         case "lz4-package":
             return _Lz4Encoder(module, plan, size)
         case _:
-            return _DeflateEncoder(module, plan)
+            return _DeflateEncoder(module, plan, dictionary)
 
 
-def decoder(plan: Plan) -> Decoder:
+def decoder(plan: Plan, dictionary: Dictionary | None) -> Decoder:
     """A decompressing stream."""
     module = import_module(_MODULES[plan.implementation])
     match plan.implementation:
         case "brotli-package":
             return _BrotliDecoder(module, plan)
         case "zstd-package" | "lz4-package":
-            return _frame_decoder(plan.implementation, module)
+            return _frame_decoder(plan.implementation, module, dictionary)
         case _:
-            return _DeflateDecoder(module, plan)
+            return _DeflateDecoder(module, plan, dictionary)
 
 
 def complaint(plan: Plan) -> type[Exception]:
@@ -413,11 +443,13 @@ _AT_ONCE: Final = {
 
 def compress(operation: Compress, plan: Plan, stop: Stop) -> Outcome:
     """One whole unit."""
-    if plan.implementation == "deflate-package":
+    if codecs.ALGORITHMS[plan.algorithm].format is Format.LZ4_BLOCK:
+        output = _compress_block(operation, plan)
+    elif plan.implementation == "deflate-package":
         function = getattr(import_module("deflate"), _AT_ONCE[codecs.ALGORITHMS[plan.algorithm].format])
         output = bytes(function(join(operation.source), plan.level))
     else:
-        stream, parts = encoder(plan, operation.nbytes), []
+        stream, parts = encoder(plan, operation.dictionary, operation.nbytes), []
         for piece in _pieces(operation):
             if stop():
                 raise Stopped
@@ -425,6 +457,37 @@ def compress(operation: Compress, plan: Plan, stop: Stop) -> Outcome:
         parts.append(stream.step(b"", Flush.FINISH))
         output = b"".join(parts)
     return _deliver(output, operation.nbytes, operation.destination)
+
+
+def _compress_block(operation: Compress, plan: Plan) -> bytes:
+    mode: dict[str, Any] = {"mode": "default"}
+    if plan.level >= 3:
+        mode = {"mode": "high_compression", "compression": plan.level}
+    if operation.dictionary is not None:
+        mode["dict"] = operation.dictionary.content
+    return bytes(import_module("lz4.block").compress(join(operation.source), store_size=False, **mode))
+
+
+def _decompress_block(operation: Decompress) -> Outcome:
+    """The C side says how long the content is; the package cannot."""
+    data = join(operation.source)
+    known = b"" if operation.dictionary is None else operation.dictionary.content
+    length = binding.measure(data, len(known))
+    if not isinstance(length, int):
+        status, cause, message = length
+        return failed(Status(status), message, binding.CAUSES[cause])
+    if operation.destination is not None and length > len(operation.destination):
+        text = f"the output of {length} bytes does not fit into {len(operation.destination)} bytes"
+        return failed(Status.OUT_OF_SPACE_TERMINATED, text)
+    if length > operation.max_length:
+        text = f"the output of {length} bytes passes max_length of {operation.max_length} bytes"
+        return failed(Status.OUT_OF_SPACE_TERMINATED, text)
+    module = import_module("lz4.block")
+    try:
+        output = module.decompress(data, uncompressed_size=length, dict=known or None)
+    except module.LZ4BlockError:
+        return failed(Status.DATA_ERROR, "the LZ4 block is not valid", DataCause.CORRUPT)
+    return _deliver(bytes(output), len(data), operation.destination)
 
 
 def _deliver(output: bytes, consumed: int, destination: memoryview | None) -> Outcome:
@@ -451,6 +514,7 @@ class _Unpacking:
         self.format = codecs.ALGORITHMS[plan.algorithm].format
         room = operation.max_length if operation.destination is None else len(operation.destination)
         self.limit = min(operation.max_length, room)
+        self.dictionary = operation.dictionary
         self.parts: list[bytes] = []
         self.produced = 0
 
@@ -520,7 +584,7 @@ class _Unpacking:
         """One member; where it ends."""
         if self.format in codecs.DEFLATES and (found := self.ask(begin, only_header=True)):
             return found  # ISA-L would overlook reserved flags.
-        stream, position, before = decoder(self.plan), begin, len(self.parts)
+        stream, position, before = decoder(self.plan, self.dictionary), begin, len(self.parts)
         produced = self.produced
         while not stream.ended:
             if self.stop():
@@ -568,7 +632,8 @@ class _Unpacking:
 
     def ask(self, begin: int, *, only_header: bool) -> Outcome | None:
         """What the C side finds wrong with the member that begins there."""
-        found = binding.explain(self.format, self.data[begin:], begin, only_header)
+        known = None if self.dictionary is None else self.dictionary.content
+        found = binding.explain(self.format, self.data[begin:], begin, only_header, known)
         if found is None:
             return None
         status, cause, message = found
@@ -579,7 +644,7 @@ class _Unpacking:
         if error is None:
             text = "the input ends before the Brotli stream does"
             return failed(Status.DATA_ERROR, text, DataCause.TRUNCATED)
-        stream, made = decoder(self.plan), 1
+        stream, made = decoder(self.plan, None), 1
         for start in range(begin, position, PIECE):
             stream.step(self.data[start : min(start + PIECE, position)], self.limit + 1)
         try:
@@ -594,4 +659,6 @@ class _Unpacking:
 
 def decompress(operation: Decompress, plan: Plan, stop: Stop) -> Outcome:
     """One whole unit, concatenated members included."""
+    if codecs.ALGORITHMS[plan.algorithm].format is Format.LZ4_BLOCK:
+        return _decompress_block(operation)
     return _Unpacking(operation, plan, stop).run()

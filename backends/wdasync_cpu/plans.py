@@ -10,6 +10,9 @@ from . import binding, calibration, codecs
 
 __all__ = ["Plan", "number_of", "plan_of"]
 
+#: Nanoseconds that no budget has.
+NEVER = 1 << 40
+
 
 class Plan(NamedTuple):
     """What is done, by whom.
@@ -20,6 +23,7 @@ class Plan(NamedTuple):
     :ivar level: by that one's own count
     :ivar window: base-2 logarithm of the history
     :ivar mapped: the level is not the one that was asked for
+    :ivar dictionary: there is one
     """
 
     kind: Kind
@@ -28,6 +32,7 @@ class Plan(NamedTuple):
     level: int
     window: int
     mapped: bool = False
+    dictionary: bool = False
 
 
 _numbers: dict[Plan, int] = {}
@@ -41,6 +46,8 @@ def number_of(plan: Plan) -> int:
         row = codecs.ALGORITHMS[plan.algorithm]
         engine = codecs.IMPLEMENTATIONS[plan.implementation].engine
         cost = codecs.cost(plan.kind, (plan.implementation, plan.level))
+        if plan.dictionary:  # To prepare one takes long: never inline.
+            cost = codecs.Cost(NEVER, 0)
         scaled = (round(nanoseconds * calibration.factor()) for nanoseconds in cost)
         number = binding.add_plan(
             plan.kind, row.format, engine, plan.level, plan.window, plan.mapped, *scaled

@@ -68,7 +68,7 @@ class CpuSession:
 
     def _compress(self, operation: CompressChunk, stop: Stop) -> Outcome:
         if self._encoder is None:
-            self._encoder = packages.encoder(self._plan)
+            self._encoder = packages.encoder(self._plan, self.spec.dictionary)
         if stop():
             raise Stopped
         output = self._encoder.step(join(operation.source), operation.flush)
@@ -84,7 +84,7 @@ class CpuSession:
                 self._over = ""
                 return Status.SUCCESS, b"", 0, 0, True, None
         if self._decoder is None:
-            self._decoder = packages.decoder(self._plan)
+            self._decoder = packages.decoder(self._plan, self.spec.dictionary)
         try:
             output, used = self._decoder.step(data, operation.max_length)
         except packages.complaint(self._plan) as error:
@@ -103,7 +103,7 @@ class CpuSession:
             return False
         if kind is not Format.GZIP and packages.frame_kind(kind, data) is FrameKind.NONE:
             return False
-        self._decoder = packages.decoder(self._plan)
+        self._decoder = packages.decoder(self._plan, self.spec.dictionary)
         return True
 
 
@@ -119,6 +119,8 @@ _CAUSES = {
     "incorrect length check": DataCause.CHECKSUM,
     "header crc": DataCause.CHECKSUM,
     "checksum": DataCause.CHECKSUM,
+    "zdict": DataCause.DICTIONARY,
+    "error 2 while": DataCause.DICTIONARY,  # Z_NEED_DICT
 }
 
 

@@ -27,11 +27,14 @@ def run(operation: Operation, number: int, hand: object) -> Outcome:
     def stop() -> bool:
         return binding.must_stop(hand)
 
-    match plan.kind:
-        case Kind.COMPRESS:
-            return packages.compress(cast("Compress", operation), plan, stop)
-        case Kind.DECOMPRESS:
-            return packages.decompress(cast("Decompress", operation), plan, stop)
-        case _ if isinstance(operation.session, CpuSession):
-            return operation.session.step(operation, stop)
+    try:
+        match plan.kind:
+            case Kind.COMPRESS:
+                return packages.compress(cast("Compress", operation), plan, stop)
+            case Kind.DECOMPRESS:
+                return packages.decompress(cast("Decompress", operation), plan, stop)
+            case _ if isinstance(operation.session, CpuSession):
+                return operation.session.step(operation, stop)
+    except packages.BadDictionary as error:
+        return packages.failed(Status.INVALID_ARGS, f"dictionary: {error}")
     return packages.failed(Status.INVALID_ARGS, "not a stream of this backend")

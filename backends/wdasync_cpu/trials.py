@@ -35,8 +35,10 @@ def problem(implementation: str) -> str:
     missing = binding.library_problem(library) if library else packages.problem(implementation)
     if missing:
         return missing
+    if implementation.endswith("-dictionary") and not binding.library_dictionaries(library):
+        return "this version of the library has no dictionaries"
     for algorithm, name in OWN_FORMAT.items():
-        if implementation in (name, f"{name}-package"):
+        if implementation in (name, f"{name}-package", f"{name}-dictionary"):
             packed = _run(Compress(SAMPLE, algorithm), implementation)
             back = _run(Decompress(packed, algorithm), implementation)
             return "" if back == SAMPLE else f"it cannot read the {algorithm} data that it wrote"

@@ -91,6 +91,8 @@ class UnitRequest(Request[OperationT]):
                 Status.INVALID_ARGS,
                 f"algorithm: expected one of {known} here, got {self.operation.algorithm!r}",
             )
+        if self.operation.dictionary is not None:
+            raise Settled(Status.INVALID_ARGS, "dictionary: the engine takes none")
         if row.max_input is not None and self.operation.nbytes > row.max_input:
             raise Settled(
                 Status.INVALID_ARGS, f"expected at most {row.max_input} bytes, got {self.operation.nbytes}"

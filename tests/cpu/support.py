@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import lz4.block
 import lz4.frame
 
 import wdasync_cpu
@@ -104,6 +105,8 @@ def unpack(data: bytes, algorithm: str) -> bytes:
         return zstd.decompress(data)
     if algorithm == "lz4":
         return unpack_lz4(data)
+    if algorithm == "lz4-block":
+        return bytes(lz4.block.decompress(data, uncompressed_size=1 << 23))
     decoder = zlib.decompressobj(WBITS[algorithm])
     content = decoder.decompress(data) + decoder.flush()
     assert decoder.eof, f"{algorithm}: less than a unit"
@@ -134,6 +137,8 @@ def pack(data: bytes, algorithm: str, level: int = 6) -> bytes:
         )
     if algorithm == "lz4":
         return bytes(lz4.frame.compress(data, compression_level=level, content_checksum=True))
+    if algorithm == "lz4-block":
+        return bytes(lz4.block.compress(data, store_size=False))
     encoder = zlib.compressobj(level, zlib.DEFLATED, WBITS[algorithm])
     return encoder.compress(data) + encoder.flush()
 

@@ -198,7 +198,7 @@ ZLIB_HEADERS = {
     b"\x79\x9c\x00": ("compression method 9", DataCause.WRONG_FORMAT),
     b"\x88\x1c\x00": ("window", DataCause.WRONG_FORMAT),
     b"\x78\x9d\x00": ("header check", DataCause.WRONG_FORMAT),
-    b"\x78\xbb\x00": ("preset dictionary", DataCause.WRONG_FORMAT),
+    b"\x78\xbb\x00": ("preset dictionary", DataCause.DICTIONARY),
     b"": ("it is empty", TRUNCATED),
     b"\x78": ("zlib header", TRUNCATED),
 }
@@ -245,8 +245,14 @@ def test_wrong_values_are_named(whole_queue: CpuQueue) -> None:
     assert "says 9" in done.detail.message
 
 
+def formats_with_an_end(device: CpuDevice) -> list[str]:
+    """All but blocks of LZ4, whose content ends where their input does."""
+    found = [row.algorithm for row in device.capabilities if row.kind is Kind.DECOMPRESS]
+    return [name for name in found if name != "lz4-block"]
+
+
 def test_every_truncation(queue: CpuQueue, device: CpuDevice) -> None:
-    for algorithm in (row.algorithm for row in device.capabilities if row.kind is Kind.DECOMPRESS):
+    for algorithm in formats_with_an_end(device):
         packed = pack(words(300), algorithm)
         done = run(queue, [Decompress(packed[:cut], algorithm) for cut in range(len(packed))])
         assert {(each.status, each.detail.cause) for each in done} == {(Status.DATA_ERROR, TRUNCATED)}
@@ -260,7 +266,7 @@ def test_every_truncation_of_a_later_member(queue: CpuQueue) -> None:
 
 @pytest.mark.parametrize("rest", [b"x", b"\x00x", b"\x1fx", b"trailing", b"\x00" * 9 + b"\x01"])
 def test_trailing_data(queue: CpuQueue, device: CpuDevice, rest: bytes) -> None:
-    for algorithm in (row.algorithm for row in device.capabilities if row.kind is Kind.DECOMPRESS):
+    for algorithm in formats_with_an_end(device):
         packed = pack(words(3000), algorithm)
         (done,) = run(queue, [Decompress(packed + rest, algorithm)])
         assert (done.status, done.detail.cause) == (Status.DATA_ERROR, DataCause.TRAILING_DATA), algorithm

@@ -185,6 +185,13 @@ class FallsOverTheUnknown(MockQueue):
         return super()._do(operation)
 
 
+@breaks("a_dictionary_counts_or_is_refused", "a dictionary was given, and it completed SUCCESS")
+class OverlooksDictionaries(MockQueue):
+    def _do(self, operation: Operation) -> Outcome:
+        operation.dictionary = None
+        return super()._do(operation)
+
+
 class Counts(MockQueue):
     """Has its counters replaced."""
 

@@ -110,6 +110,8 @@ def work(operation: Operation, owner: Owner, queue_class: str) -> Outcome:
         return _refuse(
             f"no row for {operation.kind.name} {operation.algorithm} in queue class {queue_class!r}"
         )
+    if operation.dictionary is not None:
+        return _refuse("a dictionary, and there are none here")
     if row.max_input is not None and operation.nbytes > row.max_input:
         return _refuse(f"{operation.nbytes} bytes of input, at most {row.max_input}")
     match operation:

@@ -29,13 +29,13 @@ static void kit_empty(struct kit *kit)
             libdeflate->free_compressor(kit->compressors[i]);
     if (kit->decompressor)
         libdeflate->free_decompressor(kit->decompressor);
-    if (kit->brotli_encoder)
-        brotli->encoder_free(kit->brotli_encoder);
+    brotli_forget(&kit->brotli_encoder);
     if (kit->brotli_decoder)
         brotli->decoder_free(kit->brotli_decoder);
     zstd_forget(&kit->zstd);
     lz4_forget(&kit->lz4);
     frame_decoder_forget(&kit->frames);
+    forget_blocks(kit);
     free(kit->isal);
     free(kit->isal_buffer);
     free(kit->joined);
@@ -188,7 +188,10 @@ static void work(void *kit, struct request *request)
 {
     switch (request->kind) {
     case KIND_COMPRESS:
-        run_compress(kit, request);
+        if (request->plan->format == FORMAT_LZ4_BLOCK)
+            run_block_compress(kit, request);
+        else
+            run_compress(kit, request);
         break;
     case KIND_DECOMPRESS:
         switch (request->plan->format) {
@@ -198,6 +201,9 @@ static void work(void *kit, struct request *request)
         case FORMAT_ZSTD:
         case FORMAT_LZ4:
             run_frames_decompress(kit, request);
+            break;
+        case FORMAT_LZ4_BLOCK:
+            run_block_decompress(kit, request);
             break;
         default:
             run_decompress(kit, request);

@@ -14,15 +14,22 @@ struct deflate_state {
     struct z_gzip_header header;
 };
 
+struct brotli_encoder {
+    void *state, *prepared; /* the dictionary */
+};
+
 struct zstd_encoder {
     void *context;
-    bool ended; /* its last frame, and nothing came after it */
+    struct dictionary prefix; /* of the next frame */
+    bool ended;               /* its last frame, and nothing came after it */
+    int error;
 };
 
 enum lz4_stage { LZ4_CLOSED, LZ4_OPEN, LZ4_FLUSHED, LZ4_BETWEEN, LZ4_ENDED };
 
 struct lz4_encoder {
     void *context;
+    void *dictionary;
     struct lz4_preferences preferences;
     enum lz4_stage stage;
     uint8_t *staged; /* output for which there was no room */
@@ -32,6 +39,8 @@ struct lz4_encoder {
 struct frame_decoder {
     enum format format;
     void *zstd, *lz4;
+    struct dictionary dictionary;
+    bool fresh;   /* a frame of Zstandard begins, and wants its prefix */
     bool starved; /* it wants input before it can do anything */
     bool inside;  /* of a frame of LZ4 */
 };
@@ -45,7 +54,11 @@ struct kit {
     void *decompressor;
     struct isal_stream *isal;
     uint8_t *isal_buffer;
-    void *brotli_encoder, *brotli_decoder; /* while they are used */
+    struct brotli_encoder brotli_encoder; /* while it is used */
+    void *brotli_decoder;                 /* so too */
+    const struct dictionary *dictionary;  /* of the unit that is inflated */
+    void *lz4_states[2];                  /* for blocks: quick, thorough */
+    void *lz4_streams[2];                 /* so too, while they are used */
     struct zstd_encoder zstd;
     struct lz4_encoder lz4;
     struct frame_decoder frames;
@@ -99,7 +112,7 @@ struct encoder {
     enum engine engine;
     struct z_state *z;
     struct isal_stream *isal;
-    void *brotli;
+    struct brotli_encoder *brotli;
     struct zstd_encoder *zstd;
     struct lz4_encoder *lz4;
 };
@@ -113,7 +126,9 @@ bool encode(struct encoder *encoder, struct request *request, struct sink *sink,
 /* Sets up `z` for a plan, whose window may be of any size. */
 bool deflate_begin(struct deflate_state *state, int level, enum format format, int window);
 void isal_begin(struct isal_stream *stream, uint8_t *buffer, int level, enum format format);
-void *brotli_begin(const struct plan *plan, uint64_t size_hint);
+bool deflate_use(struct deflate_state *state, const struct dictionary *dictionary); /* after begin or reset */
+bool brotli_begin(struct brotli_encoder *encoder, const struct request *request, uint64_t size_hint);
+void brotli_forget(struct brotli_encoder *encoder);
 
 /* What is wrong with deflate data that a codec refused? Walks it without making output, bit by bit, and says what and
    where in `request`. `base` is where `data` lies in the whole input. False: it found nothing wrong. */
@@ -122,8 +137,16 @@ bool explain_deflate(struct request *request, const uint8_t *data, size_t size, 
 /* Parses the wrapper of a unit. The header's length, or 0: the request has failed. */
 size_t read_header(struct request *request, enum format format, const uint8_t *data, size_t size, size_t base);
 
-/* Sessions: see session.c. */
-struct session *session_new(const struct plan *plan, const void *owner);
+/* Blocks of LZ4: see lz4block.c. */
+void run_block_compress(struct kit *kit, struct request *request);
+void run_block_decompress(struct kit *kit, struct request *request);
+void forget_blocks(struct kit *kit);
+
+/* The length of a block's content, which the block does not tell. -1: the request has failed. */
+int64_t measure_block(struct request *request, const uint8_t *data, size_t size);
+
+/* Sessions: see session.c. `dictionary` is copied. */
+struct session *session_new(const struct plan *plan, const void *owner, const struct dictionary *dictionary);
 void session_reset(struct session *session);
 void session_break(struct session *session); /* its codec was left in the middle of something */
 void session_close(struct session *session);

@@ -56,6 +56,12 @@ bool deflate_begin(struct deflate_state *state, int level, enum format format, i
     return state->ready = true;
 }
 
+bool deflate_use(struct deflate_state *state, const struct dictionary *dictionary)
+{
+    return !dictionary->data
+           || zlib->deflate_dictionary(&state->z, dictionary->data, (unsigned)dictionary->size) == Z_OK_;
+}
+
 static struct deflate_state *kept_deflate(struct kit *kit, const struct plan *plan)
 {
     int bits = window_bits(plan->format, plan->window);
@@ -94,16 +100,30 @@ static struct isal_stream *kept_isal(struct kit *kit, const struct plan *plan)
     return kit->isal;
 }
 
-void *brotli_begin(const struct plan *plan, uint64_t size_hint)
+void brotli_forget(struct brotli_encoder *encoder)
 {
-    void *state = brotli->encoder_new(NULL, NULL, NULL);
-    if (state) {
-        brotli->encoder_set(state, BROTLI_QUALITY_, (uint32_t)plan->level);
-        brotli->encoder_set(state, BROTLI_LGWIN_, plan->window);
-        if (size_hint)
-            brotli->encoder_set(state, BROTLI_SIZE_HINT_, size_hint < UINT32_MAX ? (uint32_t)size_hint : UINT32_MAX);
-    }
-    return state;
+    if (encoder->state)
+        brotli->encoder_free(encoder->state);
+    if (encoder->prepared)
+        brotli->unprepare(encoder->prepared);
+    encoder->state = encoder->prepared = NULL;
+}
+
+bool brotli_begin(struct brotli_encoder *encoder, const struct request *request, uint64_t size_hint)
+{
+    const struct plan *plan = request->plan;
+    const struct dictionary *dictionary = &request->dictionary;
+    void *state = encoder->state = brotli->encoder_new(NULL, NULL, NULL);
+    if (!state)
+        return false;
+    brotli->encoder_set(state, BROTLI_QUALITY_, (uint32_t)plan->level);
+    brotli->encoder_set(state, BROTLI_LGWIN_, plan->window);
+    if (size_hint)
+        brotli->encoder_set(state, BROTLI_SIZE_HINT_, size_hint < UINT32_MAX ? (uint32_t)size_hint : UINT32_MAX);
+    if (!dictionary->data)
+        return true;
+    encoder->prepared = brotli->prepare(0, dictionary->size, dictionary->data, plan->level, NULL, NULL, NULL);
+    return encoder->prepared && brotli->encoder_attach(state, encoder->prepared);
 }
 
 /* ---- one step of each engine --------------------------------------------------------------------------------- */
@@ -156,11 +176,12 @@ static enum progress step_brotli(struct encoder *encoder, const uint8_t **in, si
                                  size_t *out_size, enum flush flush)
 {
     int operation = flush == FLUSH_NONE ? BROTLI_PROCESS : flush == FLUSH_FINISH ? BROTLI_FINISH : BROTLI_FLUSH;
-    if (!brotli->encode(encoder->brotli, operation, in_size, in, out_size, out, NULL))
+    void *state = encoder->brotli->state;
+    if (!brotli->encode(state, operation, in_size, in, out_size, out, NULL))
         return BROKEN;
     if (flush == FLUSH_FINISH)
-        return brotli->encoder_finished(encoder->brotli) ? COMPLETE : GOING;
-    return !*in_size && !brotli->encoder_has_more(encoder->brotli) ? COMPLETE : GOING;
+        return brotli->encoder_finished(state) ? COMPLETE : GOING;
+    return !*in_size && !brotli->encoder_has_more(state) ? COMPLETE : GOING;
 }
 
 static enum progress step(struct encoder *encoder, const uint8_t **in, size_t *in_size, uint8_t **out,
@@ -242,6 +263,8 @@ bool encode(struct encoder *encoder, struct request *request, struct sink *sink,
         good = encode_segment(encoder, request, sink, request->segments[i], FLUSH_NONE);
     struct segment last = request->count ? request->segments[request->count - 1] : nothing;
     good = good && encode_segment(encoder, request, sink, last.size ? last : nothing, flush);
+    if (!good && request->status == STATUS_SUCCESS && encoder->engine == ENGINE_ZSTD)
+        zstd_complain(encoder->zstd, request);
     if (!good && request->status == STATUS_SUCCESS)
         fail(request, STATUS_DEVICE_ERROR, CAUSE_NONE, "the compressor failed");
     return good;
@@ -303,7 +326,7 @@ static void zstd_into(struct encoder *encoder, struct request *request, struct s
     }
     size_t made = zstd_at_once(encoder->zstd, data, size, staged ? staged : sink->data, staged ? room : sink->room);
     if (!made)
-        fail(request, STATUS_DEVICE_ERROR, CAUSE_NONE, "the compressor failed");
+        zstd_complain(encoder->zstd, request);
     else if (made > sink->room)
         fail(request, STATUS_OUT_OF_SPACE_TERMINATED, CAUSE_NONE, "the output does not fit into %zu bytes", sink->room);
     else if (staged)
@@ -335,19 +358,20 @@ static void compress_by_stream(struct kit *kit, struct request *request)
         ready = (encoder.isal = kept_isal(kit, plan)) != NULL;
         break;
     case ENGINE_BROTLI:
-        ready = (encoder.brotli = kit->brotli_encoder = brotli_begin(plan, size)) != NULL;
+        ready = brotli_begin(encoder.brotli = &kit->brotli_encoder, request, size);
         break;
     case ENGINE_ZSTD:
-        ready = zstd_begin(encoder.zstd = &kit->zstd, plan, size);
+        ready = zstd_begin(encoder.zstd = &kit->zstd, request, size);
         break;
     case ENGINE_LZ4:
-        ready = lz4_begin(encoder.lz4 = &kit->lz4, plan, size);
+        ready = lz4_begin(encoder.lz4 = &kit->lz4, request, size);
         break;
     default:
-        ready = (state = kept_deflate(kit, plan)) != NULL;
+        ready = (state = kept_deflate(kit, plan)) != NULL && deflate_use(state, &request->dictionary);
         encoder.z = ready ? &state->z : NULL;
     }
     if (!ready) {
+        brotli_forget(&kit->brotli_encoder);
         fail_memory(request, 1 << 18);
         return;
     }
@@ -356,9 +380,7 @@ static void compress_by_stream(struct kit *kit, struct request *request)
     if (!at_once(&encoder, request, &sink, size))
         encode(&encoder, request, &sink, FLUSH_FINISH);
     sink_end(&sink, request);
-    if (encoder.brotli)
-        brotli->encoder_free(encoder.brotli);
-    kit->brotli_encoder = NULL;
+    brotli_forget(&kit->brotli_encoder);
     if (encoder.zstd && zstd->compressor_memory(kit->zstd.context) > KEPT_STATE)
         zstd_forget(&kit->zstd);
 }

@@ -45,6 +45,13 @@ static enum raw_result raw_by_libdeflate(struct kit *kit, const struct request *
     }
 }
 
+/* Raw deflate begins with the dictionary; in zlib's wrapper a flag says so. */
+static bool has_dictionary(const struct request *request, const uint8_t *unit)
+{
+    enum format format = request->plan->format;
+    return request->dictionary.data && (format == FORMAT_DEFLATE || (format == FORMAT_ZLIB && unit[1] & 0x20));
+}
+
 static enum raw_result raw_by_zlib(struct kit *kit, const struct request *request, const uint8_t *data, size_t size,
                                    struct sink *sink, size_t *used)
 {
@@ -55,6 +62,8 @@ static enum raw_result raw_by_zlib(struct kit *kit, const struct request *reques
     else if (zlib->inflate_init(z, -15, "1", sizeof *z) != Z_OK_)
         return RAW_MEMORY;
     kit->inflate_ready = true;
+    if (kit->dictionary && zlib->inflate_dictionary(z, kit->dictionary->data, (unsigned)kit->dictionary->size) != Z_OK_)
+        return RAW_MEMORY;
     z->next_in = data;
     for (;;) {
         uint8_t beyond;
@@ -151,7 +160,7 @@ static void fail_full(struct request *request, const struct sink *sink, size_t c
    the check value, or in where the unit ends, then the first cause is what the caller should hear of. */
 static void blame_deflate(struct request *request, const uint8_t *data, size_t size, size_t begin)
 {
-    struct request other = {.plan = request->plan, .stop = request->stop};
+    struct request other = {.plan = request->plan, .stop = request->stop, .dictionary = request->dictionary};
     if (request->plan->engine == ENGINE_LIBDEFLATE && explain_deflate(&other, data + begin, size - begin, begin))
         fail(request, other.status, other.cause, "%s", other.message);
 }
@@ -167,6 +176,7 @@ static size_t one_unit(struct kit *kit, struct request *request, const uint8_t *
         return 0;
     size_t begin = position + header;
     bool one_shot = request->plan->engine == ENGINE_LIBDEFLATE;
+    kit->dictionary = has_dictionary(request, data + position) ? &request->dictionary : NULL;
     switch ((one_shot ? raw_by_libdeflate : raw_by_zlib)(kit, request, data + begin, size - begin, sink, &used)) {
     case RAW_GOOD:
         break;
@@ -301,6 +311,8 @@ void run_brotli_decompress(struct kit *kit, struct request *request)
         fail_memory(request, 1 << 16);
         return;
     }
+    if (request->dictionary.data)
+        brotli->decoder_attach(decoder, 0, request->dictionary.size, request->dictionary.data);
     sink_begin(&sink, request, SMALL_OUTPUT, request->max_length);
     for (uint32_t i = 0; i < request->count && result == BROTLI_NEEDS_INPUT; i++) {
         result = decode_segment(request, decoder, request->segments[i], &sink, &left);

@@ -65,6 +65,26 @@ static size_t read_gzip_header(struct request *request, const uint8_t *data, siz
     return position;
 }
 
+/* RFC 1950, section 2.2: DICTID is the Adler-32 of the dictionary. */
+static size_t preset_dictionary(struct request *request, const uint8_t *data, size_t size, size_t base)
+{
+    const struct dictionary *dictionary = &request->dictionary;
+    if (!dictionary->data)
+        fail(request, STATUS_DATA_ERROR, CAUSE_DICTIONARY, "zlib: a preset dictionary is needed (byte %zu), and none was given",
+             base + 1);
+    else if (size < 6)
+        truncated(request, "the zlib header's dictionary identifier", base + size);
+    else {
+        uint32_t wanted = (uint32_t)data[2] << 24 | (uint32_t)data[3] << 16 | (uint32_t)data[4] << 8 | data[5];
+        uint32_t given = check_adler32(1, dictionary->data, dictionary->size);
+        if (wanted == given)
+            return 6;
+        fail(request, STATUS_DATA_ERROR, CAUSE_DICTIONARY, "zlib: the dictionary's Adler-32 is 0x%08x, byte %zu asks for 0x%08x",
+             given, base + 2, wanted);
+    }
+    return 0;
+}
+
 static size_t read_zlib_header(struct request *request, const uint8_t *data, size_t size, size_t base)
 {
     if (size && (data[0] & 15) != 8)
@@ -79,7 +99,7 @@ static size_t read_zlib_header(struct request *request, const uint8_t *data, siz
         fail(request, STATUS_DATA_ERROR, CAUSE_WRONG_FORMAT, "not zlib: the header check of %02x %02x at byte %zu fails",
              data[0], data[1], base);
     else if (data[1] & 0x20)
-        fail(request, STATUS_DATA_ERROR, CAUSE_WRONG_FORMAT, "zlib: a preset dictionary is needed (byte %zu)", base + 1);
+        return preset_dictionary(request, data, size, base);
     else
         return 2;
     return 0;
@@ -358,6 +378,7 @@ static void dynamic_block(struct walk *walk)
 bool explain_deflate(struct request *request, const uint8_t *data, size_t size, size_t base)
 {
     struct walk walk = {.request = request, .data = data, .size = size, .base = base};
+    walk.made = request->dictionary.size; /* distances reach into it */
     bool last = false;
     while (!last && !walk.wrong && !must_stop(request)) {
         walk.inside = size ? "the header of a block" : "the deflate data: it is empty";

@@ -18,6 +18,12 @@ enum { BELIEVED_EXPANSION = 32, USUAL_EXPANSION = 4, SMALL_OUTPUT = 1024 };
 
 enum { SKIPPABLE_HEADER = 8 };
 
+/* How a trained dictionary begins (RFC 8878, section 5). */
+#define TRAINED_DICTIONARY 0xec30a437u
+
+/* The tables of the quick levels hold matches in so much of a dictionary; for more there is another one. */
+enum { LONG_PREFIX = 1 << 18 };
+
 static uint32_t little_endian(const uint8_t *data)
 {
     return data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 | (uint32_t)data[3] << 24;
@@ -46,11 +52,27 @@ enum frame_kind frame_kind_of(enum format format, const uint8_t *data, size_t si
 
 /* ---- compressing by Zstandard ------------------------------------------------------------------------------------ */
 
-bool zstd_begin(struct zstd_encoder *encoder, const struct plan *plan, uint64_t size)
+/* A prefix is content as it is, and good for one frame; what is loaded may be a trained dictionary, and stays. */
+static size_t zstd_use(struct zstd_encoder *encoder, const struct dictionary *dictionary)
 {
+    if (!dictionary->data)
+        return 0;
+    if (!dictionary->raw)
+        return zstd->compressor_load(encoder->context, dictionary->data, dictionary->size);
+    encoder->prefix = *dictionary;
+    if (dictionary->size > LONG_PREFIX)
+        zstd->compressor_set(encoder->context, ZSTD_LONG_DISTANCE, 1);
+    return zstd->compressor_prefix(encoder->context, dictionary->data, dictionary->size);
+}
+
+bool zstd_begin(struct zstd_encoder *encoder, const struct request *request, uint64_t size)
+{
+    const struct plan *plan = request->plan;
     if (!encoder->context && !(encoder->context = zstd->compressor_new()))
         return false;
     encoder->ended = false;
+    encoder->error = 0;
+    encoder->prefix.data = NULL;
     zstd->compressor_reset(encoder->context, ZSTD_RESET_ALL);
     zstd->compressor_set(encoder->context, ZSTD_LEVEL, plan->level);
     zstd->compressor_set(encoder->context, ZSTD_CHECKSUM, 1);
@@ -58,7 +80,20 @@ bool zstd_begin(struct zstd_encoder *encoder, const struct plan *plan, uint64_t 
         zstd->compressor_set(encoder->context, ZSTD_WINDOW, plan->window);
     if (size != UINT64_MAX)
         zstd->compressor_pledge(encoder->context, size);
-    return true;
+    return !zstd->is_error(zstd_use(encoder, &request->dictionary));
+}
+
+void zstd_complain(const struct zstd_encoder *encoder, struct request *request)
+{
+    const struct dictionary *dictionary = &request->dictionary;
+    bool trained = dictionary->size >= 8 && !dictionary->raw && little_endian(dictionary->data) == TRAINED_DICTIONARY;
+    /* The library cannot make its tables of it, and takes that for a lack of memory. */
+    if (trained && (encoder->error == ZSTD_DICTIONARY_CORRUPTED || encoder->error == ZSTD_NO_MEMORY))
+        fail(request, STATUS_INVALID_ARGS, CAUSE_NONE, "dictionary: it begins like a trained one of Zstandard, and is not valid");
+    else if (encoder->error == ZSTD_NO_MEMORY)
+        fail_memory(request, 1 << 20);
+    else
+        fail(request, STATUS_DEVICE_ERROR, CAUSE_NONE, "the compressor failed");
 }
 
 void zstd_forget(struct zstd_encoder *encoder)
@@ -76,7 +111,8 @@ size_t zstd_bound(size_t size)
 size_t zstd_at_once(struct zstd_encoder *encoder, const uint8_t *in, size_t size, uint8_t *out, size_t room)
 {
     size_t made = zstd->compress(encoder->context, out, room, in, size);
-    return zstd->is_error(made) ? 0 : made;
+    encoder->error = zstd->is_error(made) ? zstd->error_code(made) : 0;
+    return encoder->error ? 0 : made;
 }
 
 /* A full flush ends the frame: what follows is another one, which refers to nothing before it. Where nothing follows,
@@ -90,13 +126,16 @@ enum progress step_zstd(struct encoder *encoder, const uint8_t **in, size_t *in_
     struct zstd_output output = {*out, *out_size, 0};
     if (state->ended && !*in_size)
         return COMPLETE;
+    if (state->ended && state->prefix.data)
+        zstd->compressor_prefix(state->context, state->prefix.data, state->prefix.size);
     state->ended = false;
     size_t left = zstd->compress_some(state->context, &output, &input, OPERATIONS[flush]);
     *in += input.position;
     *in_size -= input.position;
     *out += output.position;
     *out_size -= output.position;
-    if (zstd->is_error(left))
+    state->error = zstd->is_error(left) ? zstd->error_code(left) : 0;
+    if (state->error)
         return BROKEN;
     if (flush == FLUSH_NONE)
         return !*in_size && *out_size ? COMPLETE : GOING;
@@ -106,8 +145,17 @@ enum progress step_zstd(struct encoder *encoder, const uint8_t **in, size_t *in_
 
 /* ---- compressing by LZ4 ------------------------------------------------------------------------------------------ */
 
-bool lz4_begin(struct lz4_encoder *encoder, const struct plan *plan, uint64_t size)
+static bool lz4_use(struct lz4_encoder *encoder, const struct dictionary *dictionary)
 {
+    if (encoder->dictionary)
+        lz4->dictionary_free(encoder->dictionary);
+    encoder->dictionary = dictionary->data ? lz4->dictionary_new(dictionary->data, dictionary->size) : NULL;
+    return encoder->dictionary || !dictionary->data;
+}
+
+bool lz4_begin(struct lz4_encoder *encoder, const struct request *request, uint64_t size)
+{
+    const struct plan *plan = request->plan;
     if (!encoder->context && lz4->is_error(lz4->compressor_new(&encoder->context, LZ4F_VERSION_))) {
         encoder->context = NULL;
         return false;
@@ -120,13 +168,15 @@ bool lz4_begin(struct lz4_encoder *encoder, const struct plan *plan, uint64_t si
     encoder->preferences.level = plan->level;
     encoder->stage = LZ4_CLOSED;
     encoder->staged_at = encoder->staged_size = 0;
-    return true;
+    return lz4_use(encoder, &request->dictionary);
 }
 
 void lz4_forget(struct lz4_encoder *encoder)
 {
     if (encoder->context)
         lz4->compressor_free(encoder->context);
+    if (encoder->dictionary)
+        lz4->dictionary_free(encoder->dictionary);
     free(encoder->staged);
     memset(encoder, 0, sizeof *encoder);
 }
@@ -165,7 +215,9 @@ static size_t lz4_next(struct lz4_encoder *state, const uint8_t **in, size_t *in
 {
     if (state->stage == LZ4_CLOSED) {
         state->stage = LZ4_OPEN;
-        return lz4->begin(state->context, out, room, &state->preferences);
+        return state->dictionary
+                   ? lz4->begin_with(state->context, out, room, state->dictionary, &state->preferences)
+                   : lz4->begin(state->context, out, room, &state->preferences);
     }
     if (*in_size) {
         size_t made = lz4->compress_some(state->context, out, room, *in, *in_size, NULL);
@@ -232,21 +284,37 @@ enum progress step_lz4(struct encoder *encoder, const uint8_t **in, size_t *in_s
 
 /* ---- decompressing ----------------------------------------------------------------------------------------------- */
 
-bool frame_decoder_begin(struct frame_decoder *decoder, enum format format)
+static bool begin_zstd(struct frame_decoder *decoder, struct request *request)
 {
-    decoder->format = format;
-    decoder->starved = false;
-    if (format == FORMAT_ZSTD) {
-        if (!decoder->zstd && !(decoder->zstd = zstd->decompressor_new()))
-            return false;
-        zstd->decompressor_reset(decoder->zstd, ZSTD_RESET_ALL);
-        zstd->decompressor_set(decoder->zstd, ZSTD_MOST_WINDOW, MOST_WINDOW);
-        return true;
+    const struct dictionary *dictionary = &decoder->dictionary;
+    if (!decoder->zstd && !(decoder->zstd = zstd->decompressor_new())) {
+        fail_memory(request, 1 << 17);
+        return false;
     }
+    zstd->decompressor_reset(decoder->zstd, ZSTD_RESET_ALL);
+    zstd->decompressor_set(decoder->zstd, ZSTD_MOST_WINDOW, MOST_WINDOW);
+    if (!dictionary->data || dictionary->raw)
+        return true;
+    if (!zstd->is_error(zstd->decompressor_load(decoder->zstd, dictionary->data, dictionary->size)))
+        return true;
+    fail(request, STATUS_INVALID_ARGS, CAUSE_NONE, "dictionary: it begins like a trained one of Zstandard, and is not valid");
+    return false;
+}
+
+bool frame_decoder_begin(struct frame_decoder *decoder, struct request *request)
+{
+    decoder->format = request->plan->format;
+    decoder->dictionary = request->dictionary;
+    decoder->fresh = true;
+    decoder->starved = false;
+    if (decoder->format == FORMAT_ZSTD)
+        return begin_zstd(decoder, request);
     if (decoder->lz4 && decoder->inside) /* a reset leaves it with what the frame has still to bring: LZ4 before 1.10 */
         frame_decoder_forget(decoder);
     if (!decoder->lz4 && lz4->is_error(lz4->decompressor_new(&decoder->lz4, LZ4F_VERSION_)))
         decoder->lz4 = NULL;
+    if (!decoder->lz4)
+        fail_memory(request, 1 << 17);
     return decoder->lz4;
 }
 
@@ -289,6 +357,14 @@ static void explain_zstd(struct request *request, size_t error, bool later)
     case ZSTD_NO_MEMORY:
         fail_memory(request, (size_t)1 << MOST_WINDOW);
         break;
+    case ZSTD_DICTIONARY_WRONG:
+        fail(request, STATUS_DATA_ERROR, CAUSE_DICTIONARY, "the Zstandard frame wants a dictionary, and %s",
+             request->dictionary.data ? "another one was given" : "none was given");
+        break;
+    case ZSTD_DICTIONARY_CORRUPTED:
+        fail(request, STATUS_INVALID_ARGS, CAUSE_NONE,
+             "dictionary: it begins like a trained one of Zstandard, and is not valid");
+        break;
     case ZSTD_CHECKSUM_WRONG:
         fail_data(request, CAUSE_CHECKSUM, zstd->error_name(error));
         break;
@@ -314,6 +390,9 @@ static enum frame_step decode_zstd(struct frame_decoder *decoder, struct request
 {
     struct zstd_input input = {*in, *left, 0};
     struct zstd_output output = {out, *room, 0};
+    if (decoder->fresh && decoder->dictionary.raw)
+        zstd->decompressor_prefix(decoder->zstd, decoder->dictionary.data, decoder->dictionary.size);
+    decoder->fresh = false;
     size_t result = zstd->decompress_some(decoder->zstd, &output, &input);
     *in += input.position;
     *left -= input.position;
@@ -322,6 +401,7 @@ static enum frame_step decode_zstd(struct frame_decoder *decoder, struct request
         explain_zstd(request, result, later);
         return FRAME_BROKEN;
     }
+    decoder->fresh = !result;
     return result ? FRAME_GO_ON : FRAME_ENDS;
 }
 
@@ -330,7 +410,10 @@ static enum frame_step decode_lz4(struct frame_decoder *decoder, struct request 
 {
     size_t used = *left, made = *room;
     decoder->inside = true;
-    size_t result = lz4->decompress_some(decoder->lz4, out, &made, *in, &used, NULL);
+    const struct dictionary *dictionary = &decoder->dictionary;
+    size_t result = dictionary->data ? lz4->decompress_with(decoder->lz4, out, &made, *in, &used, dictionary->data,
+                                                            dictionary->size, NULL)
+                                     : lz4->decompress_some(decoder->lz4, out, &made, *in, &used, NULL);
     if (lz4->is_error(result)) {
         explain_lz4(request, result, later);
         return FRAME_BROKEN;
@@ -476,10 +559,12 @@ void run_frames_decompress(struct kit *kit, struct request *request)
     struct sink sink;
     size_t size;
     const uint8_t *data = joined_input(kit, request, &size);
-    if (!data || !frame_decoder_begin(decoder, request->plan->format)) {
-        fail_memory(request, data ? 1 << 17 : size);
+    if (!data) {
+        fail_memory(request, size);
         return;
     }
+    if (!frame_decoder_begin(decoder, request))
+        return;
     sink_begin(&sink, request, first_room(request, data, size), request->max_length);
     decode_frames(decoder, request, data, size, &sink);
     sink_end(&sink, request);

@@ -13,8 +13,8 @@ enum frame_kind frame_kind_of(enum format format, const uint8_t *data, size_t si
 /* ---- compressing ------------------------------------------------------------------------------------------------- */
 
 /* Makes the state ready for a unit. `size`: of its content, or UINT64_MAX. False: no memory. */
-bool zstd_begin(struct zstd_encoder *encoder, const struct plan *plan, uint64_t size);
-bool lz4_begin(struct lz4_encoder *encoder, const struct plan *plan, uint64_t size);
+bool zstd_begin(struct zstd_encoder *encoder, const struct request *request, uint64_t size);
+bool lz4_begin(struct lz4_encoder *encoder, const struct request *request, uint64_t size);
 void zstd_forget(struct zstd_encoder *encoder);
 void lz4_forget(struct lz4_encoder *encoder);
 
@@ -28,6 +28,9 @@ enum progress step_lz4(struct encoder *encoder, const uint8_t **in, size_t *in_s
 size_t zstd_bound(size_t size);
 size_t lz4_bound(const struct plan *plan, size_t size);
 
+/* Why it failed: the request has. */
+void zstd_complain(const struct zstd_encoder *encoder, struct request *request);
+
 /* A unit at once, where the output has room for zstd_bound(). Its size, or 0: the compressor failed. */
 size_t zstd_at_once(struct zstd_encoder *encoder, const uint8_t *in, size_t size, uint8_t *out, size_t room);
 
@@ -35,7 +38,8 @@ size_t zstd_at_once(struct zstd_encoder *encoder, const uint8_t *in, size_t size
 
 enum frame_step { FRAME_GO_ON, FRAME_WANTS_INPUT, FRAME_ENDS, FRAME_BROKEN };
 
-bool frame_decoder_begin(struct frame_decoder *decoder, enum format format);
+/* False: the request has failed. */
+bool frame_decoder_begin(struct frame_decoder *decoder, struct request *request);
 void frame_decoder_forget(struct frame_decoder *decoder);
 
 /* One step. FRAME_BROKEN: the request has failed. `later`: a frame has ended before. */

@@ -43,7 +43,7 @@ SAME_PLACE(struct zstd_input, position, ZSTD_inBuffer, pos);
 SAME_PLACE(struct zstd_output, position, ZSTD_outBuffer, pos);
 _Static_assert(ZSTD_FLUSH == (int)ZSTD_e_flush && ZSTD_END == (int)ZSTD_e_end, "ZSTD_EndDirective has other values");
 _Static_assert(ZSTD_LEVEL == (int)ZSTD_c_compressionLevel && ZSTD_WINDOW == (int)ZSTD_c_windowLog
-                   && ZSTD_CHECKSUM == (int)ZSTD_c_checksumFlag && ZSTD_MOST_WINDOW == (int)ZSTD_d_windowLogMax,
+                   && ZSTD_LONG_DISTANCE == (int)ZSTD_c_enableLongDistanceMatching && ZSTD_CHECKSUM == (int)ZSTD_c_checksumFlag && ZSTD_MOST_WINDOW == (int)ZSTD_d_windowLogMax,
                "parameters of Zstandard have other numbers");
 _Static_assert(ZSTD_PREFIX_UNKNOWN == (int)ZSTD_error_prefix_unknown
                    && ZSTD_WINDOW_TOO_LARGE == (int)ZSTD_error_frameParameter_windowTooLarge
@@ -101,6 +101,8 @@ static const struct symbol ZLIB[] = {
     {"deflateReset", &the_zlib.deflate_reset},
     {"deflateEnd", &the_zlib.deflate_end},
     {"deflateSetHeader", &the_zlib.deflate_set_header},
+    {"deflateSetDictionary", &the_zlib.deflate_dictionary},
+    {"inflateSetDictionary", &the_zlib.inflate_dictionary},
     {"inflateInit2_", &the_zlib.inflate_init},
     {"inflate", &the_zlib.inflate},
     {"inflateReset", &the_zlib.inflate_reset},
@@ -148,6 +150,10 @@ static const struct symbol BROTLI[] = {
     {"BrotliDecoderGetErrorCode", &the_brotli.decoder_error},
     {"BrotliDecoderErrorString", &the_brotli.error_string},
     {"BrotliEncoderVersion", &the_brotli.version},
+    {"?BrotliEncoderPrepareDictionary", &the_brotli.prepare},
+    {"?BrotliEncoderDestroyPreparedDictionary", &the_brotli.unprepare},
+    {"?BrotliEncoderAttachPreparedDictionary", &the_brotli.encoder_attach},
+    {"?BrotliDecoderAttachDictionary", &the_brotli.decoder_attach},
     {NULL, NULL},
 };
 
@@ -158,6 +164,8 @@ static const struct symbol ZSTD[] = {
     {"ZSTD_CCtx_setParameter", &the_zstd.compressor_set},
     {"ZSTD_CCtx_setPledgedSrcSize", &the_zstd.compressor_pledge},
     {"ZSTD_sizeof_CCtx", &the_zstd.compressor_memory},
+    {"ZSTD_CCtx_loadDictionary", &the_zstd.compressor_load},
+    {"ZSTD_CCtx_refPrefix", &the_zstd.compressor_prefix},
     {"ZSTD_compress2", &the_zstd.compress},
     {"ZSTD_compressStream2", &the_zstd.compress_some},
     {"ZSTD_compressBound", &the_zstd.bound},
@@ -166,6 +174,8 @@ static const struct symbol ZSTD[] = {
     {"ZSTD_DCtx_reset", &the_zstd.decompressor_reset},
     {"ZSTD_DCtx_setParameter", &the_zstd.decompressor_set},
     {"ZSTD_sizeof_DCtx", &the_zstd.decompressor_memory},
+    {"ZSTD_DCtx_loadDictionary", &the_zstd.decompressor_load},
+    {"ZSTD_DCtx_refPrefix", &the_zstd.decompressor_prefix},
     {"ZSTD_decompressStream", &the_zstd.decompress_some},
     {"ZSTD_getFrameContentSize", &the_zstd.content_size},
     {"ZSTD_isError", &the_zstd.is_error},
@@ -189,6 +199,26 @@ static const struct symbol LZ4[] = {
     {"LZ4F_isError", &the_lz4.is_error},
     {"LZ4F_getErrorName", &the_lz4.error_name},
     {"LZ4_versionNumber", &the_lz4.version},
+    {"?LZ4F_createCDict", &the_lz4.dictionary_new},
+    {"?LZ4F_freeCDict", &the_lz4.dictionary_free},
+    {"?LZ4F_compressBegin_usingCDict", &the_lz4.begin_with},
+    {"?LZ4F_decompress_usingDict", &the_lz4.decompress_with},
+    {"LZ4_sizeofState", &the_lz4.state_size},
+    {"LZ4_sizeofStateHC", &the_lz4.state_size_hc},
+    {"LZ4_compressBound", &the_lz4.block_bound},
+    {"LZ4_compress_fast_extState", &the_lz4.compress_block},
+    {"LZ4_compress_HC_extStateHC", &the_lz4.compress_block_hc},
+    {"LZ4_createStream", &the_lz4.stream_new},
+    {"LZ4_freeStream", &the_lz4.stream_free},
+    {"LZ4_loadDict", &the_lz4.stream_load},
+    {"LZ4_compress_fast_continue", &the_lz4.stream_compress},
+    {"LZ4_createStreamHC", &the_lz4.stream_new_hc},
+    {"LZ4_freeStreamHC", &the_lz4.stream_free_hc},
+    {"LZ4_resetStreamHC_fast", &the_lz4.stream_level_hc},
+    {"LZ4_loadDictHC", &the_lz4.stream_load_hc},
+    {"LZ4_compress_HC_continue", &the_lz4.stream_compress_hc},
+    {"LZ4_decompress_safe", &the_lz4.decompress_block},
+    {"LZ4_decompress_safe_usingDict", &the_lz4.decompress_block_with},
     {NULL, NULL},
 };
 
@@ -222,9 +252,10 @@ static const char *bind_symbols(const struct symbol *symbols, const char *const 
     }
     for (; symbols->name; symbols++) {
         void *found = NULL;
+        bool optional = *symbols->name == '?';
         for (int i = 0; i < count && !found; i++)
-            found = dlsym(opened[i], symbols->name);
-        if (!found) {
+            found = dlsym(opened[i], symbols->name + optional);
+        if (!found && !(optional && count)) {
             if (count)
                 snprintf(why, sizeof why, "it has no function %s", symbols->name);
             for (int i = 0; i < count; i++)
@@ -249,6 +280,14 @@ const char *library_bind(const char *name, const char *const *files)
         return why;
     }
     return "left out when wdasync was built";
+}
+
+int library_dictionaries(const char *name)
+{
+    if (!strcmp(name, "brotli"))
+        return brotli && brotli->prepare && brotli->unprepare && brotli->encoder_attach && brotli->decoder_attach;
+    return !strcmp(name, "lz4") && lz4 && lz4->dictionary_new && lz4->dictionary_free && lz4->begin_with
+           && lz4->decompress_with;
 }
 
 const char *library_headers(void)

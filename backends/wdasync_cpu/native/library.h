@@ -56,6 +56,8 @@ struct zlib {
     int (*deflate_reset)(struct z_state *);
     int (*deflate_end)(struct z_state *);
     int (*deflate_set_header)(struct z_state *, struct z_gzip_header *);
+    int (*deflate_dictionary)(struct z_state *, const uint8_t *, unsigned);
+    int (*inflate_dictionary)(struct z_state *, const uint8_t *, unsigned);
     int (*inflate_init)(struct z_state *, int window_bits, const char *version, int size);
     int (*inflate)(struct z_state *, int flush);
     int (*inflate_reset)(struct z_state *);
@@ -135,12 +137,17 @@ struct brotli {
     int (*decoder_error)(void *);
     const char *(*error_string)(int);
     uint32_t (*version)(void);
+    /* Since 1.1; NULL before. Type 0 is content as it is. */
+    void *(*prepare)(int type, size_t size, const uint8_t *, int quality, void *, void *, void *);
+    void (*unprepare)(void *);
+    int (*encoder_attach)(void *, const void *prepared);
+    int (*decoder_attach)(void *, int type, size_t size, const uint8_t *);
 };
 
 /* ---- Zstandard, 1.4 and later ------------------------------------------------------------------------------------ */
 
 enum { ZSTD_CONTINUE, ZSTD_FLUSH, ZSTD_END };
-enum { ZSTD_LEVEL = 100, ZSTD_WINDOW = 101, ZSTD_CHECKSUM = 201, ZSTD_MOST_WINDOW = 100 };
+enum { ZSTD_LEVEL = 100, ZSTD_WINDOW = 101, ZSTD_LONG_DISTANCE = 160, ZSTD_CHECKSUM = 201, ZSTD_MOST_WINDOW = 100 };
 enum { ZSTD_RESET_SESSION = 1, ZSTD_RESET_ALL = 3 };
 enum {
     ZSTD_PREFIX_UNKNOWN = 10,
@@ -170,6 +177,8 @@ struct zstd {
     size_t (*compressor_set)(void *, int parameter, int value);
     size_t (*compressor_pledge)(void *, unsigned long long size);
     size_t (*compressor_memory)(const void *);
+    size_t (*compressor_load)(void *, const void *dictionary, size_t size);
+    size_t (*compressor_prefix)(void *, const void *prefix, size_t size);
     size_t (*compress)(void *, void *out, size_t room, const void *in, size_t size);
     size_t (*compress_some)(void *, struct zstd_output *, struct zstd_input *, int operation);
     size_t (*bound)(size_t size);
@@ -178,6 +187,8 @@ struct zstd {
     size_t (*decompressor_reset)(void *, int what);
     size_t (*decompressor_set)(void *, int parameter, int value);
     size_t (*decompressor_memory)(const void *);
+    size_t (*decompressor_load)(void *, const void *dictionary, size_t size);
+    size_t (*decompressor_prefix)(void *, const void *prefix, size_t size);
     size_t (*decompress_some)(void *, struct zstd_output *, struct zstd_input *);
     unsigned long long (*content_size)(const void *frame, size_t size);
     unsigned (*is_error)(size_t);
@@ -213,6 +224,30 @@ struct lz4 {
     unsigned (*is_error)(size_t);
     const char *(*error_name)(size_t);
     int (*version)(void);
+    /* Frames with a dictionary. Not in every build before 1.10: then NULL. */
+    void *(*dictionary_new)(const void *, size_t);
+    void (*dictionary_free)(void *);
+    size_t (*begin_with)(void *, void *out, size_t room, const void *dictionary, const struct lz4_preferences *);
+    size_t (*decompress_with)(void *, void *out, size_t *room, const void *in, size_t *size, const void *dictionary,
+                              size_t dictionary_size, const void *options);
+    /* Blocks. */
+    int (*state_size)(void);
+    int (*state_size_hc)(void);
+    int (*block_bound)(int size);
+    int (*compress_block)(void *state, const void *in, void *out, int size, int room, int acceleration);
+    int (*compress_block_hc)(void *state, const void *in, void *out, int size, int room, int level);
+    void *(*stream_new)(void);
+    int (*stream_free)(void *);
+    int (*stream_load)(void *, const void *dictionary, int size);
+    int (*stream_compress)(void *, const void *in, void *out, int size, int room, int acceleration);
+    void *(*stream_new_hc)(void);
+    int (*stream_free_hc)(void *);
+    void (*stream_level_hc)(void *, int level);
+    int (*stream_load_hc)(void *, const void *dictionary, int size);
+    int (*stream_compress_hc)(void *, const void *in, void *out, int size, int room);
+    int (*decompress_block)(const void *in, void *out, int size, int room);
+    int (*decompress_block_with)(const void *in, void *out, int size, int room, const void *dictionary,
+                                 int dictionary_size);
 };
 
 /* NULL where the library was not bound. Written before any worker runs a plan that needs them. */
@@ -224,9 +259,13 @@ extern const struct zstd *zstd;
 extern const struct lz4 *lz4;
 
 /* Bind a library ("zlib", "libdeflate", "isal", "brotli", "zstd", "lz4") from files, which may be names that the dynamic linker
-   searches. Each symbol is taken from the first file that has it. NULL if all symbols were found, else why not. Binding
+   searches. Each symbol is taken from the first file that has it; one whose name here begins
+   with a question mark may be absent. NULL if all symbols were found, else why not. Binding
    one that is bound does nothing. */
 const char *library_bind(const char *name, const char *const *files);
+
+/* Whether the library ("brotli", "lz4") was bound, and has the functions for dictionaries that some of its versions lack. */
+int library_dictionaries(const char *name);
 
 /* Headers that were compared at build time, for people. */
 const char *library_headers(void);

@@ -55,6 +55,7 @@ struct pin {
     struct segment one_segment;
     bool *busy; /* its session's mark */
     bool final;
+    PyObject *dictionary;
     PyObject *paged; /* the input, if it is in pages and no codec can read it as it is */
     struct region *region;
 };
@@ -79,7 +80,7 @@ static PyObject *completion_type, *statuses[STATUSES], *kinds[KINDS], *describe,
 static PyObject *details[CREWS + 1][MAX_WORKERS][2]; /* of success; the last crew is "inline" */
 static newfunc new_tuple;
 static PyObject *name_source, *name_destination, *name_algorithm, *name_level, *name_window, *name_session,
-    *name_flush, *name_max_length, *name_max_members, *name_nbytes, *name_state, *name_paged, *name_memory,
+    *name_dictionary, *name_content, *name_raw, *name_flush, *name_max_length, *name_max_members, *name_nbytes, *name_state, *name_paged, *name_memory,
     *name_length, *name_is_complete;
 
 /* Operations whose pages come when they are touched, in flight in all queues of the process. */
@@ -135,6 +136,7 @@ static void unpin(struct pin *pin)
     pin->final = false;
     Py_CLEAR(pin->tag);
     Py_CLEAR(pin->operation);
+    Py_CLEAR(pin->dictionary);
     Py_CLEAR(pin->paged);
     Py_CLEAR(pin->output);
     Py_CLEAR(pin->detail);
@@ -264,6 +266,33 @@ static bool read_buffers(struct pin *pin, struct request *request, PyObject *ope
     return good;
 }
 
+/* What both sides know before, if there is something. */
+static bool read_dictionary(struct pin *pin, struct request *request, PyObject *operation)
+{
+    PyObject *dictionary = PyObject_GetAttr(operation, name_dictionary);
+    request->dictionary.data = NULL;
+    request->dictionary.size = 0;
+    if (!dictionary || dictionary == Py_None) {
+        Py_XDECREF(dictionary);
+        return dictionary;
+    }
+    PyObject *content = pin->dictionary = PyObject_GetAttr(dictionary, name_content);
+    PyObject *raw = content ? PyObject_GetAttr(dictionary, name_raw) : NULL;
+    int is_raw = raw ? PyObject_IsTrue(raw) : -1;
+    Py_XDECREF(raw);
+    Py_DECREF(dictionary);
+    if (is_raw < 0)
+        return false;
+    if (!PyBytes_Check(content)) {
+        PyErr_SetString(PyExc_TypeError, "dictionary: expected its content to be bytes");
+        return false;
+    }
+    request->dictionary.data = (const uint8_t *)PyBytes_AsString(content);
+    request->dictionary.size = (size_t)PyBytes_Size(content);
+    request->dictionary.raw = is_raw;
+    return true;
+}
+
 /* The plan of a stateless operation: from the table, or by asking. */
 static enum read_result find_plan(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation,
                                   PyObject *table, PyObject *key)
@@ -293,7 +322,10 @@ static enum read_result read_compress(struct desk *desk, struct pin *pin, struct
     PyObject *algorithm = PyObject_GetAttr(operation, name_algorithm);
     PyObject *level = algorithm ? PyObject_GetAttr(operation, name_level) : NULL;
     PyObject *window = level ? PyObject_GetAttr(operation, name_window) : NULL;
-    PyObject *key = window ? PyTuple_Pack(3, algorithm, level, window) : NULL;
+    PyObject *key = NULL;
+    if (window && read_dictionary(pin, request, operation))
+        key = request->dictionary.data ? PyTuple_Pack(4, algorithm, level, window, Py_True)
+                                       : PyTuple_Pack(3, algorithm, level, window);
     Py_XDECREF(algorithm);
     Py_XDECREF(level);
     Py_XDECREF(window);
@@ -307,9 +339,15 @@ static enum read_result read_decompress(struct desk *desk, struct pin *pin, stru
     PyObject *algorithm;
     if (!read_number(operation, name_max_length, &request->max_length)
         || !read_number(operation, name_max_members, &members)
-        || !(algorithm = PyObject_GetAttr(operation, name_algorithm)))
+        || !read_dictionary(pin, request, operation) || !(algorithm = PyObject_GetAttr(operation, name_algorithm)))
         return READ_RAISED;
     request->max_members = members < UINT32_MAX ? (uint32_t)members : UINT32_MAX;
+    if (request->dictionary.data) {
+        PyObject *key = PyTuple_Pack(2, algorithm, Py_True);
+        Py_DECREF(algorithm);
+        if (!(algorithm = key))
+            return READ_RAISED;
+    }
     return find_plan(desk, pin, request, operation, desk->decompress, algorithm);
 }
 
@@ -366,6 +404,8 @@ static enum read_result read_operation(struct desk *desk, struct pin *pin, struc
     request->count = 0;
     request->into = false;
     request->session = NULL;
+    request->dictionary.data = NULL;
+    request->dictionary.size = 0;
     request->region = NULL;
     request->faults = 0;
     request->status = STATUS_SUCCESS;
@@ -547,6 +587,7 @@ static PyObject *inline_cost(PyObject *self, PyObject *operation)
     else if ((PyObject *)Py_TYPE(operation) == kinds[KIND_DECOMPRESS])
         result = read_decompress(desk, &pin, &request, operation);
     Py_CLEAR(pin.detail);
+    Py_CLEAR(pin.dictionary);
     if (result == READ_SUBMIT && read_number(operation, name_nbytes, &size) && size < UINT32_MAX
         && !may_be_large(&request, size))
         cost = request.plan->fixed_ns + size * request.plan->ns_per_kib / 1024;
@@ -1089,17 +1130,36 @@ static PyObject *task_must_stop(PyObject *self, PyObject *capsule)
     return PyBool_FromLong(!hand->slot || must_stop(&hand->slot->request));
 }
 
-/* explain(format, data, base, only_header) -> (status, cause, message): what is wrong with a unit, which lies at `base`
+/* measure(block, size of the dictionary) -> length of its content, or (status, cause, message) */
+static PyObject *measure(PyObject *self, PyObject *args)
+{
+    Py_buffer data;
+    Py_ssize_t dictionary;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*n", &data, &dictionary))
+        return NULL;
+    struct request request = {.dictionary.size = (size_t)dictionary};
+    PyThreadState *state = PyEval_SaveThread();
+    int64_t length = measure_block(&request, data.buf, (size_t)data.len);
+    PyEval_RestoreThread(state);
+    PyBuffer_Release(&data);
+    if (length >= 0)
+        return PyLong_FromLongLong(length);
+    return Py_BuildValue("iis", request.status, request.cause, request.message);
+}
+
+/* explain(format, data, base, only_header, dictionary or None) -> (status, cause, message): what is wrong with a unit, which lies at `base`
    in its input; None: nothing was found */
 static PyObject *explain(PyObject *self, PyObject *args)
 {
     int format, only_header;
-    Py_ssize_t base;
+    Py_ssize_t base, length;
     Py_buffer data;
-    (void)self;
-    if (!PyArg_ParseTuple(args, "iy*np", &format, &data, &base, &only_header))
-        return NULL;
     struct request request = {.message = ""};
+    (void)self;
+    if (!PyArg_ParseTuple(args, "iy*npz#", &format, &data, &base, &only_header, &request.dictionary.data, &length))
+        return NULL;
+    request.dictionary.size = request.dictionary.data ? (size_t)length : 0;
     PyThreadState *state = PyEval_SaveThread();
     size_t header = read_header(&request, (enum format)format, data.buf, (size_t)data.len, (size_t)base);
     if (request.status == STATUS_SUCCESS && !only_header)
@@ -1185,14 +1245,18 @@ static void session_gone(PyObject *capsule)
     session_free(PyCapsule_GetPointer(capsule, SESSION));
 }
 
-/* open_session(desk, number of a plan) -> session */
+/* open_session(desk, number of a plan, dictionary or None, whether it is raw) -> session */
 static PyObject *open_session(PyObject *self, PyObject *args)
 {
     PyObject *capsule;
-    Py_ssize_t index;
+    Py_ssize_t index, length;
+    struct dictionary dictionary;
+    int raw;
     (void)self;
-    if (!PyArg_ParseTuple(args, "On", &capsule, &index))
+    if (!PyArg_ParseTuple(args, "Onz#p", &capsule, &index, &dictionary.data, &length, &raw))
         return NULL;
+    dictionary.size = dictionary.data ? (size_t)length : 0;
+    dictionary.raw = raw;
     struct desk *desk = PyCapsule_GetPointer(capsule, DESK);
     if (!desk)
         return NULL;
@@ -1200,7 +1264,7 @@ static PyObject *open_session(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "open_session: expected the number of a plan");
         return NULL;
     }
-    struct session *session = session_new(plans[index], desk);
+    struct session *session = session_new(plans[index], desk, &dictionary);
     return session ? PyCapsule_New(session, SESSION, session_gone) : PyErr_NoMemory();
 }
 
@@ -1311,6 +1375,7 @@ static PyMethodDef FUNCTIONS[] = {
     {"finish_task", finish_task, METH_VARARGS, NULL},
     {"must_stop", task_must_stop, METH_O, NULL},
     {"explain", explain, METH_VARARGS, NULL},
+    {"measure", measure, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -1321,6 +1386,7 @@ static bool intern_names(void)
         const char *name;
     } NAMES[] = {
         {&name_source, "source"},         {&name_destination, "destination"}, {&name_algorithm, "algorithm"},
+        {&name_dictionary, "dictionary"}, {&name_content, "content"},         {&name_raw, "raw"},
         {&name_level, "level"},           {&name_window, "window"},           {&name_session, "session"},
         {&name_flush, "flush"},           {&name_max_length, "max_length"},   {&name_max_members, "max_members"},
         {&name_nbytes, "nbytes"},         {&name_state, "state"},

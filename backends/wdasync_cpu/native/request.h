@@ -25,9 +25,25 @@ enum status {
 };
 
 /* Positions of wdasync.DataCause in the order of its definition, from 1; 0 is "none". */
-enum cause { CAUSE_NONE, CAUSE_CORRUPT, CAUSE_TRUNCATED, CAUSE_TRAILING_DATA, CAUSE_WRONG_FORMAT, CAUSE_CHECKSUM };
+enum cause {
+    CAUSE_NONE,
+    CAUSE_CORRUPT,
+    CAUSE_TRUNCATED,
+    CAUSE_TRAILING_DATA,
+    CAUSE_WRONG_FORMAT,
+    CAUSE_CHECKSUM,
+    CAUSE_DICTIONARY
+};
 
-enum format { FORMAT_DEFLATE, FORMAT_ZLIB, FORMAT_GZIP, FORMAT_BROTLI, FORMAT_ZSTD, FORMAT_LZ4 };
+enum format {
+    FORMAT_DEFLATE,
+    FORMAT_ZLIB,
+    FORMAT_GZIP,
+    FORMAT_BROTLI,
+    FORMAT_ZSTD,
+    FORMAT_LZ4,
+    FORMAT_LZ4_BLOCK
+};
 
 enum engine {
     ENGINE_NONE,
@@ -60,6 +76,13 @@ struct segment {
     size_t size;
 };
 
+/* What both sides know before. `data` is NULL if there is none. */
+struct dictionary {
+    const uint8_t *data;
+    size_t size;
+    bool raw; /* content, even where it begins like a trained dictionary of Zstandard */
+};
+
 struct session;
 struct region;
 
@@ -74,6 +97,7 @@ struct request {
     uint32_t count;
     uint32_t max_members;
     uint64_t max_length;
+    struct dictionary dictionary;
     struct session *session;
     const atomic_bool *stop; /* somebody wants the queue to end: give up at the next piece */
     struct region *region;   /* of which the input is, if its pages come when they are touched; else NULL */

@@ -28,7 +28,9 @@ struct session {
     bool inflate_ready;
     struct isal_stream *isal;
     uint8_t *isal_buffer;
-    void *encoder, *decoder; /* Brotli's */
+    struct dictionary dictionary;
+    struct brotli_encoder encoder;
+    void *decoder; /* Brotli's */
     struct zstd_encoder zstd;
     struct lz4_encoder lz4;
     struct frame_decoder frames;
@@ -36,13 +38,20 @@ struct session {
 
 enum { CHUNK_ROOM = 512, STEP_ROOM = 1 << 18 };
 
-struct session *session_new(const struct plan *plan, const void *owner)
+struct session *session_new(const struct plan *plan, const void *owner, const struct dictionary *dictionary)
 {
     struct session *session = calloc(1, sizeof *session);
-    if (session) {
-        session->plan = plan;
-        session->owner = owner;
+    uint8_t *copy = session && dictionary->data ? malloc(dictionary->size ? dictionary->size : 1) : NULL;
+    if (!session || (dictionary->data && !copy)) {
+        free(session);
+        return NULL;
     }
+    session->plan = plan;
+    session->owner = owner;
+    session->dictionary = *dictionary;
+    session->dictionary.data = copy;
+    if (copy)
+        memcpy(copy, dictionary->data, dictionary->size);
     return session;
 }
 
@@ -73,11 +82,10 @@ void session_reset(struct session *session)
 
 static void forget_brotli(struct session *session)
 {
-    if (session->encoder)
-        brotli->encoder_free(session->encoder);
+    brotli_forget(&session->encoder);
     if (session->decoder)
         brotli->decoder_free(session->decoder);
-    session->encoder = session->decoder = NULL;
+    session->decoder = NULL;
 }
 
 static void forget_codec(struct session *session)
@@ -112,6 +120,7 @@ void session_close(struct session *session)
 void session_free(struct session *session)
 {
     session_close(session);
+    free((void *)(uintptr_t)session->dictionary.data);
     free(session);
 }
 
@@ -129,39 +138,54 @@ static bool begin_isal(struct session *session)
     return true;
 }
 
-static bool begin_compress(struct session *session)
+static bool begin_compress(struct session *session, struct request *request)
 {
     const struct plan *plan = session->plan;
     switch (plan->engine) {
     case ENGINE_ISAL:
         return begin_isal(session);
     case ENGINE_BROTLI:
-        return (session->encoder = brotli_begin(plan, 0)) != NULL;
+        return brotli_begin(&session->encoder, request, 0);
     case ENGINE_ZSTD:
-        return zstd_begin(&session->zstd, plan, UINT64_MAX);
+        return zstd_begin(&session->zstd, request, UINT64_MAX);
     case ENGINE_LZ4:
-        return lz4_begin(&session->lz4, plan, UINT64_MAX);
+        return lz4_begin(&session->lz4, request, UINT64_MAX);
     default:
-        if (session->deflate.ready)
-            return zlib->deflate_reset(&session->deflate.z) == Z_OK_;
-        return deflate_begin(&session->deflate, plan->level, plan->format, plan->window);
+        if (session->deflate.ready ? zlib->deflate_reset(&session->deflate.z) != Z_OK_
+                                   : !deflate_begin(&session->deflate, plan->level, plan->format, plan->window))
+            return false;
+        return deflate_use(&session->deflate, &session->dictionary);
     }
 }
 
-static bool begin_decompress(struct session *session)
+static bool begin_brotli(struct session *session)
+{
+    const struct dictionary *dictionary = &session->dictionary;
+    session->decoder = brotli->decoder_new(NULL, NULL, NULL);
+    if (session->decoder && dictionary->data)
+        brotli->decoder_attach(session->decoder, 0, dictionary->size, dictionary->data);
+    return session->decoder;
+}
+
+static bool begin_decompress(struct session *session, struct request *request)
 {
     const struct plan *plan = session->plan;
     int window = plan->window;
     if (plan->engine == ENGINE_BROTLI)
-        return (session->decoder = brotli->decoder_new(NULL, NULL, NULL)) != NULL;
+        return begin_brotli(session);
     if (plan->engine == ENGINE_ZSTD || plan->engine == ENGINE_LZ4)
-        return frame_decoder_begin(&session->frames, plan->format);
-    if (session->inflate_ready)
-        return zlib->inflate_reset(&session->inflate) == Z_OK_;
-    window = plan->format == FORMAT_GZIP ? window + 16 : plan->format == FORMAT_ZLIB ? window : -window;
-    memset(&session->inflate, 0, sizeof session->inflate);
-    session->inflate_ready = zlib->inflate_init(&session->inflate, window, "1", sizeof session->inflate) == Z_OK_;
-    return session->inflate_ready;
+        return frame_decoder_begin(&session->frames, request);
+    if (session->inflate_ready) {
+        zlib->inflate_reset(&session->inflate);
+    } else {
+        window = plan->format == FORMAT_GZIP ? window + 16 : plan->format == FORMAT_ZLIB ? window : -window;
+        memset(&session->inflate, 0, sizeof session->inflate);
+        session->inflate_ready = zlib->inflate_init(&session->inflate, window, "1", sizeof session->inflate) == Z_OK_;
+    }
+    if (!session->inflate_ready || plan->format != FORMAT_DEFLATE || !session->dictionary.data)
+        return session->inflate_ready;
+    return zlib->inflate_dictionary(&session->inflate, session->dictionary.data, (unsigned)session->dictionary.size)
+           == Z_OK_;
 }
 
 static bool begin(struct session *session, struct request *request)
@@ -177,8 +201,10 @@ static bool begin(struct session *session, struct request *request)
     }
     if (session->stage == FRESH) {
         bool compress = request->kind == KIND_COMPRESS_CHUNK;
-        if (!(compress ? begin_compress : begin_decompress)(session)) {
-            fail_memory(request, 1 << 18);
+        if (!(compress ? begin_compress : begin_decompress)(session, request)) {
+            forget_codec(session);
+            if (request->status == STATUS_SUCCESS)
+                fail_memory(request, 1 << 18);
             return false;
         }
         session->stage = RUNNING;
@@ -190,7 +216,7 @@ static bool begin(struct session *session, struct request *request)
 
 static void compress_step(struct session *session, struct request *request)
 {
-    struct encoder encoder = {session->plan->engine, &session->deflate.z, session->isal, session->encoder,
+    struct encoder encoder = {session->plan->engine, &session->deflate.z, session->isal, &session->encoder,
                               &session->zstd,        &session->lz4};
     struct sink sink;
     size_t size = 0;
@@ -218,8 +244,8 @@ static void explain_zlib(struct session *session, struct request *request)
         {"header crc mismatch", CAUSE_CHECKSUM},        {"incorrect data check", CAUSE_CHECKSUM},
         {"incorrect length check", CAUSE_CHECKSUM},
     };
-    const char *words = session->inflate.message ? session->inflate.message : "a preset dictionary is needed";
-    enum cause cause = session->inflate.message ? CAUSE_CORRUPT : CAUSE_WRONG_FORMAT;
+    const char *words = session->inflate.message ? session->inflate.message : "zlib cannot say why";
+    enum cause cause = CAUSE_CORRUPT;
     for (size_t i = 0; i < sizeof CAUSES / sizeof *CAUSES; i++)
         if (!strcmp(CAUSES[i].words, words))
             cause = CAUSES[i].cause;
@@ -227,6 +253,20 @@ static void explain_zlib(struct session *session, struct request *request)
         fail(request, STATUS_DATA_ERROR, CAUSE_TRAILING_DATA, "what follows the last gzip member is not another one: %s", words);
     else
         fail(request, cause == CAUSE_CHECKSUM ? STATUS_CHECKSUM_FAILED : STATUS_DATA_ERROR, cause, "%s", words);
+}
+
+/* Its header has asked for a dictionary (RFC 1950, section 2.2). False: the request has failed. */
+static bool give_dictionary(struct session *session, struct request *request)
+{
+    const struct dictionary *dictionary = &session->dictionary;
+    unsigned long wanted = session->inflate.check;
+    if (!dictionary->data)
+        fail(request, STATUS_DATA_ERROR, CAUSE_DICTIONARY, "zlib: a preset dictionary with Adler-32 0x%08lx is needed, and none was given",
+             wanted);
+    else if (zlib->inflate_dictionary(&session->inflate, dictionary->data, (unsigned)dictionary->size) != Z_OK_)
+        fail(request, STATUS_DATA_ERROR, CAUSE_DICTIONARY, "zlib: the dictionary's Adler-32 is 0x%08x, the header asks for 0x%08lx",
+             check_adler32(1, dictionary->data, dictionary->size), wanted);
+    return request->status == STATUS_SUCCESS;
 }
 
 enum step { STEP_GO_ON, STEP_WANTS_INPUT, STEP_BROKEN };
@@ -248,6 +288,8 @@ static enum step inflate_step(struct session *session, struct request *request, 
         session->stage = session->plan->format == FORMAT_GZIP ? BETWEEN : ENDED;
     else if (result == Z_MEM_ERROR_)
         fail_memory(request, 1 << 16);
+    else if (result == Z_NEED_DICT_)
+        return give_dictionary(session, request) ? STEP_GO_ON : STEP_BROKEN;
     else if (result != Z_OK_ && result != Z_BUF_ERROR_)
         explain_zlib(session, request);
     if (request->status != STATUS_SUCCESS)
@@ -373,6 +415,7 @@ static void decompress_step(struct session *session, struct request *request)
 void run_session(struct request *request)
 {
     struct session *session = request->session;
+    request->dictionary = session->dictionary;
     if (!begin(session, request))
         return;
     if (request->kind == KIND_COMPRESS_CHUNK)

@@ -145,7 +145,7 @@ class IdxdQueue:
             return f"the window is always {row.window}"
         if row.max_input is not None and operation.nbytes > row.max_input:
             return f"at most {row.max_input} bytes"
-        return ""
+        return "there are no dictionaries here" if operation.dictionary is not None else ""
 
     def _descriptor(self, flight: Flight, row: Capability) -> Descriptor:
         operation = flight.operation

@@ -213,6 +213,39 @@ def members_are_one_whole(bench: Bench, row: Capability) -> None:
             require(done.status in FULL, f"4 members with max_members={bound} completed {done.status.name}")
 
 
+@check_each(
+    Kind.COMPRESS,
+    sentences=(
+        "takes an operation with a dictionary, or a stream with one",
+        "An operation that the device cannot do is accepted",
+    ),
+)
+def a_dictionary_counts_or_is_refused(bench: Bench, row: Capability) -> None:
+    """With a dictionary that has the content the output is shorter, and needs it again; without the capability: refused."""
+    queue, content = bench.queue(row), random.Random(3).randbytes(3000)  # noqa: S311  reproducible on purpose
+    plain, known = Compress(content, row.algorithm), Compress(content, row.algorithm, dictionary=content)
+    without, done = bench.run(queue, [plain, known])
+    if not row.dictionary:
+        require(
+            done.status is Status.INVALID_ARGS, f"a dictionary was given, and it completed {done.status.name}"
+        )
+        return
+    packed = success(known, done)
+    require(
+        len(packed) < len(success(plain, without)) // 2, "the dictionary has the content, and it saved little"
+    )
+    back = bench.device.capabilities.find(Kind.DECOMPRESS, row.algorithm)
+    if back is None or not back.dictionary:
+        return
+    again, missing = (
+        Decompress(packed, row.algorithm, dictionary=content),
+        Decompress(packed, row.algorithm),
+    )
+    found, lost = bench.run(bench.queue(back), [again, missing])
+    require(success(again, found) == content, "with its dictionary, the content has changed")
+    require(lost.status in BAD, f"without its dictionary, it completed {lost.status.name}")
+
+
 def agree(bench: Bench, row: Capability, inputs: list[bytes], *, strict: bool) -> None:
     """The device decodes what the reference decodes, and refuses what that refuses.
 
