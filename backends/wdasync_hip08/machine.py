@@ -95,6 +95,8 @@ class Machine:
         self._closed = False
         self._workers = Workers(options.engines, self._finished)
         self._open: list[OpenQueue] = []
+        #: Those whose work is in an engine's thread.
+        self._at_work: set[Task] = set()
         self._process: Space | None = None
         self._handler, self._reporter = handler, reporter
         if options.trace:
@@ -269,6 +271,7 @@ class Machine:
         if self.clock.virtual or work.nbytes <= INLINE_BYTES:
             self.chip.tasks.finish(task, work.run())
         else:
+            self._at_work.add(task)
             self._workers.submit(task, work)
 
     def _elsewhere(self, job: Callable[[], object]) -> bool:
@@ -286,6 +289,7 @@ class Machine:
     def _finished(self, task: Task, result: object) -> None:
         """In an engine's thread."""
         with self.lock:
+            self._at_work.discard(task)
             self.chip.tasks.finish(task, result)
         while self.pump(STEPS // 4):
             pass
@@ -370,10 +374,18 @@ class Machine:
                         return self._advance_drain(queue)
                 elif (
                     not more
-                    and not self.changed.wait(min(end - time.monotonic(), 0.01))
+                    and not self.changed.wait(0.01)
                     and time.monotonic() >= end
+                    and not self._under_way(queue)
                 ):
                     return False
+
+    def _under_way(self, queue: KernelQueue) -> bool:
+        """Threads of this program are at something that a queue waits for. They may be slow; that is no chip that hangs."""
+        faults = self.faults.pending.values()
+        return any(task.queue == queue.number for task in self._at_work) or any(
+            fault.populating and fault.pasid == queue.pasid for fault in faults
+        )
 
     def _advance_drain(self, queue: KernelQueue) -> bool:
         """Under a virtual clock nothing happens by waiting: only timers can help."""
@@ -386,7 +398,12 @@ class Machine:
         return False
 
     def _drained(self, queue: KernelQueue) -> bool:
-        return self.chip.qm.drained(queue.number)
+        """As the kernel sees it: by the contexts, which it reads through the mailbox."""
+        try:
+            return self.qm.drained(queue)
+        except MailboxError as error:
+            self._refused(error)
+            return True
 
     # Spaces
 

@@ -1,5 +1,7 @@
 """Closing a queue whose entry waits for a page: each step comes after the one that makes it safe."""
 
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -7,8 +9,10 @@ import anyio.to_thread
 import pytest
 
 import wdasync
+import wdasync_hip08.machine
 from wdasync import PagedBuffer
 from wdasync.faults import FaultResponse, PageFault
+from wdasync_hip08 import backend
 from wdasync_hip08.machine import DRAIN_SECONDS
 from wdasync_hip08.memory import PAGE
 from wdasync_hip08.trace import Recorder
@@ -150,3 +154,79 @@ async def test_no_pager_is_called_once_closing_has_begun() -> None:
                 before = len(asked)
     assert len(asked) == before
     assert len(errors) == 20
+
+
+class TestSlowThreads:
+    """What a thread of ours is at is no chip that hangs, and the machine may be busy: no time is too long for it."""
+
+    @pytest.fixture
+    def driver(self, new_machine: Any, raw_driver: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+        """Of a queue with an entry in work. Threads go on when somebody has waited for them three times."""
+        monkeypatch.setattr(wdasync_hip08.machine, "DRAIN_SECONDS", 0.0)
+        machine = new_machine(clock="real")
+        looks = threading.Semaphore(0)
+        wait = machine.changed.wait
+
+        def look(timeout: float) -> bool:
+            looks.release()
+            return bool(wait(timeout))
+
+        monkeypatch.setattr(machine.changed, "wait", look)
+        call = machine._workers.call
+
+        def slow(job: Any) -> None:
+            def later() -> None:
+                for _ in range(3):
+                    looks.acquire()
+                job()
+
+            call(later)
+
+        monkeypatch.setattr(machine._workers, "call", slow)
+        space = machine.new_space("slow")
+        memory = machine.map_memory(space, 0x10000, 8 * PAGE)
+        space.grant(0x10000, 8 * PAGE, writable=True)
+        driver = raw_driver(machine, space=space)
+        driver.memory, driver.space = memory, space
+        yield driver
+        looks.release(100)  # Whatever still waits goes on now.
+
+    def closes_in_order(self, driver: Any) -> None:
+        machine = driver.machine
+        driver.submit(driver.entry(0x10000, 2 * PAGE, 0x14000, 2 * PAGE))
+        machine.run()
+        assert not driver.completions()
+        machine.drain(driver.file.queue)
+        assert machine.reset_queues == 0
+        ((_, words),) = driver.completions()
+        assert words[3] == 0
+        driver.file.close()
+
+    def test_work_of_an_engine(self, driver: Any) -> None:
+        self.closes_in_order(driver)
+
+    def test_a_page_that_is_brought_in(self, driver: Any) -> None:
+        driver.memory.absent.update(range(8))
+        driver.space._take([vpn for vpn in driver.space.pages if driver.space.pages[vpn].frame])
+        self.closes_in_order(driver)
+        assert driver.machine.faults.counters.taken
+
+    def test_an_engine_that_hangs_is_given_up(self, driver: Any) -> None:
+        driver.machine.chip.engine.stuck = True
+        driver.submit(driver.entry(0x10000, 2 * PAGE, 0x14000, 2 * PAGE))
+        driver.machine.run()
+        driver.file.close()
+        assert driver.machine.reset_queues == 1
+
+
+def test_what_is_stuck_was_begun_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little of a pump's time there is: on a busy machine a step may be all."""
+    monkeypatch.setattr(wdasync_hip08.machine, "SECONDS", -1.0)
+    device = backend.open(backend.devices()[0], backend.Options())
+    queue = device.open_queue(64)
+    with backend.provoker.stick(device):
+        assert queue.enqueue_burst([(0, wdasync.Nop())]) == 1
+    device.machine.run()
+    assert not queue.dequeue_burst(1)
+    queue.close()
+    device.close()

@@ -316,6 +316,15 @@ class TestRefusals:
         driver.file.close()
         self.lost(driver, caplog)
 
+    def test_of_a_context(self, driver: Any, caplog: Any) -> None:
+        """The driver cannot tell whether a queue has drained."""
+        machine = driver.machine
+        scratch = machine.qm._scratch.iova >> 12
+        machine.dma.table.set(scratch, 0)
+        machine.iommu.invalidate(machine.dma.asid, [scratch])
+        driver.file.put()
+        self.lost(driver, caplog)
+
     def lost(self, driver: Any, caplog: Any) -> None:
         machine = driver.machine
         assert "command 0 for queue 0 was refused" in str(machine.lost(NODE))
@@ -346,6 +355,28 @@ def test_a_pump_keeps_nobody_long(
     monkeypatch.setattr(machine.chip, "step", slow)
     assert machine.pump()
     assert done == steps
+
+
+def test_whether_a_queue_has_drained_is_read_from_its_contexts(
+    new_machine: Any, raw_driver: Any, tmp_path: Any
+) -> None:
+    machine = new_machine(trace=str(tmp_path / "trace.txt"))
+    driver = raw_driver(machine)
+    entry = driver.entry(0, 0, 0, 0)
+    for laps in (1, 40, 70):  # The tails wrap, and their wrap bits have to agree too.
+        assert len(driver.run(*[entry] * min(laps, 60))) == min(laps, 60)
+        assert machine.qm.drained(driver.file.queue)
+    machine.chip.engine.stuck = True
+    driver.submit(entry)
+    machine.run()
+    assert not machine.qm.drained(driver.file.queue)
+    before = len(machine.trace.events)
+    driver.file.put()
+    asked = [event for event in list(machine.trace.events)[before:] if event.name == "mailbox"]
+    commands = [event.details["command"] for event in asked if event.details["read"]]
+    assert {MailboxCommand.SQ_CONTEXT, MailboxCommand.CQ_CONTEXT} == set(commands)
+    assert {event.details["queue"] for event in asked} == {driver.number}
+    assert machine.reset_queues == 1
 
 
 def test_a_queue_that_does_not_drain_is_reset(new_machine: Any, raw_driver: Any, caplog: Any) -> None:

@@ -86,6 +86,7 @@ class PendingFault:
 
     :ivar space: the space of its PASID; ``None``: the PASID is not bound any more
     :ivar entry: what it was made for, where it is known
+    :ivar populating: a thread is bringing its page in
     """
 
     sid: int
@@ -98,6 +99,7 @@ class PendingFault:
     entry: Entry | None = None
     timer: Timer | None = None
     scope: anyio.CancelScope | None = None
+    populating: bool = False
     answered: bool = False
 
     @property
@@ -222,7 +224,8 @@ class FaultHandling:
                 if not fault.answered:
                     self.answer(fault, self._default(fault))
 
-        return self._elsewhere(job)
+        fault.populating = self._elsewhere(job)
+        return fault.populating
 
     def _needs_task(self, fault: PendingFault) -> bool:
         space = fault.space

@@ -385,15 +385,6 @@ class QueueManager:
             cq.armed = False
             self.events.completed(sq.cq)
 
-    def drained(self, number: int) -> bool:
-        """Nothing of this queue is in work or waits."""
-        queue = self.queues.get(number)
-        if queue is None:
-            return True
-        if queue.halted:
-            return all(task.over for task in queue.in_flight)
-        return not queue.in_flight and queue.sq.head == queue.sq.tail
-
     @property
     def idle(self) -> bool:
         """No word waits to be looked at and no entry to be fetched."""
