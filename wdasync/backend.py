@@ -426,6 +426,9 @@ class Backend(Protocol):
         A field's ``metadata["help"]`` is one line for people
     :cvar automatic: rank in the choice when the user names no backend, higher first; ``None``: only by name
     :cvar fallback: may take over what other backends cannot do
+
+    Two attributes are for commands and tests and may be missing: ``provoker`` (:class:`wdasync.testing.Provoker`), and
+    ``variants``, settings by a name, which ``python -m wdasync bench`` compares with the defaults.
     """
 
     name: ClassVar[str]

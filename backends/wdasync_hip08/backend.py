@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 from weakref import WeakSet
@@ -15,7 +15,7 @@ from wdasync.errors import BackendUnavailable, ConfigError
 from wdasync.faults import FaultHandler, FaultReporter
 from wdasync.operations import Kind
 from wdasync_hip08.backings import OwnProcess
-from wdasync_hip08.kernel.modes import mode_of
+from wdasync_hip08.kernel.modes import MODES, mode_of
 from wdasync_hip08.machine import NODE, Machine, node_info
 from wdasync_hip08.options import Options
 from wdasync_uacce import ZipDevice
@@ -120,6 +120,12 @@ class Hip08Backend:
     automatic: ClassVar[int | None] = None
     fallback: ClassVar[bool] = False
     provoker: ClassVar[Hip08Provoker] = Hip08Provoker()
+    #: Settings that the benchmark compares with the defaults.
+    variants: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        row.residency[0] if row.shared else row.memory: {"memory": row.memory, "residency": row.residency[0]}
+        for row in MODES
+        if row is not mode_of(Options())
+    }
 
     def devices(self) -> Sequence[DeviceInfo]:
         return [device_info(self.name, node_info(Options()))]

@@ -288,6 +288,27 @@ def test_another_backend_with_another_codec(report: Reporting, twin: Twin) -> No
     assert "uses an unknown codec: this is not the same work" in " ".join(output.split())
 
 
+def test_variants_of_a_backend(report: Reporting, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings that a backend wants compared take turns as if they were backends."""
+    monkeypatch.setattr(twin, "variants", {"few": {"queues": 7}}, raising=False)
+    queues: list[int] = []
+    opening = twin.open
+
+    def opened(info: Any, options: Any, **how: Any) -> Any:
+        queues.append(options.queues)
+        return opening(info, options, **how)
+
+    monkeypatch.setattr(twin, "open", opened)
+    output, found = report(*BESIDE)
+    sides = backends_case(found)["sides"]
+    assert list(sides) == [OURS, "backend:twin", "backend:twin:few"]
+    assert sides["backend:twin:few"]["label"] == "wdasync on twin:few"
+    assert "wdasync on twin:few uses zlib 1" in " ".join(output.split())
+    assert queues == [0, 7]
+    _, found = report(*BESIDE, "--backend", "twin")
+    assert list(backends_case(found)["sides"]) == [OURS, "backend:twin:few"]
+
+
 @pytest.mark.usefixtures("twin")
 def test_our_backend_is_not_another(report: Reporting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "SKIPPED", frozenset())

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .backends import find_backends
+from .backends import find_backends, with_variants
 from .benchmarks import charts, tables
 from .benchmarks.cases import IN_FLIGHT, PRESETS, cases
 from .benchmarks.documents import Origin, Report, document
@@ -119,7 +119,8 @@ def bench(
     _check_outputs(json, chart)
     base = PRESETS[preset or ""].only(sizes).beside(peers)
     source, data = read_input(file)
-    others, left_out = find_backends() if base.backends else ([], {})
+    found_backends, left_out = find_backends() if base.backends else ([], {})
+    others = with_variants(found_backends)
     plan = Plan(
         backend,
         cases(base, in_flight=in_flight, peers=peers, others=others),

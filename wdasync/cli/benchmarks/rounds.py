@@ -20,6 +20,7 @@ from ... import (
     UnsupportedOperation,
     open_accelerator,
 )
+from ..backends import settings_for
 from .cases import Case
 from .codecs import Codec, Likeness, Pairs, likeness, same_as
 from .faults import PAGE, Faulting, FaultSample, why_not
@@ -47,7 +48,7 @@ class Plan:
     :ivar rounds: times that every side has its turn
     :ivar seconds: length of a turn
     :ivar data: what is compressed
-    :ivar others: names of the backends found; ours may be among them
+    :ivar others: names of the backends found, and of their variants; ours may be among them
     :ivar left_out: names of backends that have no device, and why
     :ivar pages: absent pages of one operation, for what a page fault costs; 0: it is not measured
     """
@@ -246,7 +247,8 @@ async def _open_others(
     for name in plan.others:
         if name in used:
             continue
-        opening = open_accelerator(name, fallback=False, level="fast")
+        backend, settings = settings_for(name)
+        opening = open_accelerator(backend, fallback=False, level="fast", **settings)
         try:
             found[other(name)] = await stack.enter_async_context(opening)
         except BackendUnavailable as error:
