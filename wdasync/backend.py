@@ -305,7 +305,10 @@ class Queue(Protocol):
         """
 
     def arm(self) -> bool:
-        """Ask for one wake. False: completions wait already, do not sleep."""
+        """Ask for one wake. False: completions wait already, do not sleep.
+
+        Who sleeps asks again now and then: so it learns of a device that went away and woke nobody, as Linux's uacce does it.
+        """
 
     def withdraw(self, tag: int) -> bool:
         """Take an operation back. True: the device never saw it, and no completion follows."""

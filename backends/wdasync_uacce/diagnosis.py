@@ -191,6 +191,10 @@ def _attributes(node: NodeInfo) -> Iterator[Check]:
     )  # fmt: skip
     yield _isolation(node)
     yield _addresses(node)
+    near = (
+        "not told: as near to one processor as to another" if node.numa_node is None else str(node.numa_node)
+    )
+    yield Check(f"{name} NUMA node", None if node.numa_node is None else True, near)
     if not node.dus_size or not node.mmio_size:
         yield Check(
             f"{name} regions", False, f"MMIO {node.mmio_size}, DUS {node.dus_size} bytes",

@@ -30,7 +30,7 @@ from wdasync.testing import _codecs
 from wdasync.testing._mock_queue import MockQueue
 from wdasync.testing._work import MockSession
 from wdasync.testing.conformance import CHECKS, Verdict, examine
-from wdasync.testing.mock import MockBackend, MockDevice, Options, Program
+from wdasync.testing.mock import MockBackend, MockDevice, MockProvoker, Options, Program
 from wdasync.testing.program import Effect
 
 PATIENCE = 0.4
@@ -995,6 +995,31 @@ class SticksTogether(MockQueue):
 class GoesInSilence(MockDevice):
     def lose(self, reason: str, after: int = 0) -> None:
         self._lost = reason
+
+
+class _Silent(MockProvoker):
+    silent = True
+
+
+class _GoesInSilence(MockBackend):
+    """As Linux removes a device: whoever asks is told."""
+
+    device_type = GoesInSilence
+    provoker = _Silent()
+
+
+class _SaysThatAllIsWell(MockQueue):
+    def arm(self) -> bool:
+        return super().arm() or self.device.lost is not None
+
+
+class _DeviceOfOneThatSaysSo(GoesInSilence):
+    queue_type = _SaysThatAllIsWell
+
+
+@breaks("lost_device_ends_all", "arm() says that all is well", healthy=_GoesInSilence)
+class SaysThatAllIsWell(_GoesInSilence):
+    device_type = _DeviceOfOneThatSaysSo
 
 
 class _StuckForGood(MockQueue):

@@ -222,7 +222,7 @@ MACHINES: Mapping[str, BrokenMachine] = {
         iommu=False,
         grouped=False,
         cmdline="iommu=off",
-        entry={"flags": "2", "api": "hisi_qm_v2_noiommu"},
+        entry={"flags": "2", "api": "hisi_qm_v2_noiommu", "device__numa_node": "-1"},
     ),
     "not-behind-the-smmu": BrokenMachine(
         "the firmware's tables do not place the device behind the SMMU",

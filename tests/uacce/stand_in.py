@@ -646,10 +646,14 @@ class StandIn:
 
 
 class Provoker:
-    """Brings trouble on the stand-in, for the conformance checks."""
+    """Brings trouble on the stand-in, for the conformance checks.
 
-    def __init__(self, layer: StandIn) -> None:
+    :param removes: a device that is lost is removed and comes back at once, else the kernel begins to reset it
+    """
+
+    def __init__(self, layer: StandIn, *, removes: bool = False) -> None:
         self.layer = layer
+        self.removes = self.silent = removes
 
     @contextlib.contextmanager
     def stick(self, device: Device) -> Iterator[None]:
@@ -663,7 +667,11 @@ class Provoker:
             self.layer.stuck = False
 
     def lose(self, device: Device) -> None:
-        """The kernel begins to reset the device: every queue that is open is over."""
+        """Every queue that is open is over. A removal wakes nobody."""
+        if self.removes:
+            self.layer.remove()
+            self.layer.present = True
+            return
         for file in self.layer.files:
             if file.state != "CLOSED":
                 file.pending.clear()

@@ -19,3 +19,11 @@ def test_the_contract_is_kept(version: int, depth: int, threaded: bool, consumin
     assert len(report.findings) > 80
     assert not layer.space.grants
     assert {file.state for file in layer.files} == {"CLOSED"}
+
+
+def test_the_contract_is_kept_by_a_device_that_is_removed() -> None:
+    layer = StandIn(64, threaded=True)
+    report = check_backend(UacceBackend(layer), provoker=Provoker(layer, removes=True))
+    assert len(report.findings) > 80
+    assert not layer.space.grants
+    assert {file.state for file in layer.files} == {"CLOSED"}

@@ -47,7 +47,11 @@ class NotApplicable(Exception):
 
 
 class Provoker(Protocol):
-    """Brings trouble on a device. A backend that can be asked for trouble has one as its ``provoker``."""
+    """Brings trouble on a device. A backend that can be asked for trouble has one as its ``provoker``.
+
+    One whose attribute ``silent`` is true takes devices away as Linux removes those of uacce: nobody is woken, and ``arm``
+    has to tell who asks again.
+    """
 
     def stick(self, device: Device) -> AbstractContextManager[None]:
         """Operations that are submitted inside never complete by themselves."""
