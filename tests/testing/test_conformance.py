@@ -33,6 +33,8 @@ UNTESTABLE = {
     "answers page faults": "a suite cannot make a device fault whose memory it does not know",
     "only for devices whose ``page_faults`` is ``HANDLER``": "a duty of the framework",
     "It may be 0 with nothing in flight, where hardware is shared.": "permission; the suite tries again",
+    "``from`` an ``OSError(EBUSY)`` if that is because all are in use, so that there may be one later": "hardware that others "
+    "share cannot be filled from here",
     "(tag, operation)": "the shape of each entry of each check",
     "anything else that a person who looks for trouble wants to see": "a freedom",
     "how it ended": "each status has its own sentence",
@@ -285,7 +287,7 @@ def test_the_command_lists_checks(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("stepps=1", "expected one of devices, depth"),
+        ("stepps=1", "expected one of devices, nodes"),
         ("steps=x", "expected an int of at least 0, got 'x'"),
         ("steps=-1", "expected an int of at least 0, got '-1'"),
     ],

@@ -74,7 +74,11 @@ def stuck_buffers_are_held(bench: Bench) -> None:
         require(bytes(output.view) == content, "after close() the device still wrote")
 
 
-@check("Why the device is gone; ``None`` while it is there.", "The device failed or went away.")
+@check(
+    "Why the device is gone; ``None`` while it is there.",
+    "The device failed or went away.",
+    "Who sleeps asks again now and then: so it learns of a device that went away and woke nobody, as Linux's uacce does it.",
+)
 def lost_device_ends_all(bench: Bench) -> None:
     """When a device goes away, each operation in flight ends once, as DEVICE_ERROR or finished; sleepers wake."""
     trouble = provoker(bench)
