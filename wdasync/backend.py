@@ -424,14 +424,14 @@ class Check:
 class Backend(Protocol):
     """A plug-in: entry-point group ``wdasync.backends``, an object of this shape.
 
+    Two attributes are for commands and tests and may be missing: ``provoker`` (:class:`wdasync.testing.Provoker`), and
+    ``variants``, settings by a name, which ``python -m wdasync bench`` compares with the defaults.
+
     :cvar name: as users write it
     :cvar Options: a frozen dataclass; its fields are the settings that users may give, with their defaults.
         A field's ``metadata["help"]`` is one line for people
     :cvar automatic: rank in the choice when the user names no backend, higher first; ``None``: only by name
     :cvar fallback: may take over what other backends cannot do
-
-    Two attributes are for commands and tests and may be missing: ``provoker`` (:class:`wdasync.testing.Provoker`), and
-    ``variants``, settings by a name, which ``python -m wdasync bench`` compares with the defaults.
     """
 
     name: ClassVar[str]

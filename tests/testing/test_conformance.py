@@ -35,6 +35,8 @@ UNTESTABLE = {
     "It may be 0 with nothing in flight, where hardware is shared.": "permission; the suite tries again",
     "``from`` an ``OSError(EBUSY)`` if that is because all are in use, so that there may be one later": "hardware that others "
     "share cannot be filled from here",
+    "Two attributes are for commands and tests and may be missing: ``provoker`` (:class:`wdasync.testing.Provoker`), and "
+    "``variants``, settings by a name, which ``python -m wdasync bench`` compares with the defaults": "a freedom",
     "(tag, operation)": "the shape of each entry of each check",
     "anything else that a person who looks for trouble wants to see": "a freedom",
     "how it ended": "each status has its own sentence",
