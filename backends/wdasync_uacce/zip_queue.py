@@ -22,7 +22,7 @@ from .files import QueueFile
 from .qm import QueuePair
 from .zip_descriptor import SQE, SQE_SIZE, QueueType
 from .zip_operations import make_request
-from .zip_requests import Carrier, Request, Settled, Workshop
+from .zip_requests import Carrier, Request, Settled, Shortage, Workshop
 
 __all__ = ["ZipQueue"]
 
@@ -70,6 +70,8 @@ class ZipQueue:
         self.depth = max(1, min(depth, self._pair.depth - 1))
         self._descriptor = file.fileno()
         self._again: deque[Request[Any]] = deque()
+        #: Those that begin anew when there is memory for them; until then nothing new is accepted.
+        self._starved: deque[Request[Any]] = deque()
         self._ready: deque[Completion] = deque()
         self._graves: list[Request[Any]] = []
         self._generation = 0
@@ -83,9 +85,9 @@ class ZipQueue:
         room = 0 if self._stopped else min(len(entries), self.depth - self._in_flight)
         if self._lost:
             return self._refuse(entries[:room], len(entries))
-        if self._again:
+        if self._again or self._starved:
             self._send_again()
-        room = self._pair.room(room)
+        room = 0 if self._starved else self._pair.room(room)
         requests = self._make(entries[:room])
         if requests and not self._push(requests):
             for request in requests:
@@ -131,11 +133,32 @@ class ZipQueue:
         again = self._again
         if self._stopped:
             return
+        if self._starved:
+            self._feed()
         room = self._pair.room(len(again))
         requests = [again.popleft() for _ in range(room)]
         if requests and not self._push(requests):
             again.extendleft(reversed(requests))
             self._lose(self._pair.failure or "")
+
+    def _feed(self) -> None:
+        """Let those begin anew for which there is memory now. If nobody will give any back, the first one has failed."""
+        while self._starved:
+            request = self._starved[0]
+            try:
+                request.restart()
+            except Settled as settled:
+                request.release()
+                self._ready.append(request.failure(settled.status, str(settled), settled.cause))
+            except (OSError, MemoryError) as error:
+                request.release()
+                if self._pair.in_flight or self._again:
+                    return
+                message = f"no memory for the output: {error}"
+                self._ready.append(request.failure(Status.INVALID_ARGS, message))
+            else:
+                self._again.append(request)
+            self._starved.popleft()
 
     def _refuse(self, entries: Sequence[tuple[int, Operation]], wanted: int) -> int:
         """Accept operations for a device that is gone: they end as DEVICE_ERROR."""
@@ -186,15 +209,13 @@ class ZipQueue:
             self._wakes += armed
             for request, offset in finished:
                 completion = self._settle(request, offset)
-                if completion is None:
-                    self._again.append(request)
-                else:
+                if completion is not None:
                     completions.append(completion)
-            if self._again:
+            if self._again or self._starved:
                 self._send_again()
 
     def _settle(self, request: Request[Any], offset: int) -> Completion | None:
-        """The completion that a finished descriptor makes; ``None``: the request needs another one."""
+        """The completion that a finished descriptor makes; ``None``: the request needs another one, now or later."""
         entry = self._pair.entries[offset : offset + SQE_SIZE]
         consumed, produced, status, tag0, tag3 = _ANSWER.unpack(entry)
         slot = request.wire_tag & _SLOT_MASK
@@ -206,8 +227,15 @@ class ZipQueue:
                 Status.DEVICE_ERROR, "the device returned another tag than the descriptor's"
             )
         else:
-            completion = request.finish(status, consumed, produced, entry)
-        if completion is not None:
+            try:
+                completion = request.finish(status, consumed, produced, entry)
+            except Shortage:
+                request.release()
+                self._starved.append(request)
+                return None
+        if completion is None:
+            self._again.append(request)
+        else:
             if refusal and completion.status is Status.PAGE_FAULT:
                 completion = request.failure(Status.PAGE_FAULT, refusal)
             request.release()
@@ -239,9 +267,10 @@ class ZipQueue:
 
         An operation that the device has is given up: no more pages of it are asked for.
         """
-        for request in self._again:
-            if request.tag == tag:
-                self._again.remove(request)
+        for waiting in (self._again, self._starved):
+            request = next((request for request in waiting if request.tag == tag), None)
+            if request is not None:
+                waiting.remove(request)
                 request.release()
                 self._in_flight -= 1
                 self._withdrawn += 1
@@ -269,8 +298,9 @@ class ZipQueue:
 
     def _bury(self, status: Status, reason: str) -> None:
         """End all that is under way. Its memory stays as it is until the device cannot touch it any more."""
-        requests = [*self._pair.abandon(), *self._again]
+        requests = [*self._pair.abandon(), *self._again, *self._starved]
         self._again.clear()
+        self._starved.clear()
         self._graves += requests
         self._ready.extend(request.failure(status, reason) for request in requests)
 

@@ -21,7 +21,7 @@ from .outputs import MAX_COPY, OutputPool
 from .zip_descriptor import MAX_LENGTH, SQE, STATUSES, WINDOWS, Format, QueueType
 from .zip_headers import EMPTY_UNIT
 
-__all__ = ["SLACK", "Carrier", "Counters", "Request", "Settled", "Workshop", "template"]
+__all__ = ["SLACK", "Carrier", "Counters", "Request", "Settled", "Shortage", "Workshop", "template"]
 
 OperationT = TypeVar("OperationT", bound=Operation)
 
@@ -65,10 +65,15 @@ class Settled(Exception):
         return self.with_traceback(None)
 
 
+class Shortage(Exception):
+    """Raised when an operation that has begun needs more memory of the reserved region than is free now."""
+
+
 class Counters:
     """What only this driver counts, for one queue.
 
     :ivar retries: descriptors that were sent again with more room
+    :ivar shortages: operations that began anew, since the reserved region had no more room for them
     :ivar members: descriptors for a further member
     :ivar carried: descriptors that only carried an operation which needed no device
     :ivar chains: scatter lists
@@ -76,10 +81,12 @@ class Counters:
     :ivar levels_mapped: levels that the device does not have
     """
 
-    __slots__ = ("carried", "chains", "joined", "levels_mapped", "members", "retries")
+    __slots__ = ("carried", "chains", "joined", "levels_mapped", "members", "retries", "shortages")
 
     def __init__(self) -> None:
-        self.retries = self.members = self.carried = self.chains = self.joined = self.levels_mapped = 0
+        self.shortages = self.retries = self.members = self.carried = self.chains = self.joined = (
+            self.levels_mapped
+        ) = 0
 
     def as_dict(self) -> dict[str, int]:
         """The counters by name."""
@@ -178,6 +185,14 @@ class Request(abc.ABC, Generic[OperationT]):
 
         :param entry: all of it; the other arguments are the fields that are always needed
         :returns: ``None``: there is a next one
+        :raises Shortage: there may be, once other operations have given memory back: see :meth:`restart`
+        """
+
+    def restart(self) -> None:
+        """Begin anew, after a :exc:`Shortage` and :meth:`release`.
+
+        :raises Settled: it is known now how it ends
+        :raises OSError: ENOMEM: there is still no memory for it
         """
 
     def failure(self, status: Status, message: str, cause: DataCause | None = None) -> Completion:

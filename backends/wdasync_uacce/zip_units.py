@@ -22,7 +22,7 @@ from .memory import address_of
 from .outputs import Output
 from .scatter import ALIGNMENT, chain_size, write_chain
 from .zip_descriptor import SQE, STATUSES, Format, ZipStatus
-from .zip_requests import SLACK, Request, Settled, Workshop, template
+from .zip_requests import SLACK, Request, Settled, Shortage, Workshop, template
 
 __all__ = ["FORMATS", "UnitRequest", "paged_input"]
 
@@ -36,6 +36,8 @@ JOIN_LIMIT: Final = 16 << 10
 
 #: How much more room there is after what was too little.
 GROWTH: Final = 4
+
+_NOTHING: Final = memoryview(b"")
 
 # The fields that change from descriptor to descriptor, as shifts.
 _INPUT: Final = SQE["input_length"].bit
@@ -55,7 +57,7 @@ class UnitRequest(Request[OperationT]):
     """
 
     __slots__ = (
-        "_at", "_beyond", "_bound", "_fixed", "_keep", "_left", "_limit", "_origin", "_output", "_room", "_scattered",
+        "_at", "_beyond", "_bound", "_fixed", "_keep", "_least", "_left", "_limit", "_origin", "_output", "_room", "_scattered",
         "_skip", "_source", "_source_grants", "_target", "_view",
     )  # fmt: skip
 
@@ -66,7 +68,7 @@ class UnitRequest(Request[OperationT]):
         super().__init__(tag, operation, shop)
         self._keep: list[Segment] = []
         self._output: Output | None = None
-        self._source_grants = self._skip = self._at = 0
+        self._source_grants = self._skip = self._at = self._least = 0
         self._left = operation.nbytes
 
     @abc.abstractmethod
@@ -164,7 +166,7 @@ class UnitRequest(Request[OperationT]):
         if destination is not None and shop.space.direct:
             self._aim(destination[: self._limit])
         else:
-            room = self._limit if destination is not None else min(guess, self._limit)
+            room = self._limit if destination is not None else min(max(guess, self._least), self._limit)
             self._output = shop.outputs.room(room)
             self._aim(self._output.view[: self._limit])
 
@@ -191,6 +193,7 @@ class UnitRequest(Request[OperationT]):
         if self._output is None or self.operation.destination is not None or len(self._view) >= self._limit:
             return False
         old, size = self._output, min(len(self._view) * GROWTH, self._limit)
+        self._least = size
         self._output = self._shop.outputs.room(size)
         view = self._output.view[: self._limit]
         view[: self._at] = old.view[: self._at]
@@ -239,7 +242,15 @@ class UnitRequest(Request[OperationT]):
         except Settled as settled:
             return self.failure(settled.status, str(settled), settled.cause)
         except (OSError, MemoryError) as error:
+            if not self._shop.space.direct:
+                raise Shortage from error
             return self.failure(Status.INVALID_ARGS, f"no memory for the output: {error}")
+
+    def restart(self) -> None:
+        self._at = self._skip = 0
+        self._left = self.operation.nbytes
+        self._shop.counters.shortages += 1
+        self.prepare()
 
     def _full(self) -> Completion | None:
         if self._grow():
@@ -254,6 +265,8 @@ class UnitRequest(Request[OperationT]):
         super().release()
         if self._output is not None:
             self._output.drop()
+            self._output = None
+        self._view = _NOTHING
         self._keep.clear()
 
 

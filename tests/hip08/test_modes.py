@@ -4,6 +4,7 @@ import errno
 import gzip
 import mmap
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -521,3 +522,23 @@ class TestSettings:
         assert isinstance(device, Hip08Device)
         assert device.machine.mode.name == "private tables for each PASID"
         device.close()
+
+
+@pytest.mark.anyio
+async def test_more_at_once_than_a_region_holds() -> None:
+    """Each begins with little room and needs much: they wait for each other, and none fails."""
+    content = b"".join(bytes([number % 251]) * 300 for number in range(300))
+    packed = zlib.compress(content)
+    results: list[bytes] = []
+
+    async with wdasync.open_accelerator("hip08", fallback=False, memory="reserved", region=1) as acc:
+
+        async def one() -> None:
+            results.append(await acc.decompress(packed, "zlib"))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(60):
+                group.start_soon(one)
+        shortages = sum(lane.queue.extra["shortages"] for lane in acc.statistics().lanes)
+    assert set(results) == {content}
+    assert shortages

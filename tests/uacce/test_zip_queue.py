@@ -21,6 +21,7 @@ from wdasync.operations import Compress, Decompress, Nop, Operation
 from wdasync.paged import PagedBuffer
 from wdasync_uacce.memory import address_of
 from wdasync_uacce.zip_descriptor import SQE, STATUSES, ZipStatus
+from wdasync_uacce.zip_requests import Settled
 
 from .stand_in import IOVA, Mishap, StandIn, ViolationError
 from .support import pieces, run, running, sample, take, zip_queue
@@ -1131,6 +1132,77 @@ def test_no_more_room_in_the_reserved_region_ends_the_operation() -> None:
     with zip_queue(StandIn(sva=False, reserved=20_000), "decompress") as queue:
         (plain,) = run(queue, Decompress(zlib.compress(bytes(60_000)), "zlib"))
     expect(plain, Status.INVALID_ARGS, "no memory for the output")
+
+
+class TestShortage:
+    """Operations that need more memory than they began with, and the others have it."""
+
+    PLAIN = bytes(14_000) + sample(1000)
+
+    @pytest.fixture
+    def layer(self) -> StandIn:
+        return StandIn(sva=False, reserved=48_000, pumped=False)
+
+    def starve(self, layer: StandIn, queue: Any, count: int = 6) -> list[Completion]:
+        """Put them in and work on them once; what is complete then."""
+        packed = zlib.compress(self.PLAIN)
+        burst: list[tuple[int, Any]] = [(tag, Decompress(packed, "zlib")) for tag in range(count)]
+        assert queue.enqueue_burst(burst) == count
+        found: list[Completion] = []
+        while not queue._starved:
+            running(layer).work()
+            found += queue.dequeue_burst(9)
+        assert queue.enqueue_burst([(99, Decompress(packed, "zlib"))]) == 0
+        return found
+
+    def test_they_wait_for_each_other(self, layer: StandIn) -> None:
+        with zip_queue(layer, "decompress") as queue:
+            found = self.starve(layer, queue)
+            for _ in range(40):
+                running(layer).work(1)
+                found += queue.dequeue_burst(9)
+            assert sorted(completion.tag for completion in found) == list(range(6))
+            assert {completion.output for completion in found} == {self.PLAIN}
+            statistics = queue.statistics()
+            assert (statistics.in_flight, statistics.extra["shortages"] > 0) == (0, True)
+            del found
+            assert queue.enqueue_burst([(99, Decompress(zlib.compress(b"x"), "zlib"))]) == 1
+        assert layer.space.reserved == 48_000
+
+    def test_they_can_be_withdrawn(self, layer: StandIn) -> None:
+        with zip_queue(layer, "decompress") as queue:
+            self.starve(layer, queue)
+            tags = [request.tag for request in queue._starved]
+            before = queue.statistics().in_flight
+            assert all(queue.withdraw(tag) for tag in tags)
+            assert queue.statistics().in_flight == before - len(tags)
+
+    def test_they_end_with_their_queue(self, layer: StandIn) -> None:
+        with zip_queue(layer, "decompress") as queue:
+            found = self.starve(layer, queue)
+            starved = {request.tag for request in queue._starved}
+            queue.stop()
+            rest = queue.dequeue_burst(9)
+            assert len(found) + len(rest) == 6
+            aborted = {completion.tag for completion in rest if completion.status is Status.ABORTED}
+            assert starved <= aborted
+
+    def test_one_that_turns_out_otherwise(self, layer: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its input is read anew, and might be gone."""
+        with zip_queue(layer, "decompress") as queue:
+            self.starve(layer, queue)
+            request = queue._starved[0]
+
+            def gone() -> None:
+                raise Settled(Status.PAGE_FAULT, "a page of the input cannot be had")
+
+            monkeypatch.setattr(type(request), "prepare", lambda self: gone())
+            found: list[Completion] = []
+            for _ in range(20):
+                running(layer).work(1)
+                found += queue.dequeue_burst(9)
+            (completion,) = [completion for completion in found if completion.tag == request.tag]
+            expect(completion, Status.PAGE_FAULT, "cannot be had")
 
 
 def test_without_shared_addresses_long_copies_are_not_made() -> None:
