@@ -173,6 +173,23 @@ async def test_one_at_a_time_stays_near(machine: None) -> None:
             assert [lane.submitted for lane in acc.statistics().lanes] == [0, 5, 5]
 
 
+async def test_each_queue_of_each_device_has_its_turn() -> None:
+    """Those of one device do not go in step with the devices."""
+    for operate in ("compress", "execute"):
+        with backend.programmed(devices=2):
+            async with wdasync.open_accelerator("mock", fallback=False, open_queues=2) as acc:
+                used = []
+                for _ in range(8):
+                    before = [lane.submitted for lane in acc.statistics().lanes]
+                    if operate == "compress":
+                        await acc.compress(PAGE)
+                    else:
+                        await acc.execute(Compress(PAGE, "gzip"))
+                    after = [lane.submitted for lane in acc.statistics().lanes]
+                    used.append([new - old for old, new in zip(before, after, strict=True)].index(1))
+        assert used == [0, 2, 1, 3, 0, 2, 1, 3], operate
+
+
 async def test_the_node_may_be_named(machine: None) -> None:
     with backend.programmed(devices=2, nodes=(0, 2)):
         async with wdasync.open_accelerator("mock", fallback=False, numa_node=2) as acc:

@@ -607,7 +607,7 @@ def _lane_statistics(lane: Lane) -> LaneStatistics:
         state=lane.state.value,
         depth=lane.depth,
         in_flight=lane.in_flight,
-        parked=len(lane.parked),
+        parked=lane.parked,
         submitted=lane.submitted,
         completed=lane.completed,
         inline=lane.ran_inline,

@@ -17,7 +17,7 @@ import anyio
 from . import forks
 from .backend import Capability, Completion, Status
 from .config import Config
-from .dispatch import Flight, Group, Lane, LaneState
+from .dispatch import FLIGHTS, Flight, Group, Lane, LaneState
 from .errors import (
     BackendUnavailable,
     ClosedResourceError,
@@ -230,7 +230,7 @@ class Execution:
         avoid: tuple[Place, ...] = (),
     ) -> Completion:
         lane = await self._board(operation, chosen, priority, trip, avoid)
-        return await self.travel(Flight(operation, lane))
+        return await self.travel(FLIGHTS[priority](operation, lane))
 
     async def _board(
         self,
@@ -347,7 +347,7 @@ class Execution:
                 except PageFaultError as error:
                     pageless[number] = error.bare()
                     continue
-                flights.append(Flight(operation, lane))
+                flights.append(FLIGHTS[priority](operation, lane))
                 trips.append(trip)
             self.check()
             group = Group(flights, self.loop.wake)
@@ -411,20 +411,19 @@ class Execution:
         """
         key = (row.queue_class, priority, "faults" if serving_fault.get() else "paged" if paged else "")
         lanes = place.lanes.get(key)
-        if lanes is None:
-            lanes = await self._open_lanes(place, key)
-        return place.pick(lanes)
+        if lanes is None and key not in place.sharing:
+            await self._open_lanes(place, key)
+        return place.pick(place.lanes_of(key))
 
-    async def _open_lanes(self, place: Place, key: LaneKey) -> tuple[Lane, ...]:
+    async def _open_lanes(self, place: Place, key: LaneKey) -> None:
         """Open a queue that is needed for the first time: another priority, or a fault handler's."""
         async with self._opening_lane:
             self.check()
-            if key not in place.lanes:
+            if key not in place.lanes and key not in place.sharing:
                 error = await self._opener.open(place, key)
                 if error is not None:
                     self._share(place, key, error)
         self.check()
-        return place.lanes[key]
 
     def _share(self, place: Place, key: LaneKey, error: BackendUnavailable) -> None:
         """No queue is to be had for a special case: let it use the usual one.
@@ -442,7 +441,7 @@ class Execution:
             " ".join(words(key)),
             error,
         )
-        place.share(key, usual)
+        place.sharing.add(key)
         if used_up(error):
             place.missing[key] = 1
             self.recovery.watch(place)

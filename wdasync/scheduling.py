@@ -104,6 +104,8 @@ class Place:
     :ivar lanes: what was opened so far, see :meth:`put`; of a key without a lane, no queue was to be had
     :ivar every: all of them, each once
     :ivar missing: how many queues of a key are wanted that were not to be had, and may be later
+    :ivar turn: which of equally loaded lanes is next
+    :ivar sharing: keys that, for want of a queue of their own, use the lanes of usual work
     :ivar given_up: why it is not to be used any more, whatever the device says
     :ivar away: it was lost, and has not come back
     :ivar losses: times that it was lost
@@ -132,9 +134,9 @@ class Place:
         self.given_up: str | None = None
         self.away = False
         self.losses = self.returns = self.attempts = 0
+        self.turn = 0
         self._queues = queues or {}
-        self._sharing: set[LaneKey] = set()
-        self._turn = 0
+        self.sharing: set[LaneKey] = set()
         self.rows: dict[tuple[Kind, str], Capability] = {
             (row.kind, row.algorithm): row for row in device.capabilities
         }
@@ -148,27 +150,22 @@ class Place:
         return f"{self.backend}/{self.device.info.name}"
 
     def put(self, key: LaneKey, lanes: Iterable[Lane]) -> None:
-        """These lanes are for this key. Several keys may share one."""
+        """These lanes are for this key, and for no other."""
         self.lanes[key] = tuple(lanes)
-        self.every = tuple(dict.fromkeys(lane for lanes in self.lanes.values() for lane in lanes))
+        self.every = tuple(lane for lanes in self.lanes.values() for lane in lanes)
 
-    def share(self, key: LaneKey, usual: Sequence[Lane]) -> None:
-        """For want of lanes of its own, a key uses those of another."""
-        self._sharing.add(key)
-        self.put(key, usual)
+    def lanes_of(self, key: LaneKey) -> tuple[Lane, ...]:
+        """The lanes that are used for a key: its own, or those of usual work."""
+        return self.lanes[key] if key in self.lanes else self.lanes[key[0], Priority.NORMAL, ""]
 
     def found(self, key: LaneKey) -> None:
         """There is a queue of those that were missing."""
-        if key in self._sharing:
-            self._sharing.discard(key)
+        if key in self.sharing:
+            self.sharing.discard(key)
             self.put(key, ())
         self.missing[key] -= 1
         if not self.missing[key]:
             del self.missing[key]
-
-    def shares(self, key: LaneKey) -> bool:
-        """Whether a key uses the lanes of another."""
-        return key in self._sharing
 
     def wanted(self, key: LaneKey) -> int:
         """How many queues of this key are to be opened. More than one only for what is no special case."""
@@ -201,17 +198,13 @@ class Place:
 
     def full(self, key: LaneKey) -> bool:
         """Whether who comes for this key has to wait for a slot."""
-        lanes = self.lanes.get(key)
-        return bool(lanes) and all(lane.load >= lane.depth for lane in lanes or ())
-
-    def next_lane(self, lanes: Sequence[Lane]) -> Lane | None:
-        """The least loaded of these that takes work now, in turn among equals."""
-        self._turn += 1
-        return least_loaded(lanes, self._turn)
+        lanes = self.lanes_of(key) if key in self.lanes or key in self.sharing else ()
+        return bool(lanes) and all(lane.load >= lane.depth for lane in lanes)
 
     def pick(self, lanes: Sequence[Lane]) -> Lane:
         """One of these: the least loaded of those that take work, in turn among equals; else one that says why not."""
-        lane = self.next_lane(lanes)
+        lane = least_loaded(lanes, self.turn)
+        self.turn += 1
         if lane is None:
             lane = next((lane for lane in lanes if lane.state is LaneState.RESETTING), lanes[0])
         return lane
@@ -295,22 +288,25 @@ class Choice:
         """The lane for an operation of this size, if that is plain: else :meth:`take` has to weigh it."""
         if nbytes < self._min_size:
             return None
-        self._turn += 1
         best: Lane | None = None
+        chosen: Place | None = None
         least = float("inf")
         group = self._groups[0]
         count = len(group)
         for step in range(count):
             candidate = group[(self._turn + step) % count]
             place = candidate.place
-            lane = place.next_lane(place.lanes.get(candidate.key, ()))
+            lane = least_loaded(place.lanes.get(candidate.key, ()), place.turn)
             if lane is None or nbytes > candidate.max_size:
                 return None
             if lane.load >= lane.depth and (count > 1 or len(self._groups) > 1):
                 return None
             load = place.load if count > 1 else 0.0
             if load < least:
-                best, least = lane, load
+                best, chosen, least = lane, place, load
+        self._turn += 1
+        if chosen is not None:
+            chosen.turn += 1
         return best
 
     def take(
@@ -324,11 +320,12 @@ class Choice:
             return None, Reason.SIZE
         if self._min_deadline is not None and timeout is not None and timeout < self._min_deadline:
             return None, Reason.DEADLINE
+        turn = self._turn
         self._turn += 1
         reason: Reason | None = None
         best: Candidate | None = None
         for group in self._groups:
-            found, why = self._best_of(group, nbytes, avoid)
+            found, why = self._best_of(group, turn, nbytes, avoid)
             reason = reason or why
             if found is None:
                 continue
@@ -339,7 +336,7 @@ class Choice:
         return best, reason
 
     def _best_of(
-        self, group: Sequence[Candidate], nbytes: int, avoid: Container[Place]
+        self, group: Sequence[Candidate], turn: int, nbytes: int, avoid: Container[Place]
     ) -> tuple[Candidate | None, Reason | None]:
         """The least loaded of equal distance, those with a free slot first; and why not another."""
         reason: Reason | None = None
@@ -347,7 +344,7 @@ class Choice:
         least = (True, float("inf"))
         count = len(group)
         for step in range(count):
-            candidate = group[(self._turn + step) % count]
+            candidate = group[(turn + step) % count]
             place = candidate.place
             if place in avoid:
                 continue

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .backend import Capability, Completion, Detail, Session, Status, StreamSpec
 from .buffers import Segment
-from .dispatch import Flight
+from .dispatch import FLIGHTS, Flight
 from .errors import BusyResourceError, ClosedResourceError, InvalidState
 from .eventloop.threads import in_thread
 from .execution import within
@@ -109,7 +109,7 @@ class PinnedSession:
         try:
             self._check_device(operation)
             lane = await self._execution.lane(self.place, self._row, self._priority)
-            flight = self._left = Flight(operation, lane)
+            flight = self._left = FLIGHTS[self._priority](operation, lane)
             completion = await self._execution.travel(flight)
             self._left = None
             status, produced = completion.status, completion.produced

@@ -284,6 +284,10 @@ def test_a_lost_device_fails_everything(opened: Opener) -> None:
     queue.stop()
     queue.close()
     queue.device.reset()
+    assert queue.device.lost == "pulled out", "it is still away"
+    program_of(queue).return_device()
+    assert queue.device.lost == "pulled out", "nobody has reset it"
+    queue.device.reset()
     assert queue.device.lost is None
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..backend import Completion
-from ..operations import Operation
+from ..operations import Operation, Priority
 
 if TYPE_CHECKING:
     from .lane import Lane
 
-__all__ = ["NO_TAG", "Flight", "Group"]
+__all__ = ["FLIGHTS", "NO_TAG", "Flight", "Group"]
 
 #: The tag of a flight that holds no slot.
 NO_TAG = -1
@@ -20,6 +20,7 @@ NO_TAG = -1
 class Flight:
     """One operation in flight, or waiting for a slot.
 
+    :cvar rank: its place among those that wait for a slot of the same lane
     :ivar operation: what is to be done; keeps its buffers alive
     :ivar lane: whose slot it holds or waits for
     :ivar tag: the slot's tag; ``NO_TAG`` while it waits for one, and after it gave it back
@@ -43,6 +44,7 @@ class Flight:
         "waiter",
     )
 
+    rank: ClassVar[Priority] = Priority.NORMAL
     completion: Completion | None
     on_done: Callable[[Flight], None] | None
 
@@ -69,6 +71,26 @@ class Flight:
             return True
         self.waiter = waiter
         return False
+
+
+class UrgentFlight(Flight):
+    """One that goes before others."""
+
+    __slots__ = ()
+    rank = Priority.HIGH
+
+
+class PatientFlight(Flight):
+    """One that others go before."""
+
+    __slots__ = ()
+    rank = Priority.LOW
+
+
+#: Priority -> class of its flights, where lanes may be shared.
+FLIGHTS: Final[dict[Priority, type[Flight]]] = {
+    kind.rank: kind for kind in (PatientFlight, Flight, UrgentFlight)
+}
 
 
 class Group:

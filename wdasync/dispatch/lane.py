@@ -22,7 +22,6 @@ from __future__ import annotations
 import enum
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ from ..backend import Completion, Detail, Inline, Queue
 from ..errors import Status
 from ..operations import Operation
 from .flight import NO_TAG, Flight
+from .parking import Parking
 
 if TYPE_CHECKING:
     from .reaper import Reaper
@@ -79,7 +79,7 @@ class Lane:
     :ivar inline: how to do small work in this thread instead; ``None``: not at all
     :ivar state: a :class:`LaneState`
     :ivar reason: why it is not open
-    :ivar parked: flights that wait for a slot, oldest first: a queue from whose middle one can leave
+    :ivar parked: how many flights wait for a slot
     :ivar withdrawn: cancelled before the device saw them
     :ivar detached: cancelled while the device worked on them, and left to it
     :ivar outstayed: cancelled, and waited for because the memory was the caller's
@@ -105,7 +105,8 @@ class Lane:
         self.inline = inline
         self.state = LaneState.OPEN
         self.reason = ""
-        self.parked: OrderedDict[Flight, None] = OrderedDict()
+        self.parked = 0
+        self._parking = Parking()
         self.submitted = self.succeeded = self.bytes_in = self.bytes_out = self.bursts = self.wakes = 0
         self.withdrawn = self.detached = self.outstayed = self.spurious = self.rescues = self.resets = 0
         self.ran_inline = self.returns = 0
@@ -135,7 +136,7 @@ class Lane:
     def __repr__(self) -> str:
         return (
             f"<Lane {self.name} {self.state.value} {self.in_flight}/{self.depth} in flight, "
-            f"{len(self.parked)} parked{', armed' if self._armed else ''}>"
+            f"{self.parked} parked{', armed' if self._armed else ''}>"
         )
 
     @property
@@ -146,7 +147,7 @@ class Lane:
     @property
     def load(self) -> int:
         """Slots taken, and those who wait for one."""
-        return self.depth - len(self._free) + len(self.parked)
+        return self.depth - len(self._free) + self.parked
 
     @property
     def completed(self) -> int:
@@ -173,11 +174,19 @@ class Lane:
             if self._free and not self.parked:
                 self._start(flight)
             else:
-                self.parked[flight] = None
+                self._park(flight)
         elif self.state is LaneState.RESETTING:
-            self.parked[flight] = None
+            self._park(flight)
         else:
             self._refuse(flight)
+
+    def _park(self, flight: Flight) -> None:
+        self._parking.add(flight)
+        self.parked += 1
+
+    def _next_parked(self) -> Flight:
+        self.parked -= 1
+        return self._parking.take()
 
     def _start(self, flight: Flight) -> None:
         tag = flight.tag = self._free.pop()
@@ -193,8 +202,7 @@ class Lane:
 
     def _start_parked(self) -> None:
         while self.parked and self._free and self.state is LaneState.OPEN:
-            flight, _ = self.parked.popitem(last=False)
-            self._start(flight)
+            self._start(self._next_parked())
 
     def _send(self) -> None:
         """Give the burst to the queue. What does not fit stays, in order."""
@@ -360,7 +368,8 @@ class Lane:
         Only a flight whose memory belongs to nobody else may be left to the device.
         """
         if flight.tag == NO_TAG:
-            del self.parked[flight]
+            self._parking.remove(flight)
+            self.parked -= 1
             self._give_up(flight)
             return True
         if self._drop_from_burst(flight.tag) or (self._taking and self._ask_back(flight.tag)):
@@ -558,11 +567,10 @@ class Lane:
                 self._vacate(flight)
                 self.submitted -= 1
                 self.bytes_in -= flight.operation.nbytes
-                self.parked[flight] = None
-                self.parked.move_to_end(flight, last=False)
+                self._parking.put_back(flight)
+                self.parked += 1
         self._burst = []
 
     def _refuse_parked(self) -> None:
         while self.parked:
-            flight, _ = self.parked.popitem(last=False)
-            self._refuse(flight)
+            self._refuse(self._next_parked())

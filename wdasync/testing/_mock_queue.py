@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..backend import Completion, Detail, QueueStatistics
 from ..errors import Status
-from ..operations import Kind, Operation
+from ..operations import Kind, Operation, Priority
 from ._codecs import Outcome
 from ._wake import Wake
 from ._work import MockSession, maps_level, work
@@ -69,11 +69,14 @@ class MockQueue:
 
     An operation goes from ``waiting`` (the device has not seen it) through ``working`` to ``done``
     (a completion). Each of these is in the order in which the operations came there.
+
+    :ivar priority: among the queues of its device
     """
 
     def __init__(self, device: MockDevice, depth: int, queue_class: str) -> None:
         self.device = device
         self.depth = depth
+        self.priority = Priority.NORMAL
         self.wake = Wake(device.program.options.readiness)
         self._queue_class = queue_class
         self._program = device.program
@@ -173,6 +176,13 @@ class MockQueue:
 
     # What the device does
 
+    def ready(self) -> bool:
+        """Whether an operation of it could complete now."""
+        now = time.monotonic()
+        return any(
+            flight.able and flight.step <= self._step and flight.time <= now for flight in self._working
+        )
+
     def post_spurious(self, tag: int) -> None:
         """A completion that answers nothing."""
         self._done.append(Completion(tag, Status.SUCCESS, b"", 0, 0, Detail("spurious")))
@@ -258,7 +268,7 @@ class MockQueue:
         ripe: list[Flight] = []
         for flight in self._working:
             due = flight.step <= self._step and flight.time <= now
-            if due and flight.able and self._program.may_complete():
+            if due and flight.able and self._program.may_complete(self):
                 ripe.append(flight)
             elif order is Order.STRICT:
                 break

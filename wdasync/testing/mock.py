@@ -106,6 +106,7 @@ class MockDevice:
     :ivar program: what it does
     :ivar queues: opened and not closed
     :ivar faults: its page faults
+    :ivar served: operations that completed while they were counted
     :ivar absent: it is out of reach; a reset does not bring it back
     """
 
@@ -135,13 +136,13 @@ class MockDevice:
         self._lost: str | None = None
         self._losing: tuple[str, int] | None = None
         self.absent = False
+        self.served = 0
 
     @property
     def lost(self) -> str | None:
         return self._lost
 
     def open_queue(self, depth: int, priority: Priority = Priority.NORMAL, queue_class: str = "") -> Queue:
-        del priority
         if self.program.queue_failures or self._lost is not None:
             self.program.queue_failures -= self._lost is None
             raise BackendUnavailable(
@@ -159,6 +160,7 @@ class MockDevice:
             queue = self.queue_type(self, min(depth, self.program.options.depth), queue_class)
         except OSError as error:
             raise BackendUnavailable(f"{self.info.name}: no queue to be had: eventfd: {error}") from error
+        queue.priority = priority
         self.queues.append(queue)
         return queue
 
@@ -193,6 +195,16 @@ class MockDevice:
         self._losing = (reason, after)
         if after == 0:
             self._lose()
+
+    def next_queue(self) -> MockQueue | None:
+        """Whose turn it is, while operations are counted."""
+        ready = [queue for queue in self.queues if queue.ready()]
+        turn = self.served + 1
+        lower = Priority.LOW if turn % 64 == 0 else Priority.NORMAL if turn % 16 == 0 else None
+        chosen = [queue for queue in ready if queue.priority is lower] or sorted(
+            ready, key=lambda queue: -queue.priority
+        )
+        return chosen[0] if chosen else None
 
     def completed(self) -> None:
         """One completion was posted."""

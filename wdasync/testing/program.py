@@ -15,6 +15,7 @@ from ..operations import Kind, Operation
 from ._wake import Alarm, Readiness
 
 if TYPE_CHECKING:
+    from ._mock_queue import MockQueue
     from .mock import MockDevice
 
 __all__ = ["Effect", "Options", "Order", "Program", "Rule"]
@@ -39,10 +40,6 @@ class Options:
     """Settings of the mock. All of it that needs no handle, so that a configuration file can misbehave too."""
 
     devices: int = _option(1, "devices; more than one needs MockBackend.programmed()", least=1)
-    nodes: tuple[int, ...] = _option(
-        (), "memory node of each device, the last one for all that follow; none: they are everywhere"
-    )
-    queues: int = _option(0, "queues that a device has; 0: any number", least=0)
     depth: int = _option(1024, "operations that a queue takes, at most", least=1)
     engines: int = _option(
         0, "operations that a queue works on at once, the rest can be withdrawn; 0: all", least=0
@@ -76,6 +73,10 @@ class Options:
     )
     page_faults: PageFaults = field(default=PageFaults.NONE, metadata={"help": "who supplies absent pages"})
     fault_deadline: float = _option(1.0, "s that a fault handler may take", least=0.0)
+    nodes: tuple[int, ...] = _option(
+        (), "memory node of each device, the last one for all that follow; none: they are everywhere"
+    )
+    queues: int = _option(0, "queues that a device has; 0: any number", least=0)
 
 
 class Effect(enum.Enum):
@@ -174,7 +175,11 @@ class Program:
         self.allowance = 0
 
     def release(self, count: int | None = None) -> None:
-        """Let ``count`` operations complete, or all, and hold no more."""
+        """Let ``count`` operations complete, or all, and hold no more.
+
+        Counted ones complete in the order of a device with one engine: those of a queue of higher priority first, but
+        one in 16 is of a ``NORMAL`` queue, and one in 64 of a ``LOW`` one, if there are such.
+        """
         self.allowance = None if count is None else (self.allowance or 0) + count
         self.wake()
 
@@ -271,13 +276,19 @@ class Program:
         hit = [rule for rule in self.rules if rule.strikes(operation)]
         return {rule.effect: rule for rule in reversed(hit)}
 
-    def may_complete(self) -> bool:
-        """Whether one operation that is ready may complete; if so, it is counted."""
+    def may_complete(self, queue: MockQueue) -> bool:
+        """Whether one operation of this queue that is ready may complete; if so, it is counted.
+
+        While they are counted, a device serves one after another: its queues by their priority.
+        """
         if self.allowance is None:
             return True
-        if self.allowance == 0:
+        if self.allowance == 0 or queue.device.next_queue() is not queue:
             return False
         self.allowance -= 1
+        queue.device.served += 1
+        if self.allowance:
+            self.wake()  # it may be another one's turn now
         return True
 
     def complain(self, text: str) -> None:
