@@ -24,9 +24,6 @@ from wdasync.testing.mock import backend as mock
 # What the contract says and no examination from outside can show, with the reason.
 UNTESTABLE = {
     "Open a device.": "every check does",
-    "``from`` an ``OSError(EBUSY)`` if that is because all are in use, so that there may be one later": (
-        "who takes all queues of a device takes them from other processes"
-    ),
     "Never blocks.": "said of methods of a session; each runs under the watch of its check",
     "May block, so it runs in a thread.": "permission, not a duty",
     "May block.": "permission, not a duty",
