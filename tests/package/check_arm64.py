@@ -16,8 +16,8 @@ from typing import Any
 
 CHECKOUT = Path(__file__).parents[2]
 COMPILER = "aarch64-linux-gnu-gcc"
-EMULATORS = ("qemu-aarch64-static", "qemu-aarch64")
-PACKAGES = "gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
+EMULATORS = ("qemu-aarch64", "qemu-aarch64-static")
+PACKAGES = "gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 
 
 def tools() -> tuple[str, str] | None:
