@@ -9,7 +9,7 @@ queue; translation on. The stream table has two levels (8-bit split), each funct
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wdasync_hip08.kernel.pagetable import PageTable
 from wdasync_hip08.memory import PAGE, PAGE_SHIFT, PhysicalMemory
@@ -234,6 +234,23 @@ class Iommu:
         self._store_entry(self.descriptor(sid, pasid), cd.encode())
         self._trace.instant("kernel", "CD set", pasid=pasid, asid=asid)
         self.run([Command(Opcode.CFGI_CD, sid=sid, ssid=pasid, leaf=1)])
+
+    def silence(self, pasid: int, asid: int) -> None:
+        """The address space of a PASID is about to go, while functions may still use it: what comes late aborts quietly.
+
+        Its context descriptors stay valid, but neither half of them translates, and nothing stalls or is recorded. One
+        store of one word does it, so nobody sees half of the change.
+        """
+        for sid, function in self._functions.items():
+            if not function.substreams or pasid >> CD_LEAF_BITS not in function.leaves:
+                continue
+            pa = self.descriptor(sid, pasid)
+            cd = ContextDescriptor.unpack(self._memory.read(pa, CD_BYTES))
+            if cd.v and cd.asid == asid:
+                self._ram.write64(pa, replace(cd, epd0=1, epd1=1, s=0, r=0).encode()[0])
+                self._trace.instant("kernel", "CD silenced", pasid=pasid, asid=asid)
+                self.run([Command(Opcode.CFGI_CD, sid=sid, ssid=pasid, leaf=1)])
+        self.run([Command(Opcode.TLBI_NH_ASID, asid=asid)])
 
     def unbind(self, sid: int, pasid: int, asid: int) -> None:
         """Take the address space of a PASID away. The function must have stopped using it."""

@@ -381,7 +381,13 @@ class Space:
     # Life
 
     def exit(self) -> None:
-        """Its program ends: every page goes, and faults that arrive from now on are refused."""
+        """Its program ends: every page goes, and faults that arrive from now on are refused.
+
+        Devices that still use it do not fault any more, they are aborted, and nobody hears of it. An address space without a
+        PASID of its own has no descriptor of its own either, so there only its pages go.
+        """
+        if self.alive and self.pasid:
+            self._iommu.silence(self.pasid, self.asid)
         self.alive = False
         for page in self.pages.values():
             page.grants.clear()
