@@ -289,7 +289,7 @@ def test_the_command_lists_checks(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("stepps=1", "expected one of devices, nodes"),
+        ("stepps=1", "expected one of devices, depth"),
         ("steps=x", "expected an int of at least 0, got 'x'"),
         ("steps=-1", "expected an int of at least 0, got '-1'"),
     ],
