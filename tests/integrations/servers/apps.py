@@ -7,6 +7,8 @@ import gc
 import json
 import os
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -210,16 +212,25 @@ def made(name: str) -> App:
     return APPS[name]
 
 
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 async def status(send: Send) -> None:
     """What is going on here."""
     statistics = (await wdasync.default_accelerator()).statistics()
     parked = sum(lane.parked for lane in statistics.lanes)
     gc.collect()
+    streams = sum(isinstance(thing, wdasync.Compressor | wdasync.Decompressor) for thing in gc.get_objects())
     told = {
         "running": running,
         "completed": statistics.completed + statistics.inline,
         "busy": statistics.in_flight + parked,
         "rescues": statistics.rescues,
+        "streams": streams,
+        "threads": threading.active_count(),
+        "memory": resident(),
         "fds": len(os.listdir("/proc/self/fd")),  # noqa: PTH208  it does not block
     }
     await answer(send, json.dumps(told).encode(), kind=b"application/json")

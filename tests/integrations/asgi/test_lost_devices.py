@@ -1,0 +1,115 @@
+"""A backend that dies under load costs no request that another one can serve."""
+
+from collections import Counter
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+import wdasync
+from tests.integrations.asgi.support import PAGE, Answer, Server, answering, ask, scope_of
+from wdasync import registry
+from wdasync.integrations.asgi import CompressionMiddleware
+from wdasync.integrations.asgi.types import App
+from wdasync.testing.mock import backend
+
+pytestmark = pytest.mark.anyio
+
+GZIP = [("accept-encoding", "gzip")]
+
+
+class Load:
+    """Clients that ask one after the other, and check every answer.
+
+    :ivar codings: of the answers -> how many
+    """
+
+    def __init__(self, app: App) -> None:
+        self.codings: Counter[str] = Counter()
+        self.answered = 0
+        self._app = app
+
+    async def client(self, count: int) -> None:
+        for _ in range(count):
+            answer = await ask(self._app)
+            assert (answer.status, answer.body) == (200, PAGE)
+            self.codings[answer.coding] += 1
+            self.answered += 1
+
+    async def until(self, answered: int) -> None:
+        while self.answered < answered:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_a_lost_device_under_load() -> None:
+    with backend.programmed() as program:
+        async with wdasync.open_accelerator("mock", inline=False) as acc:
+            load = Load(CompressionMiddleware(answering(), accelerator=acc))
+            with anyio.fail_after(60):
+                async with anyio.create_task_group() as group:
+                    for _ in range(32):
+                        group.start_soon(load.client, 10)
+                    await load.until(50)
+                    program.lose_device()
+            assert load.codings == {"gzip": 320}
+            statistics = acc.statistics()
+            assert (statistics.in_flight, statistics.rescues) == (0, 0)
+            assert {"mock", "cpu"} <= {
+                lane.name.partition("/")[0] for lane in statistics.lanes if lane.completed
+            }
+
+
+async def test_the_emulated_chip_goes_away_under_load() -> None:
+    async with wdasync.open_accelerator("hip08", inline=False) as acc:
+        load = Load(CompressionMiddleware(answering(), accelerator=acc))
+        chip = registry.get_backend("hip08")
+        (device,) = [place.device for place in acc._places if place.backend == "hip08"]
+        with anyio.fail_after(100):
+            async with anyio.create_task_group() as group:
+                for _ in range(16):
+                    group.start_soon(load.client, 8)
+                await load.until(20)
+                chip.provoker.lose(device)  # type: ignore[attr-defined]  # for those who examine backends
+        assert load.codings == {"gzip": 128}
+        assert acc.statistics().in_flight == 0
+        completed = Counter[str]()
+        for lane in acc.statistics().lanes:
+            completed[lane.name.partition("/")[0]] += lane.completed
+        assert completed["hip08"] > 0
+        assert completed["cpu"] > 0
+
+
+async def test_without_a_fallback_the_pages_are_sent_as_they_are() -> None:
+    with backend.programmed() as program:
+        async with wdasync.open_accelerator("mock", fallback=False) as acc:
+            load = Load(CompressionMiddleware(answering(), accelerator=acc))
+            with anyio.fail_after(60):
+                async with anyio.create_task_group() as group:
+                    for _ in range(16):
+                        group.start_soon(load.client, 10)
+                    await load.until(20)
+                    program.lose_device()
+            assert sum(load.codings.values()) == 160
+            assert load.codings["identity"] > 0
+
+
+async def test_a_stream_that_begins_after_the_loss_goes_elsewhere() -> None:
+    with backend.programmed() as program:
+        async with wdasync.open_accelerator("mock", inline=False) as acc:
+            app = CompressionMiddleware(answering([PAGE, PAGE]), accelerator=acc)
+            assert (await ask(app)).body == PAGE * 2
+            program.lose_device()
+            answer = await ask(app)
+            assert (answer.coding, answer.body) == ("gzip", PAGE * 2)
+
+
+async def test_a_device_that_says_nothing_is_given_up() -> None:
+    """Its deadline passes, the queue is reset, and the request is served elsewhere."""
+    with backend.programmed() as program:
+        async with wdasync.open_accelerator("mock", inline=False, deadline=0.2) as acc:
+            program.stick(count=1)
+            server = Server()
+            app = CompressionMiddleware(answering(), accelerator=acc)
+            with anyio.fail_after(60):
+                await app(scope_of(headers=GZIP), server.receive, server.send)
+            assert Answer(server.messages).body == PAGE
