@@ -106,6 +106,14 @@ def test_settings_of_ones_own(tmp_path: Path, loop: str) -> None:
         assert (headers["content-encoding"], brotli.decompress(body)) == ("br", PAGE)
 
 
+def test_files(tmp_path: Path, loop: str) -> None:
+    with served(application("docs/how-to/asgi.md", 4), tmp_path, loop) as port:
+        for _ in range(2):
+            status, headers, body = ask(port, path="/static/page.html", accept_encoding="gzip")
+            assert (status, headers["content-encoding"], gzip.decompress(body)) == (200, "gzip", PAGE)
+            assert headers["etag"].startswith('"')
+
+
 def test_a_stream(tmp_path: Path, loop: str) -> None:
     with served(application("docs/how-to/asgi.md", 3), tmp_path, loop) as port:
         _, headers, body = ask(port, accept_encoding="gzip")

@@ -6,7 +6,9 @@ applications are wrapped alike, and any ASGI server runs them, on asyncio or tri
 
 from __future__ import annotations
 
+from ..variants import VariantCache
+from .files import CompressedFiles
 from .middleware import CompressionMiddleware
 from .requests import DecompressionMiddleware
 
-__all__ = ["CompressionMiddleware", "DecompressionMiddleware"]
+__all__ = ["CompressedFiles", "CompressionMiddleware", "DecompressionMiddleware", "VariantCache"]
