@@ -18,9 +18,10 @@ COMPILER = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or
     [
         ["-O2", "-Werror"],
         ["-O0"],
+        ["-O2", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"],
         ["-O1", "-fsanitize=undefined", "-fno-sanitize-recover=all", "-Wno-clobbered"],
     ],
-    ids=["optimized", "plain", "sanitized"],
+    ids=["optimized", "plain", "fortified", "sanitized"],
 )
 def test_the_test_program_in_c(tmp_path: Path, options: list[str]) -> None:
     program = tmp_path / "test_region"

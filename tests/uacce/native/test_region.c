@@ -215,6 +215,21 @@ static void test_signals_are_not_blocked_afterwards(void)
     CHECK(!sigismember(&mask, SIGBUS));
 }
 
+/* Python's faulthandler, and others, give threads another stack for handlers: the leap is from that one to ours. */
+static void test_another_stack_for_handlers(void)
+{
+    stack_t other = {.ss_sp = malloc(1 << 16), .ss_size = 1 << 16}, none = {.ss_flags = SS_DISABLE}, found;
+    CHECK(!sigaltstack(&other, NULL));
+    wdu_region region = new_region(new_file(0), page);
+    for (int i = 0; i < 3; i++) {
+        region.state = WDU_MAPPED;
+        CHECK(wdu_load32(&region, 0) == UINT32_MAX);
+    }
+    CHECK(!sigaltstack(NULL, &found) && !(found.ss_flags & SS_ONSTACK));
+    sigaltstack(&none, NULL);
+    free(other.ss_sp);
+}
+
 static void test_copy(void)
 {
     char *from = (char *)new_region(new_file(3 * page), 3 * page).address;
@@ -447,6 +462,7 @@ int main(int count, char **arguments)
     test_gone();
     test_threads_have_their_own_guards();
     test_signals_are_not_blocked_afterwards();
+    test_another_stack_for_handlers();
     test_copy();
     test_kept();
     test_only_so_many_are_kept();
