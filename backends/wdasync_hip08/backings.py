@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from wdasync_hip08._native import ffi, lib
 from wdasync_hip08.memory import PAGE, PAGE_SHIFT
@@ -18,21 +18,26 @@ __all__ = ["Backing", "Memfd", "OwnProcess", "Piece"]
 
 #: (byte address within the backing, length); it does not cross a page border of the backing unless pages join.
 Piece = tuple[int, int]
+#: For each byte: its highest bit.
+_TOP_BIT = bytes(128) + bytes([1]) * 128
 
 
 class Backing(Protocol):
-    """Bytes by address within the backing."""
+    """Bytes by address within the backing.
 
-    def read(self, pieces: Sequence[Piece]) -> bytes:
-        """The bytes of all pieces; fewer where one cannot be reached: all before the first that cannot."""
+    Pieces are two C arrays of 64-bit words, addresses and lengths, and how many of them count.
+    """
+
+    def copy_in(self, addresses: Any, lengths: Any, pieces: int, nbytes: int) -> bytes:
+        """The bytes of all pieces, ``nbytes``; fewer where one cannot be reached: all before the first that cannot."""
         ...
 
-    def write(self, pieces: Sequence[Piece], data: bytes) -> int:
-        """Store ``data`` into the pieces, in order; bytes that were stored, short as in :meth:`read`."""
+    def copy_out(self, addresses: Any, lengths: Any, pieces: int, data: bytes) -> int:
+        """Store ``data`` into the pieces, in order; bytes that were stored, short as in :meth:`copy_in`."""
         ...
 
-    def present(self, page: int, count: int) -> Sequence[bool]:
-        """For each of ``count`` pages: whether the host has it in memory now."""
+    def present(self, page: int, count: int) -> bytes:
+        """For each of ``count`` pages 1 if the host has it in memory now, else 0."""
         ...
 
     def populate(self, page: int, count: int, writable: bool) -> bool:
@@ -51,26 +56,29 @@ class OwnProcess:
         self._pagemap: int | None = None
 
     def read(self, pieces: Sequence[Piece]) -> bytes:
-        wanted = sum(n for _, n in pieces)
-        local = bytearray(wanted)
-        with ffi.from_buffer(local) as pointer:
-            addresses, lengths = _vectors(pieces)
-            got = lib.wda_copy_in(self.pid, addresses, lengths, len(pieces), pointer)
-        return bytes(local) if got == wanted else bytes(local[: max(got, 0)])
+        """The bytes of all pieces, short as in :meth:`copy_in`."""
+        return self.copy_in(*_vectors(pieces), len(pieces), sum(n for _, n in pieces))
 
     def write(self, pieces: Sequence[Piece], data: bytes) -> int:
-        addresses, lengths = _vectors(pieces)
-        got = lib.wda_copy_out(self.pid, addresses, lengths, len(pieces), ffi.from_buffer(data))
-        return max(got, 0)
+        """Store ``data`` into the pieces, as :meth:`copy_out`."""
+        return self.copy_out(*_vectors(pieces), len(pieces), data)
 
-    def present(self, page: int, count: int) -> Sequence[bool]:
+    def copy_in(self, addresses: Any, lengths: Any, pieces: int, nbytes: int) -> bytes:
+        # A new object, which nobody else has seen, can still be filled. But an empty one is shared, and a short one may be.
+        data = bytes(max(nbytes, 16))
+        got = lib.wda_copy_in(self.pid, addresses, lengths, pieces, ffi.from_buffer(data))
+        return data if got == len(data) else data[: max(got, 0)]
+
+    def copy_out(self, addresses: Any, lengths: Any, pieces: int, data: bytes) -> int:
+        return max(lib.wda_copy_out(self.pid, addresses, lengths, pieces, ffi.from_buffer(data)), 0)
+
+    def present(self, page: int, count: int) -> bytes:
         """Where the kernel does not say which pages there are, none counts as present: each first touch is a fault."""
         try:
             words = self._pagemap_words(page, count)
         except OSError:
             words = b""
-        flags = [byte >= 0x80 for byte in words[7::8]]
-        return flags + [False] * (count - len(flags))
+        return words[7::8].translate(_TOP_BIT).ljust(count, b"\0")
 
     def _pagemap_words(self, page: int, count: int) -> bytes:
         """One 64-bit word a page; bit 63 says that it is in memory (Linux Documentation/admin-guide/mm/pagemap)."""
@@ -138,26 +146,26 @@ class Memfd:
         #: Pages that are not in memory, as far as the model is concerned: swapped out, or never touched.
         self.absent: set[int] = set()
 
-    def read(self, pieces: Sequence[Piece]) -> bytes:
+    def copy_in(self, addresses: Any, lengths: Any, pieces: int, nbytes: int) -> bytes:
         parts = []
-        for address, n in pieces:
+        for address, n in zip(addresses[0:pieces], lengths[0:pieces], strict=True):
             part = os.pread(self.fd, n, address)
             parts.append(part)
             if len(part) < n:
                 break
         return b"".join(parts)
 
-    def write(self, pieces: Sequence[Piece], data: bytes) -> int:
+    def copy_out(self, addresses: Any, lengths: Any, pieces: int, data: bytes) -> int:
         done = 0
-        for address, n in pieces:
+        for address, n in zip(addresses[0:pieces], lengths[0:pieces], strict=True):
             if address + n > self.size:
                 break
             done += os.pwrite(self.fd, data[done : done + n], address)
         return done
 
-    def present(self, page: int, count: int) -> Sequence[bool]:
+    def present(self, page: int, count: int) -> bytes:
         last = self.size >> PAGE_SHIFT
-        return [number < last and number not in self.absent for number in range(page, page + count)]
+        return bytes(number < last and number not in self.absent for number in range(page, page + count))
 
     def populate(self, page: int, count: int, writable: bool) -> bool:
         self.absent.difference_update(range(page, page + count))

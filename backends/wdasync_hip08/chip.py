@@ -16,6 +16,7 @@ from wdasync_hip08.memory import Mmio, PhysicalMemory, Ram
 from wdasync_hip08.port import Port
 from wdasync_hip08.qm.manager import QueueManager
 from wdasync_hip08.smmu import HIP08, Smmu
+from wdasync_hip08.smmu.bursts import TableMemory
 from wdasync_hip08.smmu.commands import Command
 from wdasync_hip08.tasks import Task, Tasks, Work
 from wdasync_hip08.trace import Trace
@@ -67,6 +68,7 @@ class Chip:
             on_gerror_irq=lambda: self.interrupt("smmu errors"),
             on_resumed=self._note_resumed,
             trace=self._note if trace.on else None,
+            memory=TableMemory(*self.memory.ram.host_window),
         )
         self.port = Port(ZIP_STREAM, self.smmu, self.memory, self.frames, trace)
         self.engine = ZipEngine(self.port, trace)

@@ -13,30 +13,38 @@ LIVE              goes to the backing if the bytes were granted, else aborts and
 QUARANTINED       aborts; ``stale_access`` += 1: its page was unmapped, and no SYNC has
                   completed since that proves that nobody remembers it
 ================  ==========================================================================
+
+Frames are kept in C (``native/frames.c``): each access looks one up for each of its pages.
 """
 
 from __future__ import annotations
 
 import enum
-import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
+from wdasync_hip08._native import ffi, lib
 from wdasync_hip08.backings import Backing
 from wdasync_hip08.memory import PAGE, PAGE_SHIFT, BusError
 
-__all__ = ["TRANSITIONS", "Frame", "FrameState", "Frames", "Grant"]
+__all__ = ["MOST", "TRANSITIONS", "Frame", "FrameState", "Frames", "Grant"]
+
+#: Pages of one access, at most: an 8 MiB buffer has so many.
+MOST = 2049
 
 #: Byte range within one page, and whether it may be written: (first, end, writable).
 Grant = tuple[int, int, bool]
 
 
 class FrameState(enum.Enum):
-    """Where a frame is between two owners."""
+    """Where a frame is between two owners. In the order of ``enum frame_state`` of ``native/frames.h``."""
 
     FREE = "free"
     LIVE = "live"
     QUARANTINED = "quarantined"
 
+
+_STATES = tuple(FrameState)
 
 #: Which state may follow which.
 TRANSITIONS: dict[FrameState, frozenset[FrameState]] = {
@@ -46,59 +54,72 @@ TRANSITIONS: dict[FrameState, frozenset[FrameState]] = {
 }
 
 
+class Counts(NamedTuple):
+    """As ``struct frames_counts``."""
+
+    known: int
+    free: int
+    quarantined: int
+    guard_violations: int
+    stale_access: int
+
+
 class Frame:
-    """One physical page.
+    """One physical page, as Python looks at it.
 
     :ivar number: frame number within its window
     :ivar pa: physical address of its first byte
-    :ivar backing: where its bytes are
-    :ivar page: which page of the backing
-    :ivar grants: what a device may touch of it; shared with the page of the address space that it stands for
     """
 
-    __slots__ = ("backing", "grants", "number", "pa", "page", "state")
+    __slots__ = ("_frames", "number", "pa")
 
-    def __init__(self, number: int, pa: int) -> None:
+    def __init__(self, frames: Frames, number: int) -> None:
+        self._frames = frames
         self.number = number
-        self.pa = pa
-        self.backing: Backing | None = None
-        self.page = 0
-        self.grants: list[Grant] = []
-        self.state = FrameState.FREE
+        self.pa = frames.base + (number << PAGE_SHIFT)
 
-    def to(self, state: FrameState) -> None:
-        """Change the state.
+    def _look(self) -> Any:
+        view = ffi.new("struct frame_view *")
+        lib.frames_look(self._frames.native, self.number, view)
+        return view
 
-        :raises ValueError: it may not follow the present one
-        """
-        if state not in TRANSITIONS[self.state]:
-            raise ValueError(
-                f"frame {self.number:#x}: expected one of {sorted(s.value for s in TRANSITIONS[self.state])} after "
-                f"{self.state.value}, got {state.value}"
-            )
-        self.state = state
+    @property
+    def state(self) -> FrameState:
+        """Where it is."""
+        return _STATES[int(self._look().state)]
 
-    def allows(self, first: int, end: int, write: bool) -> bool:
-        """Whether bytes [first, end) of the page are granted; neighbouring grants may do it together."""
-        for low, high, writable in self.grants:
-            if low <= first and end <= high and (writable or not write):
-                return True
-        return len(self.grants) > 1 and self._joined(first, end, write)
+    @property
+    def backing(self) -> Backing | None:
+        """Where its bytes are, while it is live."""
+        view = self._look()
+        live = _STATES[view.state] is FrameState.LIVE
+        return self._frames.backing(view.backing) if live else None
 
-    def _joined(self, first: int, end: int, write: bool) -> bool:
-        for low, high, writable in sorted(self.grants):
-            if writable or not write:
-                if low > first:
-                    return False
-                first = max(first, high)
-                if first >= end:
-                    return True
-        return False
+    @property
+    def page(self) -> int:
+        """Which page of the backing."""
+        return int(self._look().page)
+
+    @property
+    def grants(self) -> list[Grant]:
+        """What a device may touch of it; shared with the page of the address space that it stands for."""
+        count = self._look().grants
+        found = ffi.new("struct grant[]", count)
+        count = lib.frames_grants(self._frames.native, self.number, found, count)
+        return [(found[index].first, found[index].end, found[index].writable) for index in range(count)]
 
     def __repr__(self) -> str:
         return (
             f"<Frame {self.number:#x} {self.state.value} page {self.page:#x} of {self.backing} {self.grants}>"
         )
+
+
+class Unsettled(Protocol):
+    """An address space some of whose pages have lost their last grant."""
+
+    def settle(self) -> None:
+        """Unmap them."""
+        ...
 
 
 class Frames:
@@ -107,9 +128,10 @@ class Frames:
     :param base: physical address of frame 0
     :param bits: log2 of the number of frames
     :param seed: in which order they are handed out
+    :raises MemoryError: there is none
 
-    :ivar guard_violations: accesses to bytes that nobody granted
-    :ivar stale_access: accesses to frames that no page stands behind any more
+    :ivar native: the frames; for the pages of spaces
+    :ivar unsettled: spaces that have pages without grants; before the next access of a device they are to settle
     """
 
     def __init__(self, base: int, bits: int = 24, seed: int = 0) -> None:
@@ -117,143 +139,171 @@ class Frames:
         self.base = base
         self.size = PAGE << bits
         self._bits = bits
-        self._random = random.Random(seed)  # noqa: S311  # scrambles addresses, guards nothing
-        self._frames: dict[int, Frame] = {}
-        self._free: list[Frame] = []
-        self._quarantine: list[Frame] = []
-        self.guard_violations = 0
-        self.stale_access = 0
+        self.native: Any = ffi.gc(lib.frames_new(base, bits, seed), lib.frames_free)
+        if self.native == ffi.NULL:
+            raise MemoryError("frames: no memory for them")
+        self.unsettled: set[Unsettled] = set()
+        self._backings: list[Backing] = []
+        self._numbers: dict[Backing, int] = {}
+        self._views: dict[int, Frame] = {}
+        self._found = ffi.new("struct frames_found *")
+        self._addresses, self._lengths = ffi.new("uint64_t[]", MOST), ffi.new("uint64_t[]", MOST)
 
-    def allocate(self, backing: Backing, page: int, grants: list[Grant]) -> Frame:
-        """A frame for this page, live from now on.
+    # Owners
+
+    def number_of(self, backing: Backing) -> int:
+        """The number by which C knows a backing."""
+        number = self._numbers.get(backing)
+        if number is None:
+            number = self._numbers[backing] = len(self._backings)
+            self._backings.append(backing)
+        return number
+
+    def backing(self, number: int) -> Backing:
+        """The backing with this number."""
+        return self._backings[number]
+
+    def frame(self, number: int) -> Frame:
+        """The frame with this number."""
+        frame = self._views.get(number)
+        if frame is None:
+            frame = self._views[number] = Frame(self, number)
+        return frame
+
+    def allocate(self, backing: Backing, page: int, grants: Sequence[Grant]) -> Frame:
+        """A frame for this page, which is in no space; live from now on.
 
         :raises MemoryError: if every frame is in use
         """
-        frame = self._pick()
-        frame.backing = backing
-        frame.page = page
-        frame.grants = grants
-        frame.to(FrameState.LIVE)
-        return frame
+        number = self.checked(lib.frames_allocate(self.native, self.number_of(backing), page))
+        for grant in grants:
+            lib.frames_grant(self.native, number, grant)
+        return self.frame(number)
 
-    def _pick(self) -> Frame:
-        # Sooner or later a frame number comes again, with another owner: then a stale translation shows.
-        if self._free and (len(self._free) > 64 or len(self._frames) == 1 << self._bits):
-            index = self._random.randrange(len(self._free))
-            self._free[index], self._free[-1] = self._free[-1], self._free[index]
-            return self._free.pop()
-        if len(self._frames) == 1 << self._bits:
+    def checked(self, number: int) -> int:
+        """An answer of C that is not an error.
+
+        :raises MemoryError: it is: every frame is in use, or there is no memory
+        """
+        if number == -1:
             raise MemoryError(f"frames: expected a free one, got all {1 << self._bits} in use")
-        while True:
-            number = self._random.getrandbits(self._bits)
-            if number not in self._frames:
-                frame = self._frames[number] = Frame(number, self.base + (number << PAGE_SHIFT))
-                return frame
+        if number < 0:
+            raise MemoryError("frames: no memory for another one")
+        return number
 
     def quarantine(self, frame: Frame) -> None:
-        """Its page was unmapped; until the next SYNC somebody may still remember the translation."""
-        frame.to(FrameState.QUARANTINED)
-        frame.grants = []
-        frame.backing = None
-        self._quarantine.append(frame)
+        """Its page was unmapped; until the next SYNC somebody may still remember the translation.
+
+        :raises ValueError: it is not live
+        """
+        if not lib.frames_quarantine(self.native, frame.number):
+            raise ValueError(
+                f"frame {frame.number:#x}: expected one of {sorted(s.value for s in TRANSITIONS[frame.state])} after "
+                f"{frame.state.value}, got {FrameState.QUARANTINED.value}"
+            )
 
     def release_quarantined(self) -> int:
         """A SYNC has completed behind all invalidations so far: nobody remembers; how many came free."""
-        for frame in self._quarantine:
-            frame.to(FrameState.FREE)
-        count = len(self._quarantine)
-        self._free += self._quarantine
-        self._quarantine.clear()
-        return count
+        return int(lib.frames_release(self.native))
+
+    def settle(self) -> None:
+        """Let all spaces unmap the pages whose last grant went."""
+        while self.unsettled:
+            self.unsettled.pop().settle()
+
+    # Counts
+
+    def counts(self) -> Counts:
+        """How many there are of what, at this moment."""
+        counts = ffi.new("struct frames_counts *")
+        lib.frames_count(self.native, counts)
+        return Counts(
+            counts.known, counts.free, counts.quarantined, counts.guard_violations, counts.stale_accesses
+        )
+
+    @property
+    def guard_violations(self) -> int:
+        """Accesses to bytes that nobody granted."""
+        return self.counts().guard_violations
+
+    @property
+    def stale_access(self) -> int:
+        """Accesses to frames that no page stands behind any more."""
+        return self.counts().stale_access
 
     @property
     def quarantined(self) -> int:
         """Frames that wait for a SYNC."""
-        return len(self._quarantine)
+        return self.counts().quarantined
 
     @property
     def live(self) -> int:
         """Frames behind which there is a page."""
-        return len(self._frames) - len(self._free) - len(self._quarantine)
+        counts = self.counts()
+        return counts.known - counts.free - counts.quarantined
 
-    def at(self, pa: int) -> Frame | None:
-        """The frame in which this physical address lies, if it was ever handed out."""
-        return self._frames.get(pa - self.base >> PAGE_SHIFT)
-
-    def check(self, pa: int, n: int, write: bool) -> tuple[Backing, int]:
-        """Where bytes [pa, pa + n), within one page, really are: (backing, address in it).
-
-        :raises BusError: nowhere, or the device must not touch them
-        """
-        frame = self._frames.get(pa - self.base >> PAGE_SHIFT)
-        if frame is None:
-            raise BusError(pa)
-        if frame.state is not FrameState.LIVE or frame.backing is None:
-            self.stale_access += 1
-            raise BusError(pa)
-        first = pa & PAGE - 1
-        if not frame.allows(first, first + n, write):
-            self.guard_violations += 1
-            raise BusError(pa)
-        return frame.backing, (frame.page << PAGE_SHIFT) + first
+    # Accesses
 
     def read(self, pa: int, n: int, /) -> bytes:
-        return self.gather([(pa, n)])
+        return self.read_pages(ffi.new("uint64_t[]", [pa]), 1, n)
 
     def write(self, pa: int, data: bytes, /) -> None:
-        self.scatter([(pa, len(data))], data)
+        self.write_pages(ffi.new("uint64_t[]", [pa]), 1, data)
 
-    def gather(self, pieces: Sequence[tuple[int, int]]) -> bytes:
-        """Read several (physical address, length), each within one page, with one call where they are together.
+    def read_pages(self, pas: Any, pages: int, nbytes: int) -> bytes:
+        """``nbytes``, from the first address to the end of its page, then page by page.
 
+        :param pas: a C array of ``pages`` addresses, at most :data:`MOST`; all but the first are of whole pages
         :raises BusError: at the first byte that cannot be had
         """
         parts = []
-        for backing, where, start in self._runs(pieces, write=False):
-            data = backing.read(where)
-            if len(data) < sum(n for _, n in where):
-                raise BusError(_short(pieces[start:], len(data)))
+        done = 0
+        for backing, pieces, wanted in self._runs(pas, pages, nbytes, write=False):
+            data = backing.copy_in(self._addresses, self._lengths, pieces, wanted)
+            if len(data) < wanted:
+                raise BusError(_short(pas, done + len(data)))
+            done += wanted
             parts.append(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def scatter(self, pieces: Sequence[tuple[int, int]], data: bytes) -> None:
-        """Write several, as :meth:`gather`; nothing is written unless all of it is granted.
+    def write_pages(self, pas: Any, pages: int, data: bytes) -> None:
+        """Store ``data``, as :meth:`read_pages`; nothing is written unless all of it is granted.
 
         :raises BusError: at the first byte that cannot be had
         """
         done = 0
-        for backing, where, start in self._runs(pieces, write=True):
-            wanted = sum(n for _, n in where)
+        for backing, pieces, wanted in self._runs(pas, pages, len(data), write=True):
             part = data if wanted == len(data) else data[done : done + wanted]
-            stored = backing.write(where, part)
+            stored = backing.copy_out(self._addresses, self._lengths, pieces, part)
             if stored < wanted:
-                raise BusError(_short(pieces[start:], stored))
+                raise BusError(_short(pas, done + stored))
             done += wanted
 
-    def _runs(
-        self, pieces: Sequence[tuple[int, int]], write: bool
-    ) -> list[tuple[Backing, list[tuple[int, int]], int]]:
-        """Pieces with one backing, one after another: (backing, pieces in it, index of the first)."""
-        runs: list[tuple[Backing, list[tuple[int, int]], int]] = []
-        for index, (pa, n) in enumerate(pieces):
-            backing, address = self.check(pa, n, write)
-            if runs and runs[-1][0] is backing:
-                runs[-1][1].append((address, n))
-            else:
-                runs.append((backing, [(address, n)], index))
-        return runs
+    def _runs(self, pas: Any, pages: int, nbytes: int, write: bool) -> Iterator[tuple[Backing, int, int]]:
+        """Pages with one backing, one after another: the backing, pieces in it, their bytes."""
+        found, first = self._found, 0
+        while first < pages:
+            lib.frames_resolve(
+                self.native, pas + first, pages - first, nbytes, write, self._addresses, self._lengths, found
+            )
+            if found.refused < pages - first:
+                raise BusError(pas[first + found.refused])
+            first += found.pages
+            last = first == pages
+            here = nbytes if last else found.pages * PAGE - (pas[first - found.pages] & PAGE - 1)
+            nbytes -= here
+            yield self._backings[found.backing], found.pieces, here
 
     def __repr__(self) -> str:
+        counts = self.counts()
         return (
-            f"<Frames {self.live} live, {len(self._quarantine)} quarantined, {len(self._free)} free, "
-            f"{self.guard_violations} guard violations, {self.stale_access} stale accesses>"
+            f"<Frames {self.live} live, {counts.quarantined} quarantined, {counts.free} free, "
+            f"{counts.guard_violations} guard violations, {counts.stale_access} stale accesses>"
         )
 
 
-def _short(pieces: Sequence[tuple[int, int]], done: int) -> int:
+def _short(pas: Any, done: int) -> int:
     """The physical address of the byte after the first ``done`` ones."""
-    for pa, n in pieces:
-        if done < n:
-            return pa + done
-        done -= n
-    return pieces[-1][0]
+    page, offset = divmod((int(pas[0]) & PAGE - 1) + done, PAGE)
+    pa: int = pas[page]
+    return (pa & -PAGE) + offset

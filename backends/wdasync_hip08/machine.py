@@ -1,8 +1,9 @@
 """A machine with the chip in it: chip and kernel together, and who lets them go on.
 
 Everything that changes the machine happens under one lock, in :meth:`Machine.pump`: in the thread that owns a queue,
-when it enqueues or dequeues; in an engine's thread, when its work is done; in the task :meth:`Machine.serve`, for
-timers and fault handlers. Each does a bounded number of steps.
+when it enqueues or dequeues; in the task :meth:`Machine.serve`, for timers, fault handlers and work that is done. Each
+does a bounded number of steps. Where no such task runs, an engine's thread goes on when its work is done; where one
+runs, that thread only tells it, so that in practice one thread pumps: two that take turns cost more than both do.
 
 Under a virtual clock there are no threads: work is done at once, and the same program gives the same trace.
 """
@@ -14,8 +15,10 @@ import errno
 import logging
 import math
 import os
+import select
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,11 +30,13 @@ from wdasync.faults import FaultHandler, FaultReporter
 from wdasync_hip08.backings import Memfd, OwnProcess
 from wdasync_hip08.chip import QM_BASE, SMMU_BASE, ZIP_STREAM, Chip
 from wdasync_hip08.clocks import RealClock, Timer, Timers, VirtualClock
+from wdasync_hip08.codec import CodecWorkers
+from wdasync_hip08.engines.deflate import Deflation
 from wdasync_hip08.engines.zip import ENTRY_BYTES
 from wdasync_hip08.kernel.dma import DmaDomain
 from wdasync_hip08.kernel.hisi_qm import HisiQm, KernelQueue, MailboxError, share_bytes
 from wdasync_hip08.kernel.iommu import Iommu
-from wdasync_hip08.kernel.iopf import FaultHandling
+from wdasync_hip08.kernel.iopf import FaultHandling, PendingFault
 from wdasync_hip08.kernel.modes import mode_of
 from wdasync_hip08.kernel.pasids import PasidAllocator
 from wdasync_hip08.kernel.regions import MMIO_BYTES
@@ -92,10 +97,17 @@ class Machine:
         self._look: Timer | None = None
         self._lost: str | None = None
         self._serving = False
+        #: The task that serves: it sleeps, until so late; there is something that it has not seen.
+        self._asleep, self._until, self._unseen = False, math.inf, False
+        #: The thread in which a task that answers faults goes on with the machine; 0: none does.
+        self._attending = 0
         self._closed = False
         self._workers = Workers(options.engines, self._finished)
+        self._codec = CodecWorkers()
+        #: Work that an engine's thread has done, and its result.
+        self._done: deque[tuple[Task, object]] = deque()
         self._open: list[OpenQueue] = []
-        #: Those whose work is in an engine's thread.
+        #: Those whose work is in a thread.
         self._at_work: set[Task] = set()
         self._process: Space | None = None
         self._handler, self._reporter = handler, reporter
@@ -104,6 +116,9 @@ class Machine:
         with contextlib.ExitStack() as undo:
             self._attention = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             undo.callback(os.close, self._attention)
+            self._watch = select.epoll()
+            undo.callback(self._watch.close)
+            self._watch.register(self._attention, select.EPOLLIN)
             self.own = OwnProcess()
             undo.callback(self.own.close)
             self._switch_on()
@@ -145,7 +160,6 @@ class Machine:
             entry_of=chip.tasks.entry_of,
             elsewhere=self._elsewhere,
             wake=self._wake,
-            changed=self._wake,
         )
         self.qm = HisiQm(
             chip.memory, QM_BASE, self.dma, chip.qm.step,
@@ -181,17 +195,19 @@ class Machine:
                 return False
 
     def _pump(self, limit: int) -> bool:
-        for space in self.spaces.values():
-            space.settle()
+        if not self.chip.tasks.alive:
+            self.chip.frames.settle()  # While entries are in work it is done before their next access.
         self.timers.run_due()
+        self._collect()
         end = math.inf if self.clock.virtual else time.perf_counter() + SECONDS
         for _ in range(limit):
-            if not self.chip.step():
+            if not self.chip.step() and not self._collect():
                 self._expect_interrupt()
                 self.changed.notify_all()
                 return False
             if time.perf_counter() > end:
                 break
+        self._codec.kick()
         self._wake()
         return True
 
@@ -260,7 +276,9 @@ class Machine:
                 file.readiness.take()
 
     def _wake(self) -> None:
-        if self._serving:
+        """The task that serves has something to do. If it is awake, it looks once more before it sleeps."""
+        self._unseen = True
+        if self._asleep and self._attending != threading.get_ident():
             os.eventfd_write(self._attention, 1)
 
     # Work
@@ -270,9 +288,27 @@ class Machine:
             return
         if self.clock.virtual or work.nbytes <= INLINE_BYTES:
             self.chip.tasks.finish(task, work.run())
-        else:
-            self._at_work.add(task)
+            return
+        self._at_work.add(task)
+        if not (self._serving and isinstance(work, Deflation) and self._submit(task, work)):
             self._workers.submit(task, work)
+
+    def _submit(self, task: Task, work: Deflation) -> bool:
+        """Let a codec worker do it. Its descriptor wakes the task that serves, and nobody else."""
+        if not self._codec.opened and (descriptor := self._codec.open()) is not None:
+            self._watch.register(descriptor, select.EPOLLIN)
+        return self._codec.submit(task, work)
+
+    def _collect(self) -> bool:
+        """Let tasks go on whose work is done; whether there were any."""
+        self._codec.kick()
+        done = self._codec.collect()
+        while self._done:
+            done.append(self._done.popleft())
+        for task, result in done:
+            self._at_work.discard(task)
+            self.chip.tasks.finish(task, result)
+        return bool(done)
 
     def _elsewhere(self, job: Callable[[], object]) -> bool:
         """Do a job in an engine's thread and go on, unless this is one, or there are none."""
@@ -281,18 +317,21 @@ class Machine:
 
         def do() -> None:
             job()
-            self.run()
+            self._tell()
 
         self._workers.call(do)
         return True
 
     def _finished(self, task: Task, result: object) -> None:
         """In an engine's thread."""
-        with self.lock:
-            self._at_work.discard(task)
-            self.chip.tasks.finish(task, result)
-        while self.pump(STEPS // 4):
-            pass
+        self._done.append((task, result))
+        self._tell()
+
+    def _tell(self) -> None:
+        """In an engine's thread: there is something to do. Without a task that does it, this thread does."""
+        self._wake()
+        if not self._serving:
+            self.run()
 
     # The task
 
@@ -304,27 +343,54 @@ class Machine:
         try:
             async with anyio.create_task_group() as group:
                 while True:
+                    self._unseen = False
                     more = self.pump()
                     self.faults.report()
                     self.faults.cancel_expired()
                     while (fault := self.faults.next_waiting()) is not None:
-                        group.start_soon(self.faults.handle, fault)
+                        group.start_soon(self._attend, fault)
                     if more:
                         await anyio.lowlevel.checkpoint()
                     else:
                         await self._pause()
         finally:
-            self._serving = False
+            self._serving = self._asleep = False
             with self.lock:
                 self.faults.abandon()
             self.pump()
             self.faults.report()
 
+    async def _attend(self, fault: PendingFault | None) -> None:
+        """Answer faults, one after the other: an access that goes on often stops at the next page."""
+        while fault is not None:
+            await self.faults.handle(fault)
+            fault = self._go_on()
+
+    def _go_on(self) -> PendingFault | None:
+        """Let go on what waited for an answer; the fault that comes of it. The task that serves need not be woken."""
+        self._attending = threading.get_ident()
+        more = self.pump()
+        self.faults.report()
+        self._attending = 0
+        fault = self.faults.next_waiting()
+        when = self.timers.next()
+        if more or self.faults.needs_service or (when is not None and when < self._until):
+            self._wake()
+        return fault
+
     async def _pause(self) -> None:
         when = self.timers.next()
         timeout = None if when is None or self.clock.virtual else max(when - self.clock.now(), 0.0)
-        with anyio.move_on_after(timeout):
-            await anyio.wait_readable(self._attention)
+        self._until = math.inf if timeout is None or when is None else when
+        self._asleep = True
+        try:
+            if self._unseen:  # It came before this task was asleep, so nobody would wake it.
+                await anyio.lowlevel.checkpoint()
+                return
+            with anyio.move_on_after(timeout):
+                await anyio.wait_readable(self._watch)
+        finally:
+            self._asleep = False
         try:
             os.eventfd_read(self._attention)
         except BlockingIOError:
@@ -562,6 +628,7 @@ class Machine:
                 return
             self._closed = True
         self._workers.close()
+        self._codec.close()
         with self._undo:
             if isinstance(self.trace, Recorder):
                 self.trace.save(Path(self.options.trace))

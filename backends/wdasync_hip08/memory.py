@@ -156,6 +156,15 @@ class Ram:
         """Bytes that are handed out."""
         return sum(pages for pages, _ in self._blocks.values()) * PAGE
 
+    def host(self, pa: int) -> int:
+        """Where a physical address is in this process."""
+        return self._host + pa
+
+    @property
+    def host_window(self) -> tuple[int, int, int]:
+        """Where it is in this process, its physical address, its size."""
+        return self._mapping.address, self.base, self.size
+
     def alias(self, pa: int, nbytes: int) -> Mapping:
         """A second mapping of the same memory, at another host address."""
         return Mapping(self.fd, nbytes, pa - self.base)

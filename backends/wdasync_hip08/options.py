@@ -37,7 +37,12 @@ class Options:
     )
     region: int = field(default=4, metadata={"help": "with reserved, MiB of each queue's region"})
     queues: int = field(default=64, metadata={"help": "hardware queues of the device"})
-    engines: int = field(default=2, metadata={"help": "threads that do the heavy work"})
+    engines: int = field(
+        default=2,
+        metadata={
+            "help": "threads for heavy work that the CPU backend's workers do not do, such as inflating"
+        },
+    )
     window: int = field(default=4, metadata={"help": "entries of one queue that are in work at a time"})
     seed: int = field(default=0, metadata={"help": "scrambles the physical addresses"})
     tlb_entries: int = field(default=64, metadata={"help": "translations that the SMMU remembers"})

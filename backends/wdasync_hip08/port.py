@@ -8,11 +8,12 @@ waited for, everything that was translated so far is carried out.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Protocol
+from collections.abc import Callable, Generator
+from typing import Any, Protocol
 
-from wdasync_hip08.frames import Frames
-from wdasync_hip08.memory import PAGE, BusError, PhysicalMemory
+from wdasync_hip08._native import ffi
+from wdasync_hip08.frames import MOST, Frames
+from wdasync_hip08.memory import PAGE, PAGE_SHIFT, BusError, PhysicalMemory
 from wdasync_hip08.smmu import Access, BusResponse, Faulted, Op, Outcome, Parked, Stall, Translated, Verdict
 from wdasync_hip08.trace import Trace
 
@@ -43,8 +44,10 @@ class DmaAbort(Exception):
 class Translator(Protocol):
     """What the port needs of the SMMU."""
 
-    def lookup(self, sid: int, ssid: int | None, va: int, write: bool) -> int | None:
-        """A physical address from the TLB; ``None``: ask :meth:`translate`."""
+    def burst(
+        self, sid: int, ssid: int | None, va: int, nbytes: int, write: bool, pas: Any, limit: int
+    ) -> int:
+        """Physical addresses of the first pages of a buffer, as many as are plain; of the next ask :meth:`translate`."""
         ...
 
     def translate(self, access: Access) -> Outcome:
@@ -54,6 +57,8 @@ class Translator(Protocol):
 
 #: What waits, and what it is sent when it goes on.
 Waits = Generator[Stall, Verdict, bytes]
+#: Carries out an access to [at, end), which so many pages hold.
+CarryOut = Callable[[int, int, int], None]
 
 
 class Ledger:
@@ -86,6 +91,8 @@ class Port:
         self._memory = memory
         self._frames = frames
         self._trace = trace
+        self._pas: Any = ffi.new("uint64_t[]", MOST)
+        self._retried: Any = ffi.new("uint64_t[1]")
 
     def read(self, ssid: int | None, address: int, n: int, tag: object = None) -> Waits:
         """``n`` bytes.
@@ -93,69 +100,113 @@ class Port:
         :param tag: who is told of a stall
         :raises DmaAbort: at the first byte that cannot be had; nothing after it was touched
         """
-        self._check(address, n, write=False)
-        parts: list[bytes] = []
-        ready: list[tuple[int, int]] = []
-        at, left = address, n
-        while left:
-            size = min(left, PAGE - at % PAGE)
-            pa = self._lookup(ssid, at, write=False)
-            if pa is None:
-                outcome = self._translate(ssid, at, size, "R", tag)
-                if isinstance(outcome, Parked) and ready:
-                    parts.append(self._gather(ready, ssid, at))
-                    ready = []
-                pa = yield from self._settle(outcome, at, write=False)
-            if pa is None:  # Terminated by the rule "read zero".
-                parts += [self._gather(ready, ssid, at), bytes(size)] if ready else [bytes(size)]
-                ready = []
-            else:
-                ready.append((pa, size))
-            at += size
-            left -= size
-        if ready:
-            parts.append(self._gather(ready, ssid, at))
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        ready, all_ready = self._begin(ssid, address, n, write=False)
+        if all_ready:
+            return self._gather(ssid, address, address + n, ready)
+        return (yield from self._read_on(ssid, address, n, tag, ready))
 
     def write(self, ssid: int | None, address: int, data: bytes, tag: object = None) -> Waits:
         """Store ``data``; returns nothing of interest.
 
         :raises DmaAbort: at the first byte that cannot be had; the bytes before it may be there
         """
-        self._check(address, len(data), write=True)
-        ready: list[tuple[int, int]] = []
-        done = start = 0
-        while done < len(data):
-            at = address + done
-            size = min(len(data) - done, PAGE - at % PAGE)
-            pa = self._lookup(ssid, at, write=True)
-            if pa is None:
-                outcome = self._translate(ssid, at, size, "W", tag)
-                if isinstance(outcome, Parked) and ready:
-                    self._scatter(ready, data[start:done], ssid, at)
-                    ready, start = [], done
-                pa = yield from self._settle(outcome, at, write=True)
-            if pa is None:
-                if ready:
-                    self._scatter(ready, data[start:done], ssid, at)
-                ready, start = [], done + size
-            else:
-                ready.append((pa, size))
-            done += size
-        if ready:
-            self._scatter(ready, data[start:] if start else data, ssid, address + done)
+        ready, all_ready = self._begin(ssid, address, len(data), write=True)
+        if all_ready:
+            self._scatter(ssid, address, address + len(data), ready, data)
+            return b""
+        return (yield from self._write_on(ssid, address, data, tag, ready))
+
+    def fetch(self, address: int, n: int) -> bytes:
+        """``n`` bytes of a ring or a context: without a PASID, and it must not stall.
+
+        :raises DmaAbort: as :meth:`read`; a stall is one too
+        """
+        ready, all_ready = self._begin(None, address, n, write=False)
+        if all_ready:
+            return self._gather(None, address, address + n, ready)
+        return self._now(self._read_on(None, address, n, None, ready))
+
+    def store(self, address: int, data: bytes) -> None:
+        """Store into a ring or a context, as :meth:`fetch`."""
+        ready, all_ready = self._begin(None, address, len(data), write=True)
+        if all_ready:
+            self._scatter(None, address, address + len(data), ready, data)
+        else:
+            self._now(self._write_on(None, address, data, None, ready))
+
+    # On the way
+
+    def _begin(self, ssid: int | None, address: int, n: int, *, write: bool) -> tuple[int, bool]:
+        """Translate what is plain. The pages are in ``_pas``; how many they are, and whether these are all."""
+        self._check(address, n, write=write)
+        if self._frames.unsettled:
+            self._frames.settle()
+        ready = self._smmu.burst(self.sid, ssid, address, n, write, self._pas, MOST)
+        return ready, n > 0 and ready == (address + n - 1 >> PAGE_SHIFT) - (address >> PAGE_SHIFT) + 1
+
+    def _read_on(self, ssid: int | None, address: int, n: int, tag: object, ready: int) -> Waits:
+        parts: list[bytes] = []
+
+        def carry_out(at: int, end: int, pages: int) -> None:
+            parts.append(self._gather(ssid, at, end, pages) if pages else bytes(end - at))
+
+        yield from self._through(ssid, address, n, "R", tag, ready, carry_out)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _write_on(self, ssid: int | None, address: int, data: bytes, tag: object, ready: int) -> Waits:
+        def carry_out(at: int, end: int, pages: int) -> None:
+            if pages:
+                self._scatter(ssid, at, end, pages, data[at - address : end - address])
+
+        yield from self._through(ssid, address, len(data), "W", tag, ready, carry_out)
         return b""
+
+    def _through(
+        self, ssid: int | None, address: int, n: int, op: Op, tag: object, ready: int, carry_out: CarryOut
+    ) -> Generator[Stall, Verdict, None]:
+        """Translate page by page, and carry out what has been translated: in the end, and before each wait.
+
+        The pages of [at, end) are then in ``_pas``; none for those where reads give zero and writes are ignored.
+
+        :param ready: pages that are translated already
+        """
+        write = op == "W"
+        start, end = address, address + n
+        at = min((start & -PAGE) + ready * PAGE, end) if ready else start
+        while at < end:
+            if ready == MOST:
+                carry_out(start, at, ready)
+                start, ready = at, 0
+            if self._frames.unsettled:
+                self._frames.settle()
+            size = min(end - at, PAGE - at % PAGE)
+            outcome = self._translate(ssid, at, size, op, tag)
+            if isinstance(outcome, Parked) and ready:
+                carry_out(start, at, ready)
+                start, ready = at, 0
+            pa = yield from self._settle(outcome, at, write=write)
+            if pa is not None:
+                self._pas[ready] = pa
+                ready += 1
+            else:  # Terminated by the rule "read zero, write ignored".
+                if ready:
+                    carry_out(start, at, ready)
+                carry_out(at, at + size, 0)
+                start, ready = at + size, 0
+            at += size
+            more = self._smmu.burst(self.sid, ssid, at, end - at, write, self._pas + ready, MOST - ready)
+            ready += more
+            at = min((at & -PAGE) + more * PAGE, end) if more else at
+        if ready:
+            carry_out(start, end, ready)
 
     def _check(self, address: int, n: int, *, write: bool) -> None:
         if address + n > 1 << 64:
             self.aborts += 1
             raise DmaAbort(address, write, translation=False)
 
-    def now(self, waits: Waits) -> bytes:
-        """Carry out an access that must not stall: of a ring, a context. A stall is an abort.
-
-        :raises DmaAbort: as the access does
-        """
+    def _now(self, waits: Waits) -> bytes:
+        """Carry out an access that must not stall."""
         try:
             stall = next(waits)
         except StopIteration as done:
@@ -169,8 +220,9 @@ class Port:
         :raises DmaAbort: it does not arrive
         """
         self._check(address, 2, write=True)
-        pa = self._lookup(None, address, write=True)
-        if pa is None:
+        if self._smmu.burst(self.sid, None, address, 2, True, self._pas, 1):
+            pa = self._pas[0]
+        else:
             outcome = self._translate(None, address, 2, "W", None)
             if not isinstance(outcome, Translated):
                 self.aborts += 1
@@ -184,10 +236,6 @@ class Port:
         self.ledger.written[None] = self.ledger.written.get(None, 0) + 2
 
     # One page
-
-    def _lookup(self, ssid: int | None, at: int, *, write: bool) -> int | None:
-        # A trace shows hits as well, so it takes the long way.
-        return None if self._trace.on else self._smmu.lookup(self.sid, ssid, at, write)
 
     def _translate(self, ssid: int | None, at: int, size: int, op: Op, tag: object) -> Outcome:
         outcome = self._smmu.translate(Access(self.sid, ssid, at, op, size=size, tag=tag))
@@ -223,6 +271,10 @@ class Port:
                 return None
             if verdict is Verdict.ABORT:
                 break
+            if self._smmu.burst(
+                self.sid, access.ssid, access.va, access.size, access.op == "W", self._retried, 1
+            ):
+                return int(self._retried[0])
             outcome = self._translate(access.ssid, access.va, access.size, access.op, access.tag)
         if isinstance(outcome, Translated):
             return outcome.pa
@@ -231,45 +283,57 @@ class Port:
         self.aborts += 1
         raise DmaAbort(at, write, translation=True)
 
-    def _gather(self, pieces: list[tuple[int, int]], ssid: int | None, after: int) -> bytes:
+    def _gather(self, ssid: int | None, at: int, end: int, pages: int) -> bytes:
+        n = end - at
         try:
-            data = self._on_bus(pieces)
+            if self._of_programs():
+                data = self._frames.read_pages(self._pas, pages, n)
+            elif pages == 1:
+                data = self._memory.read(self._pas[0], n)
+            else:
+                data = b"".join([self._memory.read(pa, size) for pa, size in self._pieces(at, end, pages)])
         except BusError as error:
             self.aborts += 1
-            raise DmaAbort(_virtual(pieces, after, error.pa), write=False, translation=False) from error
-        self.ledger.read[ssid] = self.ledger.read.get(ssid, 0) + len(data)
+            raise DmaAbort(self._virtual(at, end, pages, error.pa), False, translation=False) from error
+        self.ledger.read[ssid] = self.ledger.read.get(ssid, 0) + n
         return data
 
-    def _on_bus(self, pieces: list[tuple[int, int]]) -> bytes:
-        frames = self._frames  # A space maps frames and nothing else, the function's own addresses map RAM.
-        if frames.base <= pieces[0][0] < frames.base + frames.size:
-            return frames.gather(pieces)
-        return b"".join([self._memory.read(pa, n) for pa, n in pieces])
-
-    def _scatter(self, pieces: list[tuple[int, int]], data: bytes, ssid: int | None, after: int) -> None:
-        frames = self._frames
+    def _scatter(self, ssid: int | None, at: int, end: int, pages: int, data: bytes) -> None:
         try:
-            if frames.base <= pieces[0][0] < frames.base + frames.size:
-                frames.scatter(pieces, data)
+            if self._of_programs():
+                self._frames.write_pages(self._pas, pages, data)
+            elif pages == 1:
+                self._memory.write(self._pas[0], data)
             else:
                 done = 0
-                for pa, n in pieces:
-                    self._memory.write(pa, data[done : done + n])
-                    done += n
+                for pa, size in self._pieces(at, end, pages):
+                    self._memory.write(pa, data[done : done + size])
+                    done += size
         except BusError as error:
             self.aborts += 1
-            raise DmaAbort(_virtual(pieces, after, error.pa), write=True, translation=False) from error
+            raise DmaAbort(self._virtual(at, end, pages, error.pa), True, translation=False) from error
         self.ledger.written[ssid] = self.ledger.written.get(ssid, 0) + len(data)
+
+    def _of_programs(self) -> bool:
+        """The pages are frames. A space maps frames and nothing else, the function's own addresses map RAM."""
+        frames = self._frames
+        return bool(frames.base <= self._pas[0] < frames.base + frames.size)
+
+    def _pieces(self, at: int, end: int, pages: int) -> list[tuple[int, int]]:
+        """(physical address, length) of the pages that hold [at, end)."""
+        pas = ffi.unpack(self._pas, pages)
+        if pages == 1:
+            return [(pas[0], end - at)]
+        sizes = [PAGE - at % PAGE, *[PAGE] * (pages - 2), (end - 1) % PAGE + 1]
+        return list(zip(pas, sizes, strict=True))
+
+    def _virtual(self, at: int, end: int, pages: int, pa: int) -> int:
+        """The address whose translation gave ``pa``."""
+        for base, n in self._pieces(at, end, pages):
+            if base <= pa < base + n:
+                break
+            at += n
+        return at + pa - base
 
     def __repr__(self) -> str:
         return f"<Port of stream {self.sid:#x}: {self.stalls} stalls, {self.aborts} aborts, {self.ledger}>"
-
-
-def _virtual(pieces: list[tuple[int, int]], after: int, pa: int) -> int:
-    """The address whose translation gave ``pa``, from the pieces that end at address ``after``."""
-    start = after - sum(n for _, n in pieces)
-    for base, n in pieces:
-        if base <= pa < base + n:
-            return start + pa - base
-        start += n
-    return after

@@ -55,7 +55,7 @@ class CompressRequest(UnitRequest[Compress]):
             raise Settled(Status.SUCCESS, output=output)
         self._reach_source(unit, window)
         self._at = len(self._header)
-        self._reach_target(bound, self._at + operation.nbytes + (operation.nbytes >> 3) + 512)
+        self._reach_target(bound, self._at + operation.nbytes + (operation.nbytes >> 3) + 512, enough=True)
 
     def _check_level(self, row: Capability) -> None:
         level = self.operation.level

@@ -150,11 +150,12 @@ class UnitRequest(Request[OperationT]):
 
     # -- output -----------------------------------------------------------------------------------------------
 
-    def _reach_target(self, bound: int | None, guess: int) -> None:
+    def _reach_target(self, bound: int | None, guess: int, enough: bool = False) -> None:
         """Choose memory for the output.
 
         :param bound: the most that the operation may produce; ``None``: what one descriptor can
         :param guess: what it will produce, where the memory is not the caller's
+        :param enough: the guess is the most that it can be; else the device is given all room that there happens to be
         """
         shop, destination = self._shop, self.operation.destination
         most = shop.max_output
@@ -168,7 +169,7 @@ class UnitRequest(Request[OperationT]):
         else:
             room = self._limit if destination is not None else min(max(guess, self._least), self._limit)
             self._output = shop.outputs.room(room)
-            self._aim(self._output.view[: self._limit])
+            self._aim(self._output.view[: room if enough else self._limit])
 
     def _aim(self, view: memoryview) -> None:
         """Let the device write into ``view`` from ``at`` on, and nowhere else."""

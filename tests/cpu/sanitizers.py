@@ -67,10 +67,10 @@ def stress(program: Path, seconds: float, owners: int, workers: int, seed: int) 
     return done.stdout
 
 
-def build_extension(folder: Path, sanitizer: str) -> Path:
-    """A copy of the package whose extension has a sanitizer; the folder to put on the path."""
-    package = folder / "wdasync_cpu"
-    shutil.copytree(NATIVE.parent, package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+def build_extension(folder: Path, sanitizer: str, original: Path = NATIVE.parent) -> Path:
+    """A copy of a package whose extension has a sanitizer; the folder to put on the path."""
+    package = folder / original.name
+    shutil.copytree(original, package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     code = f"import runpy; runpy.run_path({str(package / 'build_native.py')!r}, run_name='__main__')"
     made = run([sys.executable, "-c", code], cwd=folder, env=os.environ | {"WDASYNC_SANITIZE": sanitizer})
     assert made.returncode == 0, made.stdout + made.stderr

@@ -480,7 +480,7 @@ class TestReservedRegion:
             raise MemoryError("no frames")
 
         file = machine.open(NODE)
-        monkeypatch.setattr(machine.chip.frames, "allocate", none)
+        monkeypatch.setattr(machine.chip.frames, "checked", none)
         with pytest.raises(MemoryError):
             file.map(RegionKind.STATIC_SHARE)
         monkeypatch.undo()

@@ -10,7 +10,10 @@ import zlib
 
 from isal import isal_zlib
 
-__all__ = ["CHECKS", "Check", "Inflater", "Progress", "deflate", "hardware_checksum"]
+from wdasync.operations import Compress
+from wdasync_hip08.tasks import Work
+
+__all__ = ["CHECKS", "Check", "Deflation", "Inflater", "Progress", "deflate", "hardware_checksum"]
 
 LEVEL = 1
 
@@ -24,6 +27,8 @@ class Check(enum.Enum):
 
 #: Bytes of the trailer.
 CHECKS = {Check.ADLER32: 4, Check.CRC32_SIZE: 8}
+#: The format that has this check value: its name, and the bytes of its header (RFC 1950, 2.2; RFC 1952, 2.3).
+WRAPPERS = {Check.ADLER32: ("zlib", 2), Check.CRC32_SIZE: ("gzip", 10)}
 
 
 def deflate(data: bytes, window_bits: int, check: Check) -> tuple[bytes, int]:
@@ -32,6 +37,30 @@ def deflate(data: bytes, window_bits: int, check: Check) -> tuple[bytes, int]:
     body = deflater.compress(data) + deflater.flush()
     value = checksum(data, check)
     return body + trailer(value, len(data), check), value
+
+
+class Deflation(Work):
+    """:func:`deflate`, as work that the CPU backend's codec workers may do as well: its result is the same pair."""
+
+    __slots__ = ("check", "data", "window_bits")
+
+    def __init__(self, data: bytes, window_bits: int, check: Check) -> None:
+        super().__init__(lambda: deflate(data, window_bits, check), len(data))
+        self.data = data
+        self.window_bits = window_bits
+        self.check = check
+
+    def operation(self) -> Compress:
+        """The operation whose output has all of the result in it."""
+        return Compress(self.data, WRAPPERS[self.check][0], level=LEVEL, window=self.window_bits)
+
+    def result(self, output: bytes) -> tuple[bytes, int]:
+        """The result, out of the operation's output: a whole unit, whose header is the driver's here."""
+        if self.check is Check.ADLER32:
+            value = int.from_bytes(output[-4:], "big")
+        else:
+            value = int.from_bytes(output[-8:-4], "little")
+        return output[WRAPPERS[self.check][1] :], value
 
 
 def checksum(data: bytes, check: Check, value: int | None = None) -> int:

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from wdasync_hip08.engines.deflate import Check, Inflater, Progress, deflate, hardware_checksum
+from wdasync_hip08.engines.deflate import Check, Deflation, Inflater, Progress, hardware_checksum
 from wdasync_hip08.port import DmaAbort, Port
 from wdasync_hip08.qm.contexts import SqContext
 from wdasync_hip08.qm.pairs import User
@@ -229,7 +229,7 @@ class _Job:
         destination = yield from self._ranges(descriptor.destination)
         data = yield from self._read(_cut(source, 0, descriptor.input_length))
         self._trace.begin("engine", "deflate", self._number, nbytes=len(data))
-        result = yield Work(lambda: deflate(data, window, check), len(data))
+        result = yield Deflation(data, window, check)
         assert isinstance(result, tuple)
         output, value = result
         self._trace.end("engine", "deflate", self._number, nbytes=len(output))

@@ -323,6 +323,11 @@ class FaultHandling:
                 return fault
         return None
 
+    @property
+    def needs_service(self) -> bool:
+        """There is something for the task that serves: faults, or the tasks of faults that were answered without them."""
+        return bool(self.waiting or self._expired)
+
     def cancel_expired(self) -> None:
         """Cancel the tasks whose faults were answered without them. In the thread of the loop."""
         while self._expired:

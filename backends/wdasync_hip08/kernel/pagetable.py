@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from wdasync_hip08.memory import PAGE, Ram
 
-__all__ = ["PageTable", "page_descriptor"]
+__all__ = ["LEAF_ENTRIES", "PAGE_BITS", "READ_ONLY_PAGE_BITS", "PageTable", "page_descriptor"]
 
 LEVELS = 4
 INDEX_BITS = 9
 INDEX = (1 << INDEX_BITS) - 1
+#: Pages of one level-3 table.
+LEAF_ENTRIES = 1 << INDEX_BITS
 
 VALID = 1 << 0
 TABLE_OR_PAGE = 1 << 1
@@ -27,12 +29,13 @@ UXN = 1 << 54
 
 #: What every page of a program has: normal memory, known to the access-flag logic, of one address space, no code.
 PAGE_BITS = VALID | TABLE_OR_PAGE | AP_UNPRIVILEGED | INNER_SHAREABLE | ACCESS_FLAG | NOT_GLOBAL | PXN | UXN
+READ_ONLY_PAGE_BITS = PAGE_BITS | AP_READ_ONLY
 ADDRESS = ((1 << 48) - 1) & ~(PAGE - 1)
 
 
 def page_descriptor(pa: int, writable: bool) -> int:
     """The level-3 entry for a program's page."""
-    return pa | PAGE_BITS | (0 if writable else AP_READ_ONLY)
+    return pa | (PAGE_BITS if writable else READ_ONLY_PAGE_BITS)
 
 
 class PageTable:
@@ -70,6 +73,10 @@ class PageTable:
             else:
                 table = descriptor & ADDRESS
         return table
+
+    def host_entry(self, vpn: int) -> int:
+        """Where :meth:`entry` is in this process; the entries of the pages behind it follow, up to the end of the leaf."""
+        return self._ram.host(self.entry(vpn))
 
     def set(self, vpn: int, descriptor: int) -> None:
         """Store one entry; 0 takes the page away."""

@@ -5,6 +5,8 @@ an entry in the page table of the space; until then an access is a page fault. O
 keeps a list of *grants*: the bytes of the buffers that are in flight. A page without any grant has no entry, so a
 device that runs astray faults there and is refused; within a granted page the frame refuses the bytes around the
 buffer.
+
+The pages of a buffer come and go together, so the table of them is in C (``native/pages.c``); what happens when is here.
 """
 
 from __future__ import annotations
@@ -12,22 +14,32 @@ from __future__ import annotations
 import contextlib
 import enum
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
+from wdasync_hip08._native import ffi, lib
 from wdasync_hip08.backings import Backing
 from wdasync_hip08.frames import Frame, Frames, Grant
 from wdasync_hip08.kernel.dma import DmaDomain
 from wdasync_hip08.kernel.iommu import Iommu
 from wdasync_hip08.kernel.iova import IovaAllocator
-from wdasync_hip08.kernel.pagetable import PageTable, page_descriptor
+from wdasync_hip08.kernel.pagetable import (
+    LEAF_ENTRIES,
+    PAGE_BITS,
+    READ_ONLY_PAGE_BITS,
+    PageTable,
+    page_descriptor,
+)
 from wdasync_hip08.memory import PAGE, PAGE_SHIFT, Ram, pages_of
 
-__all__ = ["Area", "PageSource", "Residency", "Space", "SpacePage"]
+__all__ = ["Area", "PageSource", "Residency", "Space", "SpacePage", "SpacePages"]
 
 #: Addresses of programs are below 2**47 (48-bit tables, the upper half is the kernel's).
 TOP = 1 << 47
+#: Pages that are unmapped together, before caches are told.
+TOGETHER = 4096
+_BITS = ffi.new("struct leaf_bits *", (PAGE_BITS, READ_ONLY_PAGE_BITS))
 
 
 class PageSource(Protocol):
@@ -85,21 +97,94 @@ class Area:
 
 
 class SpacePage:
-    """One page of a space that has grants, a frame, or both."""
+    """One page of a space that has grants, a frame, or both, as Python looks at it."""
 
-    __slots__ = ("frame", "grants", "writable")
+    __slots__ = ("_pages", "vpn")
 
-    def __init__(self) -> None:
-        self.grants: list[Grant] = []
-        self.frame: Frame | None = None
-        self.writable = False
+    def __init__(self, pages: SpacePages, vpn: int) -> None:
+        self._pages = pages
+        self.vpn = vpn
+
+    @property
+    def frame(self) -> Frame | None:
+        """The frame behind it; ``None``: devices fault there."""
+        number = self._pages.look(self.vpn).frame
+        return None if number < 0 else self._pages.frames.frame(number)
+
+    @property
+    def writable(self) -> bool:
+        """Its entry lets write."""
+        return bool(self._pages.look(self.vpn).writable)
 
     def grants_write(self) -> bool:
         """Whether some byte of it may be written."""
-        return any(writable for _, _, writable in self.grants)
+        return bool(self._pages.look(self.vpn).grants_write)
+
+    @property
+    def grants(self) -> list[Grant]:
+        """What devices may touch of it."""
+        found = ffi.new("struct grant[]", self._pages.look(self.vpn).grants)
+        count = lib.pages_grants(self._pages.native, self.vpn, found, len(found))
+        return [(found[index].first, found[index].end, found[index].writable) for index in range(count)]
 
     def __repr__(self) -> str:
         return f"<SpacePage {'rw' if self.writable else 'r-'} {self.frame!r}, grants {self.grants}>"
+
+
+class PagesCounts(NamedTuple):
+    """As ``struct pages_counts``."""
+
+    pages: int
+    mapped: int
+    granted: int
+
+
+class SpacePages(Mapping[int, SpacePage]):
+    """The pages of one space, by virtual page number.
+
+    :raises MemoryError: there is none
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        self.frames = frames
+        self.native: Any = ffi.gc(lib.pages_new(frames.native), lib.pages_free)
+        if self.native == ffi.NULL:
+            raise MemoryError("no memory for the pages of an address space")
+
+    def look(self, vpn: int) -> Any:
+        """The state of a page at this moment.
+
+        :raises KeyError: there is no such page
+        """
+        view = ffi.new("struct page_view *")
+        if not lib.pages_look(self.native, vpn, view):
+            raise KeyError(vpn)
+        return view
+
+    def counts(self) -> PagesCounts:
+        """How many there are of what, at this moment."""
+        counts = ffi.new("struct pages_counts *")
+        lib.pages_count(self.native, counts)
+        return PagesCounts(counts.pages, counts.mapped, counts.granted)
+
+    def between(self, first: int, end: int) -> list[int]:
+        """Virtual page numbers from ``first`` to before ``end``, in order."""
+        found = ffi.new("uint64_t[]", len(self))
+        return sorted(found[0 : lib.pages_list(self.native, first, end, found, len(found))])
+
+    def __getitem__(self, vpn: int) -> SpacePage:
+        self.look(vpn)
+        return SpacePage(self, vpn)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.between(0, TOP >> PAGE_SHIFT))
+
+    def __len__(self) -> int:
+        return self.counts().pages
+
+    def __repr__(self) -> str:
+        counts = self.counts()
+        return f"<SpacePages {counts.pages}, {counts.mapped} of them mapped, {counts.granted} granted>"
 
 
 class Space:
@@ -135,14 +220,14 @@ class Space:
         self.faults = 0
         self.residency = residency
         self.table = PageTable(ram) if domain is None else domain.table
-        self.pages: dict[int, SpacePage] = {}
+        self.pages = SpacePages(frames)
         self._whole = Area(0, TOP >> PAGE_SHIFT, whole) if whole is not None else None
         self._areas: list[Area] = []
         #: Areas with a source, by their first page, with the number of their users.
         self._supplied: dict[int, tuple[Area, int]] = {}
         self._frames = frames
         self._iommu = iommu
-        self._idle: set[int] = set()
+        self._vpns = ffi.new("uint64_t[]", TOGETHER)
         self._domain = domain
         self.iovas = IovaAllocator()
 
@@ -178,15 +263,7 @@ class Space:
             area = Area(vpn, vpn + pages, backing, vpn, source=source)
             self.add(area)
             # Frames of a buffer that was here before may not have gone yet; this source has not supplied their pages.
-            self._take(
-                [
-                    at
-                    for at in range(vpn, vpn + pages)
-                    if (page := self.pages.get(at)) is not None
-                    and page.frame is not None
-                    and not area.supplied(at)
-                ]
-            )
+            self._take([at for at in self.pages.between(vpn, vpn + pages) if not area.supplied(at)])
         self._supplied[vpn] = (area, uses + 1)
 
     def supply_no_more(self, vpn: int) -> None:
@@ -202,15 +279,14 @@ class Space:
     def remove(self, start: int, end: int) -> None:
         """Unmap virtual pages [start, end): areas shrink, pages go from the table, caches are told, then a SYNC."""
         self._areas = [piece for area in self._areas for piece in _without(area, start, end)]
-        self._take([vpn for vpn in self.pages if start <= vpn < end])
+        self._take(self.pages.between(start, end))
 
     def discard(self, area: Area) -> None:
         """Take out one area, with the grants of all its pages: :meth:`remove`, for who remembers the area."""
         self._areas.remove(area)
-        vpns = [vpn for vpn in range(area.start, area.end) if vpn in self.pages]
-        for vpn in vpns:
-            self.pages[vpn].grants.clear()
-        self._take(vpns)
+        lib.pages_revoke_all(self.pages.native, area.start, area.end)
+        self._frames.unsettled.add(self)
+        self._take(self.pages.between(area.start, area.end))
 
     # Grants
 
@@ -222,22 +298,29 @@ class Space:
         """
         if not 0 <= address < address + nbytes <= TOP:
             raise OSError(14, f"expected a buffer below {TOP:#x}, got {nbytes} bytes at {address:#x}")
-        upgraded = []
-        for vpn, first, end in _split(address, nbytes):
-            page = self.pages.get(vpn)
-            if page is None:
-                page = self.pages[vpn] = SpacePage()
-            page.grants.append((first, end, writable))
-            if writable and page.frame is not None and not page.writable:
-                upgraded.append(vpn)
-        if upgraded:
-            self._make_writable(upgraded)
+        count = lib.pages_grant(self.pages.native, address, nbytes, writable, self._vpns, TOGETHER)
+        if count < 0:
+            raise MemoryError(f"no memory to grant {nbytes} bytes")
+        try:
+            if count:
+                self._make_writable(self._upgraded(count, address, nbytes))
+            self._bring_in(address, nbytes, writable, resident)
+        except BaseException:
+            self.revoke(address, nbytes, writable)
+            raise
+
+    def _upgraded(self, count: int, address: int, nbytes: int) -> list[int]:
+        """The pages that are to become writable: what :func:`pages_grant` found; or, of very many, all it may be."""
+        if count <= TOGETHER:
+            return list(self._vpns[0:count])
+        return self.pages.between(address >> PAGE_SHIFT, (address + nbytes - 1 >> PAGE_SHIFT) + 1)
+
+    def _bring_in(self, address: int, nbytes: int, writable: bool, resident: bool) -> None:
         if self.residency is Residency.COLD and not resident:
             return
         vpn, count = address >> PAGE_SHIFT, pages_of((address & PAGE - 1) + nbytes)
         self._make_present(vpn, count, writable, populate=resident or self.residency is Residency.PINNED)
-        if resident and any(self.pages[at].frame is None for at in range(vpn, vpn + count)):
-            self.revoke(address, nbytes, writable)
+        if resident and any(self.pages.look(at).frame < 0 for at in range(vpn, vpn + count)):
             raise OSError(
                 14, f"expected {nbytes} bytes at {address:#x} that can be had, got a page that cannot"
             )
@@ -247,25 +330,18 @@ class Space:
 
         :raises ValueError: it was not granted
         """
-        for vpn, first, end in _split(address, nbytes):
-            page = self.pages.get(vpn)
-            if page is None or (first, end, writable) not in page.grants:
-                raise ValueError(
-                    f"revoke: expected a grant, got {nbytes} bytes at {address:#x}, which have none"
-                )
-            page.grants.remove((first, end, writable))
-            if not page.grants:
-                self._idle.add(vpn)
+        if not lib.pages_revoke(self.pages.native, address, nbytes, writable):
+            raise ValueError(f"revoke: expected a grant, got {nbytes} bytes at {address:#x}, which have none")
+        self._frames.unsettled.add(self)
 
     def settle(self) -> None:
         """Unmap pages whose last grant went. Before the next access of any device, so that it faults there."""
-        if self._idle:
-            idle, self._idle = self._idle, set()
-            self._take([vpn for vpn in idle if (page := self.pages.get(vpn)) is not None and not page.grants])
+        while lib.pages_have_idle(self.pages.native):
+            self._forget(lib.pages_take_idle(self.pages.native, self._vpns, TOGETHER))
 
     def granted(self) -> int:
         """Pages with at least one grant."""
-        return sum(1 for page in self.pages.values() if page.grants)
+        return self.pages.counts().granted
 
     # Pages
 
@@ -277,19 +353,32 @@ class Space:
                 page = vpn - area.start + area.page
                 supplied = populate and all(map(area.supplied, range(vpn, vpn + here)))
                 there = supplied and area.backing.populate(page, here, writable and area.writable)
-                found = [True] * here if there else area.backing.present(page, here)
-                for at, present in enumerate(found, vpn):
-                    if present and self.pages[at].frame is None and area.supplied(at):
-                        self._map(at, area)
+                found = b"\1" * here if there else area.backing.present(page, here)
+                if area.source is not None:
+                    found = bytes(flag and area.supplied(at) for at, flag in enumerate(found, vpn))
+                self._map(vpn, area, found)
             vpn += here
             count -= here
 
-    def _map(self, vpn: int, area: Area) -> None:
-        page = self.pages[vpn]
-        self.table.entry(vpn)  # The tables first: if there is no memory for them, nothing is half done.
-        page.writable = area.writable and page.grants_write()
-        page.frame = self._frames.allocate(area.backing, vpn - area.start + area.page, page.grants)
-        self.table.set(vpn, page_descriptor(page.frame.pa, page.writable))
+    def _map(self, vpn: int, area: Area, wanted: bytes) -> None:
+        """Map pages from ``vpn`` on that are granted and have no frame, where ``wanted`` says so.
+
+        :raises MemoryError: every frame is in use, or there is no memory for the tables
+        """
+        done = 0
+        while done < len(wanted):
+            at = vpn + done
+            here = min(len(wanted) - done, LEAF_ENTRIES - at % LEAF_ENTRIES)
+            part = wanted[done : done + here]
+            if any(part):
+                # The tables first: if there is no memory for them, nothing is half done.
+                entries = self.table.host_entry(at)
+                answer = lib.pages_map(
+                    self.pages.native, at, here, part, self._frames.number_of(area.backing),
+                    at - area.start + area.page, area.writable, entries, _BITS,
+                )  # fmt: skip
+                self._frames.checked(answer)
+            done += here
 
     def _map_neighbours(self, vpn: int, area: Area) -> None:
         """What came with the page from its source: one that was asked for once must not fault twice."""
@@ -297,39 +386,29 @@ class Space:
             return
         pages = area.source.page_size >> PAGE_SHIFT
         first = area.start + area.number(vpn) * pages
-        for at in range(first, min(first + pages, area.end)):
-            page = self.pages.get(at)
-            if page is not None and page.grants and page.frame is None:
-                self._map(at, area)
+        self._map(first, area, b"\1" * (min(first + pages, area.end) - first))
 
-    def _make_writable(self, vpns: list[int]) -> None:
+    def _make_writable(self, vpns: Sequence[int]) -> None:
         changed = []
         for vpn in vpns:
-            page, area = self.pages[vpn], self.area(vpn)
-            if page.frame is not None and area is not None and area.writable:
-                page.writable = True
-                self.table.set(vpn, page_descriptor(page.frame.pa, writable=True))
+            area = self.area(vpn)
+            if area is not None and area.writable and lib.pages_make_writable(self.pages.native, vpn, _BITS):
                 changed.append(vpn)
         if changed:
             # The TLB may hold the page as read-only.
             self._iommu.invalidate(self.asid, changed)
             self._frames.release_quarantined()
 
-    def _take(self, vpns: list[int]) -> None:
+    def _take(self, vpns: Sequence[int]) -> None:
         """Clear entries, invalidate, SYNC, and only then let the frames have new owners."""
-        mapped = []
-        for vpn in vpns:
-            page = self.pages[vpn]
-            if page.frame is not None:
-                self.table.set(vpn, 0)
-                self._frames.quarantine(page.frame)
-                page.frame = None
-                page.writable = False
-                mapped.append(vpn)
-            if not page.grants:
-                del self.pages[vpn]
-        if mapped:
-            self._iommu.invalidate(self.asid, mapped)
+        for first in range(0, len(vpns), TOGETHER):
+            some = vpns[first : first + TOGETHER]
+            self._forget(lib.pages_take(self.pages.native, some, len(some), self._vpns))
+
+    def _forget(self, count: int) -> None:
+        """The entries of ``count`` pages have been cleared; nobody may remember them."""
+        if count:
+            self._iommu.invalidate(self.asid, self._vpns[0:count])
             self._frames.release_quarantined()
 
     def resolve(self, vpn: int, write: bool) -> bool:
@@ -337,28 +416,33 @@ class Space:
 
         A page of an area with a source must have been supplied before.
         """
-        page, area = self.pages.get(vpn), self.area(vpn)
-        if not self.alive or page is None or area is None or not page.grants:
+        page, area = self._granted(vpn), self.area(vpn)
+        if not self.alive or page is None or area is None:
             return False
         if write and not (area.writable and page.grants_write()):
             return False
-        if page.frame is not None and (page.writable or not write):
-            self._mend(vpn, page.frame.pa, page.writable)
+        if (frame := page.frame) is not None and (page.writable or not write):
+            self._mend(vpn, frame.pa, page.writable)
             return True  # Another access of the same page was faster.
         if not area.supplied(vpn) or not area.backing.populate(vpn - area.start + area.page, 1, write):
             return False
-        if page.frame is None:
+        if frame is None:
             with contextlib.suppress(MemoryError):  # No memory is a refusal.
-                self._map(vpn, area)
+                self._map(vpn, area, b"\1")
                 self._map_neighbours(vpn, area)
         else:
             self._make_writable([vpn])
         return page.frame is not None and (page.writable or not write)
 
+    def _granted(self, vpn: int) -> SpacePage | None:
+        """A page, if it has a grant."""
+        page = self.pages.get(vpn)
+        return page if page is not None and page.grants else None
+
     def populating(self, vpn: int, write: bool) -> Callable[[], object] | None:
         """What brings an absent page in and may take long; it needs no lock. ``None``: nothing of that kind."""
-        page, area = self.pages.get(vpn), self.area(vpn)
-        if not self.alive or page is None or not page.grants or area is None or not area.supplied(vpn):
+        area = self.area(vpn)
+        if not self.alive or area is None or not area.supplied(vpn) or self._granted(vpn) is None:
             return None
         backing, number = area.backing, vpn - area.start + area.page
         if backing.present(number, 1)[0]:
@@ -373,10 +457,10 @@ class Space:
 
     def awaits(self, vpn: int) -> Area | None:
         """The area whose source has to supply this page first; ``None``: none has to, or it is not granted."""
-        page, area = self.pages.get(vpn), self.area(vpn)
-        if page is None or not page.grants or area is None or area.supplied(vpn):
-            return None
-        return area
+        area = self.area(vpn)
+        return (
+            area if area is not None and not area.supplied(vpn) and self._granted(vpn) is not None else None
+        )
 
     # Life
 
@@ -389,10 +473,8 @@ class Space:
         if self.alive and self.pasid:
             self._iommu.silence(self.pasid, self.asid)
         self.alive = False
-        for page in self.pages.values():
-            page.grants.clear()
-        self._take(list(self.pages))
-        self._idle.clear()
+        lib.pages_revoke_all(self.pages.native, 0, TOP >> PAGE_SHIFT)
+        self.settle()
 
     def close(self) -> None:
         """Give back tables and frames. It must not be bound any more."""
@@ -402,24 +484,11 @@ class Space:
             self._iommu.free_asid(self.asid)
 
     def __repr__(self) -> str:
-        mapped = sum(1 for page in self.pages.values() if page.frame is not None)
+        counts = self.pages.counts()
         return (
-            f"<Space {self.name}: PASID {self.pasid}, ASID {self.asid}, {mapped} pages mapped, "
-            f"{self.granted()} granted, {self.users} queues{'' if self.alive else ', gone'}>"
+            f"<Space {self.name}: PASID {self.pasid}, ASID {self.asid}, {counts.mapped} pages mapped, "
+            f"{counts.granted} granted, {self.users} queues{'' if self.alive else ', gone'}>"
         )
-
-
-def _split(address: int, nbytes: int) -> list[tuple[int, int, int]]:
-    """(virtual page, first byte in it, end in it) of a byte range."""
-    vpn, first = address >> PAGE_SHIFT, address & PAGE - 1
-    end = first + nbytes
-    if end <= PAGE:
-        return [(vpn, first, end)]
-    pieces = [(vpn, first, PAGE)]
-    last = vpn + (end - 1 >> PAGE_SHIFT)
-    pieces += [(number, 0, PAGE) for number in range(vpn + 1, last)]
-    pieces.append((last, 0, (end - 1 & PAGE - 1) + 1))
-    return pieces
 
 
 def _without(area: Area, start: int, end: int) -> list[Area]:

@@ -69,7 +69,7 @@ class EventQueues:
             return False
         entry = (number | events.phase << 16 | kind << 17).to_bytes(EQE_BYTES, "little")
         try:
-            self._port.now(self._port.write(None, events.base + events.tail * EQE_BYTES, entry))
+            self._port.store(events.base + events.tail * EQE_BYTES, entry)
         except DmaAbort:
             self._error(QmError.BUS_WRITE)
             return False

@@ -249,11 +249,11 @@ class QueueManager:
             return replace(box, status=1)
         submission = box.command == MailboxCommand.SQ_CONTEXT
         if box.read:
-            self._port.now(self._port.write(None, box.base, self._dump(box.queue, submission)))
+            self._port.store(box.base, self._dump(box.queue, submission))
             return box
-        data = self._port.now(self._port.read(None, box.base, CONTEXT_BYTES))
+        data = self._port.fetch(box.base, CONTEXT_BYTES)
         table = self._tables[MailboxCommand.SQ_TABLE if submission else MailboxCommand.CQ_TABLE]
-        self._port.now(self._port.write(None, table + box.queue * CONTEXT_BYTES, data))
+        self._port.store(table + box.queue * CONTEXT_BYTES, data)
         if submission:
             self.reset(box.queue)
             if any(data):
@@ -275,9 +275,9 @@ class QueueManager:
         current = self.events.eq if box.command == MailboxCommand.EQ_CONTEXT else self.events.aeq
         if box.read:
             data = current.pack() if current is not None else bytes(28)
-            self._port.now(self._port.write(None, box.base, data))
+            self._port.store(box.base, data)
             return box
-        context = EqContext.unpack(self._port.now(self._port.read(None, box.base, 28)))
+        context = EqContext.unpack(self._port.fetch(box.base, 28))
         if box.command == MailboxCommand.EQ_CONTEXT:
             self.events.eq = context
         else:
@@ -320,7 +320,7 @@ class QueueManager:
             self._halt(queue, QmError.SQ_INVALID)
             return
         try:
-            entry = self._port.now(self._port.read(None, sq.base + slot * sq.entry_bytes, sq.entry_bytes))
+            entry = self._port.fetch(sq.base + slot * sq.entry_bytes, sq.entry_bytes)
         except DmaAbort:
             self._halt(queue, QmError.BUS_READ)
             return
@@ -365,8 +365,8 @@ class QueueManager:
         queue.faults[task.slot] = task.faults
         at = cq.base + cq.tail * CQE_BYTES
         try:
-            self._port.now(self._port.write(None, sq.base + task.slot * sq.entry_bytes, task.result))
-            self._port.now(self._port.write(None, at, pack_cqe(task.slot, queue.number)))
+            self._port.store(sq.base + task.slot * sq.entry_bytes, task.result)
+            self._port.store(at, pack_cqe(task.slot, queue.number))
             self._port.store16(at + 14, int(cq.phase))
         except DmaAbort:
             self._halt(queue, QmError.BUS_WRITE)

@@ -20,7 +20,9 @@ byte, and writes its records there. Software drives it as it drives the silicon:
 An access must lie within one 4 KiB page. ``Faulted.recorded`` says that the architecture records the event; whether
 the event queue had room is in the counters (``smmu.statistics.events_written``, ``.events_dropped``).
 The fast way for a device that only wants to know about hits is ``smmu.lookup(sid, ssid, va, write)``: a physical
-address from the TLB, or ``None``, in which case ``translate`` tells the whole story.
+address from the TLB, or ``None``, in which case ``translate`` tells the whole story. For a whole buffer there is
+``smmu.burst(sid, ssid, va, nbytes, write, pas, limit)``: physical addresses of its pages, up to the first that is not
+plain.
 
 **Parked accesses.** A :class:`Stall` carries its ``access``, ``stag``, ``record`` and ``state``:
 

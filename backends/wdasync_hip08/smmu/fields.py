@@ -53,6 +53,11 @@ class Layout:
         self.name = name
         self.size = size
         self.fields = {field.name: field for field in fields}
+        #: Of each field what it takes to extract it.
+        self._places = [
+            (name, field.word, field.low, (1 << field.high - field.low + 1) - 1, field.unit)
+            for name, field in self.fields.items()
+        ]
 
     def encode(self, values: Mapping[str, int]) -> tuple[int, ...]:
         """Words that hold ``values``; what is not named is zero.
@@ -73,7 +78,7 @@ class Layout:
         """
         if len(words) != self.size:
             raise ValueError(f"{self.name}: expected {self.size} words of 64 bits, got {len(words)}")
-        return {name: field.extract(words) for name, field in self.fields.items()}
+        return {name: (words[word] >> low & mask) << unit for name, word, low, mask, unit in self._places}
 
     def dump(self, words: Sequence[int]) -> str:
         """The non-zero fields, for people."""

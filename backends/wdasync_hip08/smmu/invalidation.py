@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
-from typing import TypeAlias
+from dataclasses import dataclass, replace
 
 from wdasync_hip08.smmu.commands import Command, Opcode
 from wdasync_hip08.smmu.configuration import Configuration
 from wdasync_hip08.smmu.geometry import TLBI_TG
 from wdasync_hip08.smmu.profile import Profile
+from wdasync_hip08.smmu.regime import KEY_ASID, KEY_STAGE2_ONLY, KEY_VMID, KEY_WORLD
 from wdasync_hip08.smmu.tlb import Tlb, TlbEntry
 
-__all__ = ["TLBI_SCOPES", "Invalidations"]
+__all__ = ["TLBI_SCOPES", "Asid", "Invalidations", "Scope"]
+
+ALL_BITS = (1 << 64) - 1
 
 ADDRESS_BITS = (1 << 56) - 1
 """Address bits that are compared: the top byte may be a tag."""
@@ -19,62 +23,99 @@ ADDRESS_BITS = (1 << 56) - 1
 NOTED_MAX = 256
 """Software that never synchronises does not fill memory: invalidations may take effect early."""
 
-Scope: TypeAlias = Callable[[Command, TlbEntry], bool]
+
+class Asid(enum.Enum):
+    """Which ASIDs a command is about."""
+
+    ANY = "any"
+    ONLY = "the command's"
+    OR_GLOBAL = "the command's, and global entries"
 
 
-def _el1(command: Command, entry: TlbEntry) -> bool:
-    """Stage 1 or combined, of the VMID."""
-    return entry.tag.world == 1 and not entry.tag.stage2_only and entry.tag.vmid == command.vmid
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which TLB entries a command drops. Called, it tells of one; C asks for the same by :meth:`bits` and addresses.
+
+    :ivar world: 1 for EL1, 2 for EL2; ``None``: either
+    :ivar stage2_only: entries by intermediate address; ``None``: either
+    :ivar vmid: only those of the command's VMID
+    :ivar address: only those that cover some of the command's addresses
+    """
+
+    world: int | None = None
+    stage2_only: bool | None = None
+    vmid: bool = False
+    asid: Asid = Asid.ANY
+    address: bool = False
+
+    def __call__(self, command: Command, entry: TlbEntry) -> bool:
+        tag = entry.tag
+        return (
+            self.world in (None, tag.world)
+            and self.stage2_only in (None, tag.stage2_only)
+            and (not self.vmid or tag.vmid == command.vmid)
+            and (self.asid is Asid.ANY or tag.asid in self._asids(command))
+            and (not self.address or _covers(command, entry))
+        )
+
+    def _asids(self, command: Command) -> tuple[int, int | None]:
+        return command.asid, None if self.asid is Asid.OR_GLOBAL else command.asid
+
+    def bits(self, command: Command) -> tuple[int, tuple[int, int]]:
+        """Which bits of :attr:`Tag.key` count, and the two values that they may have."""
+        mask = KEY_VMID if self.vmid else 0
+        value = command.vmid << 4 if self.vmid else 0
+        if self.world is not None:
+            mask, value = mask | KEY_WORLD, value | self.world
+        if self.stage2_only is not None:
+            mask, value = mask | KEY_STAGE2_ONLY, value | KEY_STAGE2_ONLY * self.stage2_only
+        if self.asid is Asid.ANY:
+            return mask, (value, value)
+        first, other = (
+            value | (0 if asid is None else asid + 1) << KEY_ASID for asid in self._asids(command)
+        )
+        return mask | -1 << KEY_ASID & ALL_BITS, (first, other)
 
 
-def _asid(command: Command, entry: TlbEntry) -> bool:
-    return entry.tag.asid == command.asid
+def _addresses(command: Command) -> tuple[int, int]:
+    """First and last address that a command names.
 
-
-def _asid_or_global(command: Command, entry: TlbEntry) -> bool:
-    return entry.tag.asid in (command.asid, None)
-
-
-def _address(command: Command, entry: TlbEntry) -> bool:
-    """The entry covers some of the addresses, and the hints of the command fit it.
-
-    Without TG the address is one of any granule. With TG it is the beginning of a range, and entries of another
-    granule or (TTL) of another level need not be dropped: software that lies about them keeps stale entries.
+    Without TG the address is one of any granule. With TG it is the beginning of a range.
     """
     address = command.addr & ADDRESS_BITS
-    if not command.tg:
-        return entry.address <= address < entry.address + entry.size
-    granule = TLBI_TG[command.tg]
-    if entry.granule != granule or command.level_hint not in (0, entry.level):
+    size = (command.num + 1 << command.scale) << TLBI_TG[command.tg] if command.tg else 1
+    return address, address + size - 1
+
+
+def _covers(command: Command, entry: TlbEntry) -> bool:
+    """The entry covers some of the addresses, and the hints of the command fit it.
+
+    With TG, entries of another granule or (TTL) of another level need not be dropped: software that lies about them
+    keeps stale entries.
+    """
+    if command.tg and (entry.granule != TLBI_TG[command.tg] or command.level_hint not in (0, entry.level)):
         return False
-    end = address + ((command.num + 1 << command.scale) << granule)
-    return address < entry.address + entry.size and entry.address < end
+    first, last = _addresses(command)
+    return first < entry.address + entry.size and entry.address <= last
 
 
-def _el2(command: Command, entry: TlbEntry) -> bool:
-    return entry.tag.world == 2
-
-
-def _all(*scopes: Scope) -> Scope:
-    return lambda command, entry: all(scope(command, entry) for scope in scopes)
-
+_EL1 = Scope(world=1, stage2_only=False, vmid=True)
+_EL2 = Scope(world=2)
 
 #: Which TLB entries a command drops. By-ASID commands keep global entries; S2_IPA keeps combined entries, so it has
 #: to be followed by a command for these.
-TLBI_SCOPES: dict[Opcode, Scope] = {
-    Opcode.TLBI_NH_ALL: _el1,
-    Opcode.TLBI_NH_ASID: _all(_el1, _asid),
-    Opcode.TLBI_NH_VA: _all(_el1, _asid_or_global, _address),
-    Opcode.TLBI_NH_VAA: _all(_el1, _address),
-    Opcode.TLBI_EL2_ALL: _el2,
-    Opcode.TLBI_EL2_ASID: _all(_el2, _asid),
-    Opcode.TLBI_EL2_VA: _all(_el2, _asid_or_global, _address),
-    Opcode.TLBI_EL2_VAA: _all(_el2, _address),
-    Opcode.TLBI_S12_VMALL: lambda command, entry: entry.tag.world == 1 and entry.tag.vmid == command.vmid,
-    Opcode.TLBI_S2_IPA: _all(
-        lambda command, entry: entry.tag.stage2_only and entry.tag.vmid == command.vmid, _address
-    ),
-    Opcode.TLBI_NSNH_ALL: lambda command, entry: entry.tag.world == 1,
+TLBI_SCOPES: dict[Opcode, Callable[[Command, TlbEntry], bool]] = {
+    Opcode.TLBI_NH_ALL: _EL1,
+    Opcode.TLBI_NH_ASID: replace(_EL1, asid=Asid.ONLY),
+    Opcode.TLBI_NH_VA: replace(_EL1, asid=Asid.OR_GLOBAL, address=True),
+    Opcode.TLBI_NH_VAA: replace(_EL1, address=True),
+    Opcode.TLBI_EL2_ALL: _EL2,
+    Opcode.TLBI_EL2_ASID: replace(_EL2, asid=Asid.ONLY),
+    Opcode.TLBI_EL2_VA: replace(_EL2, asid=Asid.OR_GLOBAL, address=True),
+    Opcode.TLBI_EL2_VAA: replace(_EL2, address=True),
+    Opcode.TLBI_S12_VMALL: Scope(world=1, vmid=True),
+    Opcode.TLBI_S2_IPA: Scope(stage2_only=True, vmid=True, address=True),
+    Opcode.TLBI_NSNH_ALL: Scope(world=1),
 }
 
 
@@ -114,8 +155,13 @@ class Invalidations:
                 self._invalidate_configuration(command)
         return len(noted)
 
-    def _invalidate_tlb(self, command: Command, scope: Scope) -> None:
-        self.tlb.invalidate(lambda entry: scope(command, entry))
+    def _invalidate_tlb(self, command: Command, scope: Callable[[Command, TlbEntry], bool]) -> None:
+        if not isinstance(scope, Scope):
+            self.tlb.invalidate(lambda entry: scope(command, entry))
+            return
+        low, high = _addresses(command) if scope.address else (0, ALL_BITS)
+        hints = (TLBI_TG[command.tg], command.level_hint) if scope.address and command.tg else (0, 0)
+        self.tlb.invalidate_scope(*scope.bits(command), low, high, *hints)
 
     def _invalidate_configuration(self, command: Command) -> None:
         match command.opcode:

@@ -12,10 +12,24 @@ from wdasync_hip08.smmu.geometry import TG0, TG1, low_bit, stage1_start, stage2_
 from wdasync_hip08.smmu.profile import Profile
 from wdasync_hip08.smmu.stream_table_entry import StreamTableEntry
 
-__all__ = ["Half", "Regime", "Stage1", "Stage2", "Tables", "Tag"]
+__all__ = [
+    "KEY_ASID",
+    "KEY_STAGE2_ONLY",
+    "KEY_VMID",
+    "KEY_WORLD",
+    "Half",
+    "Regime",
+    "Stage1",
+    "Stage2",
+    "Tables",
+    "Tag",
+]
 
 HALF_BIT = 55
 """Bit of a virtual address that chooses TTB0 or TTB1. It is never part of a tag."""
+
+# Of the number of a tag.
+KEY_WORLD, KEY_STAGE2_ONLY, KEY_VMID, KEY_ASID = 0b11, 1 << 2, 0xFFFF << 4, 20
 
 
 class Tables(NamedTuple):
@@ -160,9 +174,21 @@ class Tag(NamedTuple):
 
     @property
     def key(self) -> int:
-        """The tag as one number."""
+        """The tag as one number, which is what C compares."""
         asid = 0 if self.asid is None else self.asid + 1
         return (asid << 16 | self.vmid) << 4 | self.aset << 3 | self.stage2_only << 2 | self.world
+
+    @classmethod
+    def of_key(cls, key: int) -> Tag:
+        """The tag of a number."""
+        asid = key >> KEY_ASID
+        return cls(
+            key & KEY_WORLD,
+            bool(key & KEY_STAGE2_ONLY),
+            key >> 4 & 0xFFFF,
+            asid - 1 if asid else None,
+            key >> 3 & 1,
+        )
 
 
 @dataclass(slots=True)
@@ -174,6 +200,7 @@ class Regime:
     :ivar tag: of the TLB entries of this address space; ``global_tag`` those that any ASID may use
     :ivar limit: virtual addresses below it need no range check
     :ivar key: ``tag`` as a number, since that is faster to look up; ``global_key`` likewise
+    :ivar native: what a walk in C has to know of it, once there was one
     """
 
     ste: StreamTableEntry
@@ -185,6 +212,7 @@ class Regime:
     limit: int = 0
     key: int = 0
     global_key: int = 0
+    native: object = None
 
     def __post_init__(self) -> None:
         self.key, self.global_key = self.tag.key, self.global_tag.key

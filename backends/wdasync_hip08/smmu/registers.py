@@ -205,16 +205,24 @@ class RegisterFile:
 
     def read(self, offset: int, width: int) -> int | None:
         """What software reads, ``None`` where there is no register of such an alignment."""
+        if width == 32:
+            return self._read_half(offset)
         if offset % (width // 8):
             return None
         value = 0
         for shift in range(0, width, 32):
-            found = self._halves.get(offset + shift // 8)
-            if found is None:
+            half = self._read_half(offset + shift // 8)
+            if half is None:
                 return None
-            row, start = found
-            value |= (self.values[row.name] >> start & 0xFFFF_FFFF) << shift
+            value |= half << shift
         return value
+
+    def _read_half(self, offset: int) -> int | None:
+        found = self._halves.get(offset)
+        if found is None:
+            return None
+        row, start = found
+        return self.values[row.name] >> start & 0xFFFF_FFFF
 
     def write(self, offset: int, width: int, value: int) -> list[str] | None:
         """Write, and name the registers that were written in order; ``None`` where there is no such register."""

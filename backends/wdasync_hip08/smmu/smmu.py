@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from wdasync_hip08.smmu.access import (
     Access,
@@ -10,6 +11,7 @@ from wdasync_hip08.smmu.access import (
     Translated,
 )
 from wdasync_hip08.smmu.ats import AtsCompletion, AtsPort, AtsRequest
+from wdasync_hip08.smmu.bursts import TableMemory
 from wdasync_hip08.smmu.bus import Bus
 from wdasync_hip08.smmu.command_processor import AtcInvalidation, CommandProcessor
 from wdasync_hip08.smmu.commands import Command
@@ -50,6 +52,7 @@ class Smmu:
     :param on_resumed: called when :meth:`take_resumed` has something
     :param on_atc_invalidate: an endpoint's translation cache; ``False``: it does not answer
     :param trace: an observer
+    :param memory: RAM of ``bus`` that tables can be walked in without it
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Smmu:
         on_resumed: Callable[[], None] | None = None,
         on_atc_invalidate: Callable[[AtcInvalidation], bool] | None = None,
         trace: Trace | None = None,
+        memory: TableMemory | None = None,
     ) -> None:
         if tlb_entries < 1:
             raise ValueError(
@@ -120,6 +124,7 @@ class Smmu:
             statistics,
             self.trace,
             cached=caches,
+            memory=memory,
         )
         self.ats = AtsPort(
             self.configuration, self.walker, self.translator, registers, profile.output_bits, self.faults
@@ -265,6 +270,12 @@ class Smmu:
     def lookup(self, sid: int, ssid: int | None, va: int, write: bool) -> int | None:
         """Physical address of an unprivileged data access if the TLB has it; ``None``: ask :meth:`translate`."""
         return self.translator.lookup(sid, ssid, va, write)
+
+    def burst(
+        self, sid: int, ssid: int | None, va: int, nbytes: int, write: bool, pas: Any, limit: int
+    ) -> int:
+        """Translate the pages of a buffer, as far as that is plain; see :meth:`Translator.burst`."""
+        return self.translator.burst(sid, ssid, va, nbytes, write, pas, limit)
 
     def translate(self, access: Access) -> Outcome:
         """What becomes of ``access``.

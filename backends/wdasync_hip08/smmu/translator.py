@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from wdasync_hip08.smmu.access import AbortedSilently, Access, Outcome, Translated
+from wdasync_hip08.smmu.bursts import Bursts, TableMemory
 from wdasync_hip08.smmu.configuration import Configuration
 from wdasync_hip08.smmu.fault_recorder import FaultRecorder
 from wdasync_hip08.smmu.faults import Fault
@@ -26,8 +29,8 @@ GBPA_ABORT = 1 << 20
 class Translator:
     """Translates accesses.
 
-    The hot path is a dictionary look-up for the address space and one for the page. It is taken where no range has
-    to be checked (``regime.limit``), and there are no regimes while the SMMU is off.
+    The hot path is a burst: a dictionary look-up for the address space, and the rest in C. It is taken where no range
+    has to be checked (``regime.limit``), and there are no regimes while the SMMU is off.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Translator:
         trace: Trace,
         *,
         cached: bool,
+        memory: TableMemory | None = None,
     ) -> None:
         self.profile = profile
         self.registers = registers
@@ -52,6 +56,7 @@ class Translator:
         self.statistics = statistics
         self.trace = trace
         self.cached = cached
+        self.bursts = Bursts(tlb, memory, statistics)
         self._traced = trace is not no_trace
         self._regimes = configuration.regimes
 
@@ -73,6 +78,19 @@ class Translator:
             access = Access(sid, ssid, va, "W" if write else "R")
             self.trace("hit", {"access": access, "mapping": entry.mapping(va)})
         return entry.pa + va - entry.address
+
+    def burst(
+        self, sid: int, ssid: int | None, va: int, nbytes: int, write: bool, pas: Any, limit: int
+    ) -> int:
+        """Translate the pages of [va, va + nbytes) for unprivileged data accesses, up to the first that is not plain.
+
+        :param pas: a C array for the physical addresses, with room for ``limit``
+        :returns: how many pages there were; for the next one ask :meth:`translate`
+        """
+        regime = self._regimes.get((sid, ssid))
+        if regime is None or self._traced or self.walker.reads is not None:
+            return 0  # Who watches sees each translation.
+        return self.bursts.translate(regime, va, nbytes, write, pas, limit)
 
     def translate(self, access: Access) -> Outcome:
         """What becomes of ``access``.

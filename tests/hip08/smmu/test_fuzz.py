@@ -200,6 +200,7 @@ def test_sparse_memory_answers_nothing_where_nothing_was_written() -> None:
     assert SparseMemory(missing_reads_zero=True).read(0x5FFC, 8) == bytes(8)
 
 
+@tries(100)
 @given(
     st.lists(st.tuples(st.integers(0, 0x3000), st.binary(max_size=20)), max_size=20), st.integers(0, 1 << 34)
 )
