@@ -89,7 +89,7 @@ ffibuilder.cdef(
     size_t pages_grants(struct pages *pages, uint64_t vpn, struct grant *out, size_t limit);
     size_t pages_list(struct pages *pages, uint64_t first, uint64_t end, uint64_t *vpns, size_t limit);
     int64_t pages_grant(struct pages *pages, uint64_t address, uint64_t nbytes, bool writable, uint64_t *upgraded,
-                        size_t limit);
+                        size_t limit, bool *complete);
     bool pages_revoke(struct pages *pages, uint64_t address, uint64_t nbytes, bool writable);
     void pages_revoke_all(struct pages *pages, uint64_t first, uint64_t end);
     int64_t pages_map(struct pages *pages, uint64_t vpn, size_t count, const uint8_t *wanted, uint32_t backing,

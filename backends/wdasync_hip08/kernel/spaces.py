@@ -227,7 +227,7 @@ class Space:
         self._supplied: dict[int, tuple[Area, int]] = {}
         self._frames = frames
         self._iommu = iommu
-        self._vpns = ffi.new("uint64_t[]", TOGETHER)
+        self._vpns, self._complete = ffi.new("uint64_t[]", TOGETHER), ffi.new("bool *")
         self._domain = domain
         self.iovas = IovaAllocator()
 
@@ -298,13 +298,18 @@ class Space:
         """
         if not 0 <= address < address + nbytes <= TOP:
             raise OSError(14, f"expected a buffer below {TOP:#x}, got {nbytes} bytes at {address:#x}")
-        count = lib.pages_grant(self.pages.native, address, nbytes, writable, self._vpns, TOGETHER)
+        if self.residency is Residency.COLD and self._frames.unsettled:
+            self._frames.settle()  # Pages of a buffer that was here before are touched for the first time, too.
+        count = lib.pages_grant(
+            self.pages.native, address, nbytes, writable, self._vpns, TOGETHER, self._complete
+        )
         if count < 0:
             raise MemoryError(f"no memory to grant {nbytes} bytes")
         try:
             if count:
                 self._make_writable(self._upgraded(count, address, nbytes))
-            self._bring_in(address, nbytes, writable, resident)
+            if not self._complete[0] or self.residency is Residency.PINNED:
+                self._bring_in(address, nbytes, writable, resident)
         except BaseException:
             self.revoke(address, nbytes, writable)
             raise

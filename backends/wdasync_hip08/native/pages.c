@@ -199,9 +199,10 @@ static void take_back(struct pages *pages, uint64_t address, uint64_t nbytes, bo
 }
 
 int64_t pages_grant(struct pages *pages, uint64_t address, uint64_t nbytes, bool writable, uint64_t *upgraded,
-                    size_t limit)
+                    size_t limit, bool *complete)
 {
     int64_t count = 0;
+    *complete = true;
     lock(pages);
     for (uint64_t vpn = address >> FRAME_SHIFT; vpn <= last_page(address, nbytes); vpn++) {
         struct page *page = find_or_make(pages, vpn);
@@ -213,6 +214,7 @@ int64_t pages_grant(struct pages *pages, uint64_t address, uint64_t nbytes, bool
             break;
         }
         pages->granted += page->grants.count == 1;
+        *complete = *complete && page->frame;
         if (writable && page->frame && !page->writable && (size_t)count++ < limit)
             upgraded[count - 1] = vpn;
     }

@@ -43,9 +43,10 @@ size_t pages_grants(struct pages *pages, uint64_t vpn, struct grant *out, size_t
 size_t pages_list(struct pages *pages, uint64_t first, uint64_t end, uint64_t *vpns, size_t limit); /* in no order */
 
 /* Grant bytes [address, address + nbytes), nbytes > 0. How many pages with a frame are still read-only where a grant
-   now lets write: the first `limit` of them are stored in `upgraded`. -1: no memory, and nothing was granted. */
+   now lets write: the first `limit` of them are stored in `upgraded`. -1: no memory, and nothing was granted.
+   `complete`: whether each page has a frame. */
 int64_t pages_grant(struct pages *pages, uint64_t address, uint64_t nbytes, bool writable, uint64_t *upgraded,
-                    size_t limit);
+                    size_t limit, bool *complete);
 
 /* Take such a grant back. False: there is none, and nothing has changed. */
 bool pages_revoke(struct pages *pages, uint64_t address, uint64_t nbytes, bool writable);

@@ -174,9 +174,10 @@ class QueueManager:
         return False
 
     def _doorbell(self, bell: Doorbell) -> None:
-        self._trace.instant(
-            f"queue {bell.queue}", "doorbell", command=bell.command, index=bell.index, arm=bell.priority
-        )
+        if self._trace.on:
+            self._trace.instant(
+                f"queue {bell.queue}", "doorbell", command=bell.command, index=bell.index, arm=bell.priority
+            )
         match bell.command:
             case DoorbellCommand.SQ:
                 self._submission(bell)
@@ -329,8 +330,9 @@ class QueueManager:
         task = Task(queue.number, slot)
         queue.in_flight.append(task)
         self.fetched += 1
-        self._trace.instant(f"queue {queue.number}", "SQE fetch", slot=slot, nbytes=len(entry))
-        self._trace.begin(f"queue {queue.number}", "request", self._number(task), slot=slot)
+        if self._trace.on:
+            self._trace.instant(f"queue {queue.number}", "SQE fetch", slot=slot, nbytes=len(entry))
+            self._trace.begin(f"queue {queue.number}", "request", self._number(task), slot=slot)
         self.tasks.start(task, self._engine.process(entry, sq, self._user(sq), task))
 
     def _number(self, task: Task) -> int:
@@ -373,10 +375,11 @@ class QueueManager:
             return
         self.completed += 1
         queue.completed += 1
-        self._trace.end(f"queue {queue.number}", "request", self._number(task), faults=task.faults)
-        self._trace.instant(
-            f"queue {queue.number}", "CQE", slot=task.slot, index=cq.tail, phase=int(cq.phase)
-        )
+        if self._trace.on:
+            self._trace.end(f"queue {queue.number}", "request", self._number(task), faults=task.faults)
+            self._trace.instant(
+                f"queue {queue.number}", "CQE", slot=task.slot, index=cq.tail, phase=int(cq.phase)
+            )
         cq.tail = (cq.tail + 1) % cq.depth
         if cq.tail == 0:
             cq.phase = not cq.phase
