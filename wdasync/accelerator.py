@@ -467,8 +467,9 @@ class Accelerator:
     def statistics(self) -> AcceleratorStatistics:
         """Everything counted since it was opened; also after it was closed."""
         execution = self._execution
+        names = {lane: place.name for place in self._places for lane in place.every}
         return AcceleratorStatistics(
-            lanes=tuple(_lane_statistics(lane) for lane in self._reaper.lanes),
+            lanes=tuple(_lane_statistics(lane, names.get(lane, "")) for lane in self._reaper.lanes),
             reasons={reason.name.lower(): execution.reasons[reason] for reason in Reason},
             inline=sum(lane.ran_inline for lane in self._reaper.lanes),
             retries=execution.retries,
@@ -601,9 +602,10 @@ def _device_statistics(place: Place) -> DeviceStatistics:
     )
 
 
-def _lane_statistics(lane: Lane) -> LaneStatistics:
+def _lane_statistics(lane: Lane, device: str) -> LaneStatistics:
     return LaneStatistics(
         name=lane.name,
+        device=device,
         state=lane.state.value,
         depth=lane.depth,
         in_flight=lane.in_flight,

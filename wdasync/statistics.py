@@ -16,6 +16,7 @@ class LaneStatistics:
     """Counters of one lane: one queue of a device, its slots, and those who wait for them.
 
     :ivar name: backend, device and queue
+    :ivar device: backend and device
     :ivar state: ``open``, ``draining``, ``resetting``, ``lost`` or ``closed``
     :ivar depth: slots
     :ivar in_flight: slots taken
@@ -39,6 +40,7 @@ class LaneStatistics:
     """
 
     name: str
+    device: str
     state: str
     depth: int
     in_flight: int

@@ -48,7 +48,22 @@ def test_the_tables(invoke: Invoke, page: Path) -> None:
     samples = [line for line in found if re.fullmatch(r"[\d.]+ k?B mock/mock-0 – [\d.]+ preferred", line)]
     assert len(samples) == len(demo_module.SAMPLES)
     assert "preferred: the first choice took it." in found
+    assert any(re.fullmatch(r"mock/mock-0 any 130 0 [\d.]+ [\d.]+", line) for line in found), "what ran where"
     assert "\x1b" not in result.output
+
+
+@pytest.mark.usefixtures("_few")
+def test_what_ran_where(invoke: Invoke, page: Path) -> None:
+    """Two devices with two queues each: all of them, and the sum is that of the requests."""
+    with mock.backend.programmed(devices=2, nodes=(0, 1)):
+        found = lines(
+            invoke("demo", page, "-s", "60", WDASYNC_OPEN_QUEUES="2", WDASYNC_DEPTH="2", COLUMNS="100").output
+        )
+    rows = [re.fullmatch(r"(mock/mock-\d(?: #1)?) (\d) (\d+) 0 [\d.]+ [\d.]+", line) for line in found]
+    shown = [row.groups() for row in rows if row]
+    assert [row[0] for row in shown] == ["mock/mock-0", "mock/mock-0 #1", "mock/mock-1", "mock/mock-1 #1"]
+    assert [row[1] for row in shown] == ["0", "0", "1", "1"]
+    assert sum(int(row[2]) for row in shown) == 130
 
 
 @pytest.mark.usefixtures("_few")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.cli.conftest import Invoke
-from wdasync import registry
+from wdasync import numa, registry
 from wdasync.backend import DeviceInfo
 from wdasync.errors import BackendUnavailable
 
@@ -39,17 +39,20 @@ def _invented(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(registry, "backend_names", lambda: ("broken", *BACKENDS))
     monkeypatch.setattr(registry, "get_backend", get_backend)
+    two = numa.Topology({0: frozenset({0}), 1: frozenset({1})}, {0: (10, 21), 1: (21, 10)})
+    monkeypatch.setattr(numa.Topology, "read", lambda _: two)
+    monkeypatch.setattr(numa.Whereabouts, "now", lambda: numa.Whereabouts(frozenset({0}), 0))
 
 
 def test_the_table(invoke: Invoke) -> None:
     result = invoke("devices", COLUMNS="200")
     assert result.exit_code == 0
     lines = [" ".join(line.split()) for line in result.output.splitlines()]
-    assert "broken – – – no libchip" in lines
-    assert "chip chip-0 1 automatically a chip; rev b c" in lines
-    assert "chip chip-1 any automatically" in lines
-    assert "empty none here – by name `wdasync doctor -b empty` says why" in lines
-    assert "threads all any as fallback worker threads" in lines
+    assert "broken – – – – no libchip" in lines
+    assert "chip chip-0 1 21 automatically a chip; rev b c" in lines
+    assert "chip chip-1 any 10 automatically" in lines
+    assert "empty none here – – by name `wdasync doctor -b empty` says why" in lines
+    assert "threads all any 10 as fallback worker threads" in lines
 
 
 def test_it_fits_a_terminal(invoke: Invoke) -> None:
@@ -69,5 +72,6 @@ def test_the_document(invoke: Invoke) -> None:
         "name": "chip-0",
         "description": "a chip",
         "numa_node": 1,
+        "distance": 21,
         "attributes": {"rev": "b\nc\n"},
     }

@@ -12,7 +12,7 @@ import anyio.lowlevel
 import click
 from rich.console import Console
 
-from .. import Accelerator, Compress, PageFault, Reason, Result, open_accelerator
+from .. import Accelerator, AcceleratorStatistics, Compress, PageFault, Reason, Result, open_accelerator
 from .backends import find_backends
 from .commands import Failure
 from .output import console, progress, show, size, table
@@ -59,6 +59,7 @@ class Trial:
     :ivar samples: index of a request -> where it ran and why
     :ivar faults: page faults, the first few
     :ivar fault_count: all of them
+    :ivar statistics: what its queues counted
     """
 
     name: str
@@ -67,6 +68,7 @@ class Trial:
     samples: dict[int, Result] = field(default_factory=dict)
     faults: list[PageFault] = field(default_factory=list)
     fault_count: int = 0
+    statistics: AcceleratorStatistics | None = None
 
 
 @click.command(short_help="Compare the backends found, on real data.")
@@ -104,6 +106,7 @@ def demo(file: str | None, clients: int, seconds: float) -> None:
         load = partial(drive, requests, clients=clients, seconds=seconds, advance=advance)
         trials = run(lambda: _trials(backends, load))
     _print_table(out, trials)
+    _print_queues(out, trials)
     _print_samples(out, trials)
     _print_faults(out, trials)
     _judge(trials)
@@ -149,9 +152,10 @@ async def _on_backend(name: str, load: Load) -> Trial:
             return result.output or b""
 
         outcome = await load(handle)
-        count = accelerator.statistics().faults
+        statistics = accelerator.statistics()
+        count = statistics.faults
         faults = [await anext(stream) for _ in range(min(count, FAULTS))]
-        return Trial(_title(accelerator), outcome, outcome.wrong(WBITS), samples, faults, count)
+        return Trial(_title(accelerator), outcome, outcome.wrong(WBITS), samples, faults, count, statistics)
 
 
 def _title(accelerator: Accelerator) -> str:
@@ -181,6 +185,26 @@ def _print_table(out: Console, trials: Sequence[Trial]) -> None:
     show(out, rows)
     out.print("Stall: the longest time for which the event loop could do nothing else.")
     out.print("Ratio: bytes in by bytes out; inline at level 6, backends as configured.\n")
+
+
+def _print_queues(out: Console, trials: Sequence[Trial]) -> None:
+    """What ran where: each queue that was used, below its device."""
+    rows = table(
+        "Queue", ("Node", "right"), ("Requests", "right"), ("Inline", "right"), ("MB in", "right"), ("MB out", "right"),
+        title="What ran where",
+    )  # fmt: skip
+    for statistics in filter(None, (trial.statistics for trial in trials)):
+        for place in statistics.places:
+            node = "any" if place.numa_node is None else str(place.numa_node)
+            for lane in statistics.lanes:
+                done = lane.completed + lane.inline
+                if done and lane.device == place.name:
+                    rows.add_row(
+                        lane.name, node, f"{done}", f"{lane.inline}", f"{lane.bytes_in / 1e6:.1f}",
+                        f"{lane.bytes_out / 1e6:.1f}",
+                    )  # fmt: skip
+    if rows.rows:
+        show(out, rows)
 
 
 def _print_samples(out: Console, trials: Sequence[Trial]) -> None:
