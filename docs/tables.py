@@ -339,7 +339,9 @@ def families(kind: wdasync.Kind) -> Iterator[tuple[list[str], dict[int, str]]]:
     """Algorithms that have the same answers, and the answers: level -> who."""
     grouped: dict[tuple[tuple[int, str], ...], list[str]] = {}
     for name, algorithm in cpu.ALGORITHMS.items():
-        answers = cpu.TABLE[kind][algorithm.format]
+        answers = cpu.TABLE[kind].get(algorithm.format)
+        if answers is None:
+            continue
         written = tuple(
             (level, ", ".join(names_of(choices))) for level, choices in answers.items()
         )

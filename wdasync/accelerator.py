@@ -31,14 +31,14 @@ from . import forks
 from .backend import Capabilities, Completion, Counting, Direction, StreamSpec
 from .config import Effective
 from .dispatch import Lane, LaneState, Reaper
-from .errors import InvalidArgument, InvalidState, UnsupportedOperation, WdasyncError
+from .errors import InvalidArgument, InvalidState, WdasyncError
 from .execution import Execution, Trip, close_devices, close_devices_here, within
 from .faults import FaultStream, PageFault, serving_fault
 from .operations import Compress, Decompress, Dictionary, Level, Nop, Operation, Priority, as_dictionary
 from .paged import PagedBuffer
 from .results import Result
 from .scheduling import Place, Reason
-from .sessions import PinnedSession
+from .sessions import PinnedSession, open_session
 from .statistics import AcceleratorStatistics, DeviceStatistics, LaneStatistics
 from .streams import Compressor, Decompressor, compress_all, decompress_all
 
@@ -437,16 +437,9 @@ class Accelerator:
 
     def _open_session(self, spec: StreamSpec, priority: Priority) -> PinnedSession:
         self._execution.check()
-        tried: list[Place] = []
-        while True:
-            place, row, _ = self._execution.schedule.choose(_Probe(spec), priority, avoid=tried)
-            try:
-                session = place.device.open_session(spec)
-            except UnsupportedOperation:
-                tried.append(place)
-                continue
-            self._execution.reasons[Reason.STREAM] += 1
-            return PinnedSession(self._execution, place, row, priority, session)
+        place, row, session = open_session(self._execution, spec, priority)
+        self._execution.reasons[Reason.STREAM] += 1
+        return PinnedSession(self._execution, place, row, priority, session)
 
     # -- being looked at ----------------------------------------------------------------------------------------
 
@@ -563,20 +556,6 @@ async def insist(step: Callable[[], Awaitable[None]]) -> BaseException | None:
             cancelled = error
         else:
             return cancelled
-
-
-class _Probe(Operation):
-    """Stands for the steps of a stream when the schedule is asked where to open it."""
-
-    __slots__ = ("kind",)  # the kind differs from probe to probe
-
-    def __init__(self, spec: StreamSpec) -> None:
-        self.kind = spec.kind  # type: ignore[misc]  # see above
-        self.window = spec.window
-        self.algorithm = spec.algorithm
-        self.dictionary = spec.dictionary
-        self.level = spec.level
-        self.nbytes = 0
 
 
 def _device_statistics(place: Place) -> DeviceStatistics:

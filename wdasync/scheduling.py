@@ -59,7 +59,7 @@ class Reason(enum.IntEnum):
     DEVICE_LOST = 7
     #: It was tried elsewhere, or here, and failed for no fault of its own.
     RETRY = 8
-    #: It belongs to a stream, and a stream stays where it was opened.
+    #: It belongs to a stream, and a stream stays where it was opened while its device is there.
     STREAM = 9
     #: An earlier choice has no queue: others use them all, or none is to be opened there.
     NO_QUEUE = 10

@@ -7,31 +7,76 @@ until it is reset.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from .backend import Capability, Completion, Detail, Session, Status, StreamSpec
 from .buffers import Segment
 from .dispatch import FLIGHTS, Flight
-from .errors import BusyResourceError, ClosedResourceError, InvalidState
+from .errors import (
+    BusyResourceError,
+    ClosedResourceError,
+    DeviceError,
+    InvalidState,
+    UnsupportedOperation,
+    WdasyncError,
+)
 from .eventloop.threads import in_thread
 from .execution import within
-from .operations import Operation, Priority
+from .operations import Kind, Operation, Priority
 from .scheduling import Reason
 
 if TYPE_CHECKING:
     from .execution import Execution
     from .scheduling import Place
 
-__all__ = ["PinnedSession"]
+__all__ = ["PinnedSession", "open_session"]
+
+logger = logging.getLogger("wdasync")
 
 #: After these the state on the device is what it was, or the caller is told how to go on.
 _HARMLESS = frozenset({Status.SUCCESS, Status.OUT_OF_SPACE_RECOVERABLE})
 
+#: Bytes whose check value is computed in the event loop's thread, at most.
+QUICK = 16 * 1024
+
 #: Bytes that are copied in the event loop's thread, at most.
 COPY = 256 * 1024
+
+
+class _Probe(Operation):
+    """Stands for the steps of a stream when the schedule is asked where to open it."""
+
+    __slots__ = ("kind",)  # the kind differs from probe to probe
+
+    def __init__(self, spec: StreamSpec) -> None:
+        self.kind = spec.kind  # type: ignore[misc]  # see above
+        self.window = spec.window
+        self.algorithm = spec.algorithm
+        self.dictionary = spec.dictionary
+        self.level = spec.level
+        self.nbytes = 0
+
+
+def open_session(
+    execution: Execution, spec: StreamSpec, priority: Priority, avoid: Sequence[Place] = ()
+) -> tuple[Place, Capability, Session]:
+    """Open a stream where the schedule says.
+
+    :param avoid: devices where it must not be
+    :raises UnsupportedOperation: if no other device has such a stream
+    :raises DeviceError: if those that have are lost
+    """
+    tried = list(avoid)
+    while True:
+        place, row, _ = execution.schedule.choose(_Probe(spec), priority, avoid=tried)
+        try:
+            return place, row, place.device.open_session(spec)
+        except UnsupportedOperation:
+            tried.append(place)
 
 
 class PinnedSession:
@@ -124,6 +169,43 @@ class PinnedSession:
             self._execution.tell(operation, self.place.name, Reason.STREAM, status, produced, started)
         return completion
 
+    @property
+    def can_move(self) -> bool:
+        """Whether there is another device that could go on with deflate data."""
+        key = (Kind.COMPRESS_CHUNK, "deflate")
+        return any(key in place.rows for place in self._execution.schedule.places if place is not self.place)
+
+    def misplaced(self, spec: StreamSpec) -> bool:
+        """Whether the schedule would now open this stream on another backend."""
+        try:
+            place, _, _ = self._execution.schedule.choose(_Probe(spec), self._priority)
+        except WdasyncError:
+            return False
+        return place.backend != self.place.backend
+
+    def move(self, specs: Sequence[StreamSpec]) -> bool:
+        """Become the first of these streams that another device has, or this one if it is back; whether there is any.
+
+        What the stream was here is gone.
+        """
+        anew = [()] if self.place.lost is None else []
+        for avoid in ((self.place,), *anew):
+            for spec in specs:
+                try:
+                    place, row, session = open_session(self._execution, spec, self._priority, avoid)
+                except (UnsupportedOperation, DeviceError):
+                    continue
+                self._execution.reasons[Reason.DEVICE_LOST if self.place.lost else Reason.RETRY] += 1
+                self._execution.retries += 1
+                logger.info("stream %r goes on, on %s", self, place.name)
+                with suppress(WdasyncError):  # it may not be in a state in which it can be given back
+                    self.session.close()
+                self.place, self._row, self.session = place, row, session
+                self._losses = place.losses
+                self.poisoned = ""
+                return True
+        return False
+
     def _check_device(self, operation: Operation) -> None:
         """A device that was lost and is back knows nothing of it any more."""
         if self.place.losses != self._losses and self.place.lost is None:
@@ -132,6 +214,10 @@ class PinnedSession:
                 0, Status.DEVICE_ERROR, detail=Detail("the device was lost, and is back without it")
             )
             raise self._execution.error(gone, operation, self.place)
+
+    async def compute(self, nbytes: int, function: Callable[[], bytes]) -> bytes:
+        """What a function makes of so many bytes; in a thread where it would hold up the event loop."""
+        return function() if nbytes <= QUICK else await in_thread(self._execution.loop, function)
 
     async def join(self, pieces: Sequence[Segment]) -> bytes:
         """One piece of all; in a thread where copying them would hold up the event loop."""

@@ -1,17 +1,28 @@
 """Streams: compression and decompression of data that does not come at once.
 
 The methods are named as in :mod:`zlib`, :mod:`bz2` and :mod:`compression.zstd`, and are coroutines. The steps of a
-stream run in order on the device where it was opened.
+stream run in order on the device where it was opened; if that is lost, some go on elsewhere (see :mod:`.handover`).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
 from .buffers import Segment, pin_source
-from .errors import DataCause, DataError, InvalidArgument, InvalidState, LimitExceeded
+from .errors import (
+    BackendUnavailable,
+    DataCause,
+    DataError,
+    DeviceError,
+    InvalidArgument,
+    InvalidState,
+    LimitExceeded,
+    OperationAborted,
+)
+from .handover import WRAPPERS, Ledger
 from .operations import CompressChunk, DecompressChunk, Flush, check_bound
 from .sessions import PinnedSession
 
@@ -26,6 +37,12 @@ STEP = 1 << 18
 #: Formats whose units may be followed by zero bytes, as tapes and block devices leave them. RFC 1952 does not speak of it;
 #: gzip(1) and Python's gzip module skip them, and so does a decompression in one call.
 PADDED = frozenset({"gzip"})
+
+#: How often one step may go on elsewhere.
+MOVES = 4
+
+#: The stream has failed for no fault of its own.
+_LOSSES = (BackendUnavailable, DeviceError, OperationAborted)
 
 _FLUSHES = {"sync": Flush.SYNC, "full": Flush.FULL}
 
@@ -80,7 +97,23 @@ class Compressor(_Stream):
 
     Every method raises :exc:`ClosedResourceError` if it is closed, :exc:`BusyResourceError` if another task uses it,
     :exc:`InvalidState` if it is finished or poisoned. A cancelled call poisons the stream until :meth:`reset`.
+
+    A stream of raw deflate, gzip or zlib goes on elsewhere if its device is lost and another one can do it; then output
+    comes at least after every 256 KiB of input, and after each flush. Other streams end with :exc:`DeviceError`.
     """
+
+    def __init__(self, session: PinnedSession) -> None:
+        super().__init__(session)
+        movable = session.spec.algorithm in WRAPPERS and session.can_move
+        self._ledger = Ledger(session.spec) if movable else None
+
+    async def reset(self) -> None:
+        """Begin anew, as if just opened; also makes a poisoned stream usable again. See :meth:`Decompressor.reset`."""
+        await super().reset()
+        if self._ledger is not None:
+            if self._ledger.raw:
+                self._session.move([self._ledger.original])
+            self._ledger.forget()
 
     async def compress(self, data: Source, *, timeout: float | None = None) -> bytes:
         """Take ``data``; returns what output there is so far, often nothing."""
@@ -105,8 +138,47 @@ class Compressor(_Stream):
         if self._finished:
             raise InvalidState(f"{self!r}: expected an unfinished stream; call reset() to begin another")
         with self._session.use(timeout):
+            if self._ledger is not None:
+                return await self._movable_step(self._ledger, data, flush)
             completion = await self._session.run(CompressChunk(self._session.session, data, flush))
         return completion.output or b""
+
+    async def _movable_step(self, ledger: Ledger, data: Source, flush: Flush) -> bytes:
+        """A step whose output may be held back, so that it can be made once more elsewhere."""
+        segments, _, _ = pin_source(data)
+        try:
+            content = await self._session.join(_listed(segments))
+            flush = ledger.take(content, flush)
+            ledger.made(await self._insist(ledger, content, flush))
+            if flush is Flush.NONE:
+                return b""
+            output = await self._session.compute(ledger.pending, partial(ledger.deliver, flush))
+        except BaseException:
+            # The ledger and the device may have gone different ways.
+            self._session.poisoned = self._session.poisoned or "a call of it was cancelled"
+            raise
+        if (
+            flush is not Flush.FINISH
+            and self._session.misplaced(ledger.specs()[-1])
+            and self._session.move(ledger.specs())
+        ):
+            ledger.moved()
+        return output
+
+    async def _insist(self, ledger: Ledger, content: bytes, flush: Flush) -> bytes:
+        """The output of a step; if the device fails, on others everything since the last boundary."""
+        segments: list[bytes] = [content]
+        for _ in range(MOVES):
+            try:
+                operation = CompressChunk(self._session.session, segments, flush)
+                return (await self._session.run(operation)).output or b""
+            except _LOSSES:
+                if not self._session.move(ledger.specs()):
+                    raise
+                ledger.moved()
+                segments = ledger.again()
+        operation = CompressChunk(self._session.session, segments, flush)
+        return (await self._session.run(operation)).output or b""
 
 
 class Decompressor(_Stream):

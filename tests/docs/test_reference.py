@@ -82,9 +82,9 @@ def test_a_capability_table_has_one_row_for_each_algorithm() -> None:
         [
             Capability(Kind.NOP, "nop"),
             Capability(Kind.COMPRESS, "zlib", scale=(1, 9), default=2, balanced=5, best=8),
-            Capability(Kind.DECOMPRESS_CHUNK, "zlib", window=14),
+            Capability(Kind.DECOMPRESS_CHUNK, "zlib", window=14, dictionary=True),
         ]
     )
     assert tables.capability_rows(table) == [
-        ("`zlib`", "compress", "decompress", "1 to 9", "2, 5, 8", "2^15, 2^14")
+        ("`zlib`", "compress", "decompress", "1 to 9", "2, 5, 8", "2^15, 2^14", "yes")
     ]

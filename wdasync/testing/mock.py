@@ -170,6 +170,8 @@ class MockDevice:
             raise UnsupportedOperation(
                 f"{self.info.name} has no stream that can {spec.direction.value} {spec.algorithm}"
             )
+        if spec.dictionary is not None:
+            raise UnsupportedOperation(f"{self.info.name} takes no dictionaries")
         least = CODECS[spec.algorithm].windows[0]
         if spec.window is not None and not least <= spec.window <= row.window:
             raise UnsupportedOperation(f"window: expected {least} to {row.window}, got {spec.window}")

@@ -1,0 +1,271 @@
+"""A compressing stream whose device goes away, or that the policy moves, goes on elsewhere."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import zlib
+from typing import Any
+
+import pytest
+
+import wdasync
+from wdasync import Kind, Rule
+from wdasync.backend import Direction, StreamSpec
+from wdasync.handover import BOUNDARY, Ledger
+from wdasync.operations import Flush
+from wdasync.testing.mock import Options, Program, backend
+
+pytestmark = pytest.mark.anyio
+
+WBITS = {"gzip": 31, "zlib": 15, "deflate": -15}
+
+
+def prose(size: int, seed: int = 0) -> bytes:
+    chance = random.Random(seed)
+    vocabulary = ["".join(chance.choices("etaoinshrdlu", k=chance.randint(2, 9))) for _ in range(3000)]
+    return " ".join(chance.choices(vocabulary, k=size // 6)).encode().ljust(size, b".")[:size]
+
+
+def unpack(data: bytes, algorithm: str) -> bytes:
+    decoder = zlib.decompressobj(WBITS[algorithm])
+    output = decoder.decompress(data)
+    assert decoder.eof
+    assert not decoder.unused_data
+    return output
+
+
+def mock_of(acc: wdasync.Accelerator) -> Any:
+    return next(place.device for place in acc._places if place.backend == "mock")
+
+
+def unplug(device: Any, after: int = 0) -> None:
+    """It goes away, and does not come back."""
+    device.absent = True
+    device.lose("unplugged", after)
+
+
+def opened(*names: str, **options: Any) -> Any:
+    return wdasync.open_accelerator(names or ("mock", "cpu"), **options)
+
+
+@pytest.mark.parametrize("algorithm", WBITS)
+@pytest.mark.parametrize("chunk", [1000, 70_000, 600_000])
+@pytest.mark.parametrize("lost_at", [0, 1, 5])
+async def test_a_lost_device_does_not_lose_the_stream(algorithm: str, chunk: int, lost_at: int) -> None:
+    content = prose(chunk * 8)
+    with backend.programmed(Program()):
+        async with opened() as acc, acc.compressor(algorithm) as stream:
+            assert stream.device == "mock/mock-0"
+            output = b""
+            for number in range(8):
+                if number == lost_at:
+                    unplug(mock_of(acc), after=1)
+                output += await stream.compress(content[number * chunk : (number + 1) * chunk])
+                if number == 3:
+                    output += await stream.flush()
+            output += await stream.finish()
+            assert stream.device == "cpu/cpu0"
+            assert acc.statistics().reasons["device_lost"] == 1
+    assert unpack(output, algorithm) == content
+
+
+@pytest.mark.parametrize("algorithm", WBITS)
+async def test_what_was_delivered_stands(algorithm: str) -> None:
+    """Everything before the loss was decodable, and stays the beginning."""
+    content = prose(500_000)
+    with backend.programmed(Program()):
+        async with opened() as acc, acc.compressor(algorithm, level=6) as stream:
+            first = await stream.compress(content[:300_000])
+            decoder = zlib.decompressobj(WBITS[algorithm])
+            assert decoder.decompress(first) == content[:300_000], "a boundary every 256 KiB"
+            assert await stream.compress(content[300_000:400_000]) == b"", "held back until the next one"
+            unplug(mock_of(acc))
+            second = await stream.compress(content[400_000:]) + await stream.flush()
+            assert decoder.decompress(second) == content[300_000:]
+            rest = await stream.finish(b"the end")
+            assert decoder.decompress(rest) == b"the end"
+            assert decoder.eof
+
+
+async def test_the_history_goes_along() -> None:
+    """What the last 32 KiB hold is not written again: RFC 1951 reaches so far back."""
+    block = random.Random(1).randbytes(20_000)
+    with backend.programmed(Program()):
+        async with opened() as acc, acc.compressor("gzip", level=6) as stream:
+            output = await stream.compress(block) + await stream.flush()
+            unplug(mock_of(acc))
+            again = await stream.compress(block) + await stream.finish()
+    assert len(again) < 1000
+    assert unpack(output + again, "gzip") == block * 2
+
+
+async def test_after_a_full_flush_nothing_is_referred_to() -> None:
+    block = random.Random(1).randbytes(5000)
+    with backend.programmed(Program()):
+        async with opened() as acc, acc.compressor("deflate", level=6) as stream:
+            output = await stream.compress(block) + await stream.flush("full")
+            unplug(mock_of(acc))
+            again = await stream.compress(block) + await stream.finish()
+    assert zlib.decompress(again, -15) == block
+    assert unpack(output + again, "deflate") == block * 2
+
+
+@pytest.mark.parametrize("algorithm", WBITS)
+async def test_the_cost_in_size(algorithm: str) -> None:
+    """One hand-over costs some hundred bytes of half a million; boundaries cost less than 0.3 %."""
+    content = prose(2_000_000)
+    async with opened("cpu") as acc, acc.compressor(algorithm, level=6) as stream:
+        plain = len(await stream.compress(content) + await stream.finish())
+    sizes = []
+    for lost in (False, True):
+        with backend.programmed(Program()):
+            async with opened() as acc, acc.compressor(algorithm, level=6) as stream:
+                output = await stream.compress(content[:1_000_000])
+                if lost:
+                    unplug(mock_of(acc))
+                for start in range(1_000_000, 2_000_000, 50_000):
+                    output += await stream.compress(content[start : start + 50_000])
+                output += await stream.finish()
+        assert unpack(output, algorithm) == content
+        sizes.append(len(output))
+    assert max(sizes) < plain * 1.003, (plain, sizes)
+
+
+async def test_twice() -> None:
+    """From one device to the next, and on; the second has no dictionaries, and the stream goes on without."""
+    content = prose(900_000)
+    with backend.programmed(Program(Options(devices=2))) as program:
+        async with opened() as acc, acc.compressor("gzip") as stream:
+            output = await stream.compress(content[:300_000])
+            for device in list(program.devices):
+                if stream.device.endswith(device.info.name):
+                    unplug(device)
+            output += await stream.compress(content[300_000:600_000])
+            assert stream.device.startswith("mock/")
+            for device in list(program.devices):
+                unplug(device)
+            output += await stream.compress(content[600_000:]) + await stream.finish()
+            assert stream.device == "cpu/cpu0"
+    assert gzip.decompress(output) == content
+
+
+async def test_a_device_that_comes_back() -> None:
+    """The schedule prefers it, so at a boundary the stream may return; it has no dictionaries, and goes on without."""
+    content = prose(3_000_000)
+    with backend.programmed(Program()):
+        async with opened() as acc, acc.compressor("gzip") as stream:
+            output = b""
+            for start in range(0, len(content), 100_000):
+                if start in (500_000, 1_500_000):
+                    mock_of(acc).lose("reset by somebody")
+                output += await stream.compress(content[start : start + 100_000])
+            output += await stream.finish()
+            assert acc.statistics().retries >= 1
+    assert gzip.decompress(output) == content
+
+
+async def test_a_lost_stream_without_another_device() -> None:
+    """As before: a typed error, and a stream that says that it is poisoned."""
+    with backend.programmed(Program()):
+        async with opened("mock", fallback=False) as acc, acc.compressor("gzip") as stream:
+            await stream.compress(b"some")
+            unplug(mock_of(acc))
+            with pytest.raises(wdasync.DeviceError):
+                await stream.compress(b"more")
+            with pytest.raises(wdasync.InvalidState, match="poisoned"):
+                await stream.compress(b"more")
+
+
+async def test_one_device_holds_nothing_back() -> None:
+    """Where a stream cannot go elsewhere, its output comes as its device makes it."""
+    content = random.Random(1).randbytes(200_000)
+    async with opened("cpu") as acc, acc.compressor("gzip") as stream:
+        assert len(await stream.compress(content)) > 100_000
+
+
+async def test_a_reset_begins_anew_where_it_is() -> None:
+    with backend.programmed(Program()):
+        async with opened() as acc, acc.compressor("gzip") as stream:
+            await stream.compress(prose(300_000))
+            unplug(mock_of(acc))
+            await stream.compress(prose(300_000))
+            await stream.reset()
+            output = await stream.compress(b"anew") + await stream.finish()
+            assert gzip.decompress(output) == b"anew"
+            with pytest.raises(wdasync.InvalidState, match="unfinished"):
+                await stream.compress(b"more")
+
+
+async def test_the_policy_moves_it() -> None:
+    """A rule that holds no more when a boundary comes: the device has become too busy for it."""
+    rules = (
+        Rule("mock", operation="compress_chunk", max_load=0.4),
+        Rule("cpu", operation="compress_chunk"),
+    )
+    content = prose(900_000)
+    with backend.programmed(Program()) as program:
+        async with opened(policy=rules, depth=4, close_timeout=0.05) as acc:
+            async with acc.compressor("gzip") as stream:
+                output = await stream.compress(content[:300_000])
+                assert stream.device == "mock/mock-0"
+                program.stick(kind=Kind.COMPRESS, count=2)
+                for _ in range(2):
+                    with pytest.raises(wdasync.OperationTimeout):
+                        await acc.compress(b"busy", timeout=0.01)
+                output += await stream.compress(content[300_000:600_000])
+                assert stream.device == "cpu/cpu0"
+                output += await stream.compress(content[600_000:]) + await stream.finish()
+    assert gzip.decompress(output) == content
+
+
+async def test_a_cancelled_step_poisons() -> None:
+    with backend.programmed(Program()) as program:
+        async with opened() as acc, acc.compressor("gzip") as stream:
+            program.hold()
+            with pytest.raises(wdasync.OperationTimeout):
+                await stream.compress(prose(300_000), timeout=0.01)
+            program.release()
+            with pytest.raises(wdasync.InvalidState, match="poisoned"):
+                await stream.compress(b"more")
+            await stream.reset()
+            assert gzip.decompress(await stream.finish(b"anew")) == b"anew"
+
+
+# -- the ledger by itself ---------------------------------------------------------------------------------------------
+
+
+def test_before_the_first_boundary_it_is_the_same_stream() -> None:
+    spec = StreamSpec(Direction.COMPRESS, "zlib", 6, 12)
+    ledger = Ledger(spec)
+    assert ledger.take(b"abc", Flush.NONE) is Flush.NONE
+    ledger.made(b"lost")
+    assert ledger.specs() == [spec]
+    ledger.moved()
+    assert ledger.again() == [b"abc"]
+    ledger.made(b"output")
+    assert ledger.deliver(Flush.FINISH) == b"output", "the device writes the check value"
+
+
+@pytest.mark.parametrize("algorithm", WBITS)
+def test_what_another_device_is_asked_for(algorithm: str) -> None:
+    ledger = Ledger(StreamSpec(Direction.COMPRESS, algorithm, 6, 12))
+    content = prose(BOUNDARY)
+    assert ledger.take(content[:-1], Flush.NONE) is Flush.NONE
+    assert ledger.take(content[-1:], Flush.NONE) is Flush.SYNC
+    ledger.deliver(Flush.SYNC)
+    with_history, plain = ledger.specs()
+    assert with_history.dictionary is not None
+    assert with_history.dictionary.content == content[-4096:], "as much as the window"
+    assert (plain.algorithm, plain.window, plain.level, plain.dictionary) == ("deflate", 12, 6, None)
+    ledger.moved()
+    ledger.take(b"end", Flush.FINISH)
+    trailer = ledger.deliver(Flush.FINISH)
+    whole = content + b"end"
+    length = len(whole).to_bytes(4, "little")
+    expected = {
+        "deflate": b"",
+        "zlib": zlib.adler32(whole).to_bytes(4, "big"),
+        "gzip": zlib.crc32(whole).to_bytes(4, "little") + length,
+    }
+    assert trailer == expected[algorithm]
