@@ -97,6 +97,7 @@ async def collect(lines: MemoryObjectReceiveStream[list[bytes]]) -> list[bytes]:
     batch: list[bytes] = []
     size, deadline = 0, float("inf")
     while size < BATCH:
+        more: list[bytes] = []
         with anyio.move_on_at(deadline) as scope:
             try:
                 more = await lines.receive()
@@ -122,23 +123,24 @@ async def main(url: str, algorithm: str) -> None:
     """Ship until the input ends."""
     started = time.monotonic()
     send, receive = anyio.create_memory_object_stream[list[bytes]](16)
-    async with wdasync.open_accelerator() as acc, anyio.create_task_group() as group:
+    async with wdasync.open_accelerator() as acc:
         shipper, reading = Shipper(acc, url, algorithm), anyio.CancelScope()
-        group.start_soon(stop_at_signal, reading)
+        async with anyio.create_task_group() as group:
+            group.start_soon(stop_at_signal, reading)
 
-        async def read_until_stopped() -> None:
-            with reading:
-                await read(sys.stdin.fileno(), send)
+            async def read_until_stopped() -> None:
+                with reading:
+                    await read(sys.stdin.fileno(), send)
 
-        group.start_soon(read_until_stopped)
-        while batch := await collect(receive):
-            await shipper.ship(batch)
-        group.cancel_scope.cancel()
-    print(
-        f"{shipper.lines} lines in {shipper.batches} batches, {shipper.bytes_in:,} -> {shipper.bytes_out:,} bytes, "
-        f"{time.monotonic() - started:.1f} s",
-        file=sys.stderr,
-    )
+            group.start_soon(read_until_stopped)
+            while batch := await collect(receive):
+                await shipper.ship(batch)
+            group.cancel_scope.cancel()
+        print(
+            f"{shipper.lines} lines in {shipper.batches} batches, {shipper.bytes_in:,} -> {shipper.bytes_out:,} bytes, "
+            f"{time.monotonic() - started:.1f} s",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -98,6 +98,8 @@ class LinuxQueueFile:
             raise self._typed(error, call) from None
 
     def _allow(self, call: Call) -> None:
+        if self.state not in _OVER and any(region.gone for region in self._regions.values()):
+            self._to(QueueState.ZOMBIE)
         if self.state in CALLS[call]:
             return
         number = REFUSALS[self.state]

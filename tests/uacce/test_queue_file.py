@@ -5,6 +5,7 @@ import faulthandler
 import fcntl
 import gc
 import itertools
+import json
 import os
 import select
 import signal
@@ -41,6 +42,8 @@ from wdasync_uacce.states import CALLS, TRANSITIONS, QueueState
 from wdasync_uacce.system import Linux
 
 from .kernel import INFO, PUT, SET_TYPE, START, Kernel
+
+VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
 
 
 @pytest.fixture
@@ -136,6 +139,50 @@ def test_a_state_that_cannot_follow(file: LinuxQueueFile) -> None:
     file.close()
     with pytest.raises(RuntimeError, match="expected another state to follow, got started"):
         file._to(QueueState.STARTED)
+
+
+#: Nobody but the event loop polls; no such call of the file layer.
+ABSENT = {"poll", "mremap of a region"}
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in VECTORS["uacce_states"] if row["action"] not in ABSENT], ids=lambda row: row["id"]
+)
+def test_the_table_of_states_of_an_older_kernel(
+    kernel: Kernel, file: LinuxQueueFile, row: dict[str, str]
+) -> None:
+    """The same rows hold the emulated chip's part of the kernel."""
+    kernel.final_put = True
+    if row["state"] == "STARTED":
+        file.start()
+    elif row["state"] == "ZOMBIE":
+        file.put()
+    actions: dict[str, Callable[[], object]] = {
+        "START_Q": file.start,
+        "PUT_Q": file.put,
+        "mmap": lambda: file.map(RegionKind.DUS),
+        "mmap region 0 (MMIO)": lambda: file.map(RegionKind.MMIO),
+        "mmap region 0": lambda: file.map(RegionKind.MMIO),
+        "mmap region 7": lambda: file.map(7),  # type: ignore[arg-type]  # no region
+    }
+    action = actions.get(row["action"].removesuffix(" again"), kernel.remove)
+    if row["action"].endswith("again"):
+        action()
+    if row["result"].startswith("mappings withdrawn"):
+        region = file.map(RegionKind.DUS)
+        action()
+        with pytest.raises(DeviceGone):
+            region.load32(0)
+    elif row["result"].startswith("E"):
+        with pytest.raises(UacceError) as caught:
+            action()
+        assert name_of(caught.value.errno or 0) == row["result"]
+    else:
+        action()
+    if row["next"] == "ZOMBIE":
+        with pytest.raises(DeviceGone):
+            file.start()
+    assert file.state.name == row["next"]
 
 
 def test_put_and_start_again_on_a_newer_kernel(file: LinuxQueueFile) -> None:

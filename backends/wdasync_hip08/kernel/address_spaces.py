@@ -115,4 +115,5 @@ class RegionSpace(_Host, ReservedSpace):
         _Host.__init__(self, machine.own)
         ReservedSpace.__init__(self, memory, slices)
 
-    __repr__ = ReservedSpace.__repr__
+    def __repr__(self) -> str:
+        return ReservedSpace.__repr__(self)
