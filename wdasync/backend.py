@@ -302,6 +302,7 @@ class Queue(Protocol):
         """A descriptor that is readable at least once after completions appear, while armed.
 
         It may be consuming (see the top of this module). The same number for the life of the queue.
+        Of an idle queue it does not stay readable: who has dequeued everything is left alone, armed or not.
         """
 
     def arm(self) -> bool:

@@ -309,6 +309,28 @@ class WakesForNothing(MockQueue):
         return armed
 
 
+@breaks("idle_queue_is_quiet", "not armed, and the descriptor stays readable")
+class TellsOldNews(MockQueue):
+    """Its last news is never old."""
+
+    def dequeue_burst(self, limit: int) -> Sequence[Completion]:
+        taken = super().dequeue_burst(limit)
+        if self.statistics().dequeued:
+            os.eventfd_write(self.wake.fileno(), 1)
+        return taken
+
+
+@breaks("idle_queue_is_quiet", "armed once, and the descriptor stays readable")
+class RingsWhileArmed(MockQueue):
+    """As long as it is armed it wakes its owner, whether there is anything or not."""
+
+    def dequeue_burst(self, limit: int) -> Sequence[Completion]:
+        taken = super().dequeue_burst(limit)
+        if self.wake.armed and not self.statistics().in_flight:
+            os.eventfd_write(self.wake.fileno(), 1)
+        return taken
+
+
 @breaks("arming_again_is_harmless", "armed three times, and not woken", steps=100)
 class ForgetsWhenArmedAgain(MockQueue):
     def arm(self) -> bool:

@@ -85,6 +85,22 @@ def idle_descriptor_is_quiet(bench: Bench) -> None:
     require(queue.arm(), "arm() is False, and no completion waits")
 
 
+@check("Of an idle queue it does not stay readable: who has dequeued everything is left alone, armed or not.")
+def idle_queue_is_quiet(bench: Bench) -> None:
+    """When everything was dequeued, an event loop that watches the descriptor is not woken for ever."""
+    queue = bench.queue()
+    queue.register()
+    for armed in (False, True):
+        succeed(bench, queue, plain(bench, 20), sleep=True)
+        if armed:
+            require(queue.arm(), "arm() is False, and no completion waits")
+        wakes = 0
+        while not queue.dequeue(1) and queue.readable(0.005):  # It looks, but arms no more.
+            wakes += 1
+            state = "armed once" if armed else "not armed"
+            require(wakes < 20, f"nothing is in flight, {state}, and the descriptor stays readable")
+
+
 @check(READABLE)
 def arming_again_is_harmless(bench: Bench) -> None:
     """Several arm() before completions appear ask for a wake all the same."""
