@@ -155,14 +155,14 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The tests; what follows `--` goes to pytest."""
-    install_checkout(session, *group("test"), extras="asgi,bench,lz4,trio,uvloop,zstd")
+    install_checkout(session, *group("test"), extras="aiohttp,asgi,bench,lz4,trio,uvloop,zstd")
     session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session
 def stress(session: nox.Session) -> None:
     """The tests that take minutes."""
-    install_checkout(session, *group("test"), extras="asgi,lz4,trio,uvloop,zstd")
+    install_checkout(session, *group("test"), extras="aiohttp,asgi,lz4,trio,uvloop,zstd")
     session.run("python", "-m", "pytest", "--timeout=3600", *(session.posargs or ["tests/stress"]))
 
 
@@ -182,7 +182,7 @@ def guest(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """No untested branch in dispatch, whose errors would lose operations or buffers."""
-    install_checkout(session, *group("test"), "coverage", extras="asgi,lz4,trio,uvloop,zstd")
+    install_checkout(session, *group("test"), "coverage", extras="aiohttp,asgi,lz4,trio,uvloop,zstd")
     session.run("python", "-m", "coverage", "run", "-m", "pytest", *(session.posargs or ["tests/dispatch"]))
     session.run("python", "-m", "coverage", "report")
 
@@ -210,7 +210,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Static types, by two checkers."""
-    install_checkout(session, *group("types"), extras="asgi,lz4,trio,uvloop,zstd")
+    install_checkout(session, *group("types"), extras="aiohttp,asgi,lz4,trio,uvloop,zstd")
     session.run("python", "-m", "mypy")
     session.run("python", "-m", "pyright", "--warnings")
 
@@ -218,7 +218,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation site, in docs/_build/html; a warning is an error."""
-    install_checkout(session, extras="asgi,docs,lz4,trio,zstd")
+    install_checkout(session, extras="aiohttp,asgi,docs,lz4,trio,zstd")
     session.run(
         "python", "-m", "sphinx", "-W", "--keep-going", "-q", "docs", "docs/_build/html", *session.posargs
     )

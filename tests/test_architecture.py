@@ -74,6 +74,7 @@ CONFINED = {
     "click": {"cli", "commands"},
     "rich": {"cli", "commands"},
     "pytest": {"testing"},
+    "aiohttp": {"integrations"},
     "starlette": {"integrations"},
 }
 
