@@ -56,9 +56,10 @@ class Detail:
     :ivar where: the part of the device that did the work, such as ``worker 0``
     :ivar faults: page faults that were taken for it
     :ivar final: the stream ended with this step
+    :ivar raised: what a pager or fault handler of the program raised; it becomes the ``__cause__`` of the error
     """
 
-    __slots__ = ("cause", "faults", "final", "message", "where")
+    __slots__ = ("cause", "faults", "final", "message", "raised", "where")
 
     def __init__(
         self,
@@ -68,7 +69,9 @@ class Detail:
         where: str = "",
         faults: int = 0,
         final: bool = False,
+        raised: BaseException | None = None,
     ) -> None:
+        self.raised = raised
         self.message = message
         self.cause = cause
         self.where = where

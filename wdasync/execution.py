@@ -532,7 +532,7 @@ class Execution:
             )
             error.status = completion.status
             return error
-        return error_for(
+        failure = error_for(
             completion.status,
             where,
             detail.message,
@@ -540,6 +540,8 @@ class Execution:
             consumed=completion.consumed,
             produced=completion.produced,
         )
+        failure.__cause__ = detail.raised
+        return failure
 
 
 def close_devices_here(places: Sequence[Place]) -> None:

@@ -36,6 +36,7 @@ __all__ = [
     "NodeInfo",
     "QueueFile",
     "QueueInfo",
+    "Refusal",
     "Region",
     "RegionKind",
 ]
@@ -108,6 +109,17 @@ class QueueInfo(NamedTuple):
     sqe_size: int
     sq_depth: int
     cq_depth: int
+
+
+class Refusal(NamedTuple):
+    """Why the program gave no page.
+
+    :ivar words: for people
+    :ivar raised: what its pager or fault handler raised; ``None``: nothing, it took too long
+    """
+
+    words: str
+    raised: BaseException | None = None
 
 
 class Region(Protocol):
@@ -265,10 +277,10 @@ class QueueFile(Protocol):
         0 where nobody counts them for each entry, as on silicon.
         """
 
-    def refusal(self, slot: int) -> str:
+    def refusal(self, slot: int) -> Refusal | None:
         """Why the program gave no page to the entry in this slot, in words; asked before :meth:`faults`.
 
-        Empty where nobody knows, or the program is not asked.
+        ``None`` where nobody knows, or the program is not asked.
         """
 
     def give_up(self, slot: int) -> None:

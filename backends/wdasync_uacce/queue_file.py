@@ -7,7 +7,7 @@ import weakref
 from typing import Final
 
 from .errnos import Call, DeviceGone, ForeignQueue, UacceError, row_of
-from .files import AddressSpace, NodeFlag, NodeInfo, QueueInfo, Region, RegionKind
+from .files import AddressSpace, NodeFlag, NodeInfo, QueueInfo, Refusal, Region, RegionKind
 from .ioctls import GET_SLICE, QUEUE_INFO, QUEUE_TYPE, Ioctl
 from .mapping import MappedRegion, ReservedRegion
 from .memory import ProcessSpace
@@ -169,9 +169,9 @@ class LinuxQueueFile:
         """0: nobody counts them for each entry."""
         return 0
 
-    def refusal(self, slot: int) -> str:
-        """Empty: the kernel answers page faults, and does not say how."""
-        return ""
+    def refusal(self, slot: int) -> Refusal | None:
+        """``None``: the kernel answers page faults, and does not say how."""
+        return None
 
     def give_up(self, slot: int) -> None:
         """Nothing: no program is asked for pages."""

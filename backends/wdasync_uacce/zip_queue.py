@@ -219,7 +219,7 @@ class ZipQueue:
         entry = self._pair.entries[offset : offset + SQE_SIZE]
         consumed, produced, status, tag0, tag3 = _ANSWER.unpack(entry)
         slot = request.wire_tag & _SLOT_MASK
-        refusal = self._file.refusal(slot) if status else ""
+        refusal = self._file.refusal(slot) if status else None
         request.faults += self._file.faults(slot)
         if (tag3 if request.sqe_type == 3 else tag0) != request.wire_tag:
             self._bad_tags += 1
@@ -237,7 +237,7 @@ class ZipQueue:
             self._again.append(request)
         else:
             if refusal and completion.status is Status.PAGE_FAULT:
-                completion = request.failure(Status.PAGE_FAULT, refusal)
+                completion = request.failure(Status.PAGE_FAULT, refusal.words, raised=refusal.raised)
             request.release()
         return completion
 

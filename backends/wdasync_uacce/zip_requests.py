@@ -195,9 +195,16 @@ class Request(abc.ABC, Generic[OperationT]):
         :raises OSError: ENOMEM: there is still no memory for it
         """
 
-    def failure(self, status: Status, message: str, cause: DataCause | None = None) -> Completion:
+    def failure(
+        self,
+        status: Status,
+        message: str,
+        cause: DataCause | None = None,
+        raised: BaseException | None = None,
+    ) -> Completion:
         """The completion of an operation that has failed."""
-        detail = Detail(message, cause=cause, where=self._shop.plain.where, faults=self.faults)
+        where = self._shop.plain.where
+        detail = Detail(message, cause=cause, where=where, faults=self.faults, raised=raised)
         return Completion(self.tag, status, None, 0, 0, detail)
 
     def success(self, output: bytes | None, consumed: int, produced: int) -> Completion:

@@ -41,8 +41,9 @@ async def test_the_words_of_a_pager(operation: Any, answer: Any, words: str) -> 
         return wrong
 
     async with open_chip() as acc:
-        with pytest.raises(wdasync.PageFaultError, match=words):
+        with pytest.raises(wdasync.PageFaultError, match=words) as caught:
             await acc.execute(operation(PagedBuffer(10 * PAGE, pager), "gzip"))
+        assert caught.value.__cause__ is (answer if isinstance(answer, BaseException) else None)
         assert gzip.decompress(await acc.compress(TEXT)) == TEXT
 
 
@@ -57,8 +58,10 @@ async def test_a_handler_that_raises_whatever_it_wants(kind: type[BaseException]
         return FaultResponse.SUCCESS
 
     async with open_chip(residency="cold", on_fault=handler) as acc:
-        with pytest.raises(wdasync.PageFaultError, match=f"the handler raised {kind.__name__}: no such page"):
+        words = f"the handler raised {kind.__name__}: no such page"
+        with pytest.raises(wdasync.PageFaultError, match=words) as caught:
             await acc.compress(TEXT)
+        assert isinstance(caught.value.__cause__, kind)
         raising = False
         assert gzip.decompress(await acc.compress(TEXT)) == TEXT
         assert acc.is_open
@@ -70,8 +73,9 @@ async def test_the_deadline_is_named() -> None:
         raise AssertionError
 
     async with open_chip(fault_deadline=0.2) as acc:
-        with pytest.raises(wdasync.PageFaultError, match=r"within 0\.2 s"):
+        with pytest.raises(wdasync.PageFaultError, match=r"within 0\.2 s") as caught:
             await acc.compress(PagedBuffer(10 * PAGE, pager))
+        assert caught.value.__cause__ is None
 
 
 async def test_nobody_is_asked_for_pages_of_an_operation_that_was_cancelled() -> None:

@@ -28,6 +28,7 @@ from wdasync.buffers import Segment
 from wdasync.paged import PagedBuffer
 from wdasync_uacce import MemoryRegion, NodeFlag, NodeInfo, QueueInfo, Region, RegionKind
 from wdasync_uacce.errnos import Call, DeviceGone
+from wdasync_uacce.files import Refusal
 from wdasync_uacce.memory import address_of
 
 SQE_BYTES, CQE_BYTES, PAGE, MAX_BYTES = 128, 16, 4096, 8 << 20
@@ -219,7 +220,7 @@ class StandInFile:
         self.armed = False
         self.interrupts = self.pumps = 0
         self._faults: dict[int, int] = {}
-        self.refusals: dict[int, str] = {}
+        self.refusals: dict[int, Refusal] = {}
         self.given_up: list[int] = []
         self.lock = threading.RLock()
         self.chores: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -311,8 +312,8 @@ class StandInFile:
     def faults(self, slot: int) -> int:
         return self._faults.pop(slot, 0)
 
-    def refusal(self, slot: int) -> str:
-        return self.refusals.get(slot, "")
+    def refusal(self, slot: int) -> Refusal | None:
+        return self.refusals.get(slot)
 
     def give_up(self, slot: int) -> None:
         self.given_up.append(slot)

@@ -533,7 +533,7 @@ def test_the_file_polls_nothing_and_reads_nothing(
     file.acknowledge()
     file.pump()
     file.give_up(3)
-    assert (file.faults(3), file.refusal(3)) == (0, "")
+    assert (file.faults(3), file.refusal(3)) == (0, None)
     file.put()
     file.close()
 

@@ -25,6 +25,7 @@ from wdasync_hip08.kernel.spaces import Space
 from wdasync_hip08.memory import PAGE, PAGE_SHIFT
 from wdasync_hip08.smmu.events import EventCode, EventRecord
 from wdasync_hip08.trace import Trace
+from wdasync_uacce.files import Refusal
 
 __all__ = ["FaultCounters", "FaultHandling", "PendingFault"]
 
@@ -156,7 +157,7 @@ class FaultHandling:
         #: Entries for which nobody waits any more.
         self._given_up: set[Entry] = set()
         #: Why the program gave no page.
-        self._refusals: dict[Entry, str] = {}
+        self._refusals: dict[Entry, Refusal] = {}
         self._elsewhere = elsewhere
         self._wake = wake
         self._changed = changed
@@ -271,9 +272,9 @@ class FaultHandling:
             )
             self._end(fault)
 
-    def _refuse(self, fault: PendingFault, why: str) -> None:
+    def _refuse(self, fault: PendingFault, why: str, raised: BaseException | None = None) -> None:
         if fault.entry is not None:
-            self._refusals[fault.entry] = f"page fault at {fault.address:#x} refused: {why}"
+            self._refusals[fault.entry] = Refusal(f"page fault at {fault.address:#x} refused: {why}", raised)
 
     def give_up(self, entry: Entry) -> None:
         """Nobody waits for an entry any more: its faults are answered INVALID, and the program is asked for no more."""
@@ -281,9 +282,9 @@ class FaultHandling:
         for fault in [fault for fault in self.pending.values() if fault.entry == entry]:
             self._end(fault)
 
-    def refusal(self, entry: Entry) -> str:
+    def refusal(self, entry: Entry) -> Refusal | None:
         """Why the program gave an entry no page; empty: it did not say."""
-        return self._refusals.get(entry, "")
+        return self._refusals.get(entry)
 
     def forget(self, queue: int, slot: int | None = None) -> None:
         """An entry is complete, or all of a queue: what was noted about it is of no more use."""
@@ -352,9 +353,8 @@ class FaultHandling:
                 self.counters.failed += 1
                 response = FaultResponse.INVALID
                 own = isinstance(error, PageFaultError)  # the words of a pager, or about it
-                self._refuse(
-                    fault, str(error) if own else f"the handler raised {type(error).__name__}: {error}"
-                )
+                why = str(error) if own else f"the handler raised {type(error).__name__}: {error}"
+                self._refuse(fault, why, error.__cause__ if own else error)
                 log.warning(
                     "page fault at %#x: answered INVALID, as the handler raised", fault.address, exc_info=True
                 )

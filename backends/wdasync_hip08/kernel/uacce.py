@@ -26,7 +26,7 @@ from wdasync_hip08.kernel.regions import MmioRegion, ShareRegion
 from wdasync_hip08.kernel.spaces import Space
 from wdasync_hip08.memory import Mapping
 from wdasync_uacce import Slice, read_slices
-from wdasync_uacce.files import AddressSpace, QueueInfo, RegionKind
+from wdasync_uacce.files import AddressSpace, QueueInfo, Refusal, RegionKind
 from wdasync_uacce.states import TRANSITIONS, QueueState
 
 if TYPE_CHECKING:
@@ -220,8 +220,8 @@ class OpenQueue:
             self._machine.faults.forget(pair.number, slot)
             return pair.faults.pop(slot, 0)
 
-    def refusal(self, slot: int) -> str:
-        return "" if self.queue is None else self._machine.faults.refusal((self.queue.number, slot))
+    def refusal(self, slot: int) -> Refusal | None:
+        return None if self.queue is None else self._machine.faults.refusal((self.queue.number, slot))
 
     def give_up(self, slot: int) -> None:
         with self._machine.lock:
