@@ -1,5 +1,6 @@
 """A device that goes away while its queues are mapped and full: the kernel wakes nobody, and every touch is a real SIGBUS."""
 
+import gc
 import gzip
 import os
 from collections.abc import Callable
@@ -128,9 +129,11 @@ def test_a_device_that_is_isolated_while_it_is_used_gives_no_other_queue(tmp_pat
     assert not kernel.queues
 
 
-def test_the_kernel_s_own_files_under_a_queue_that_is_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", ["1", "128"], ids=["shared addresses", "reserved region"])
+def test_the_kernel_s_own_files_under_a_queue_that_is_removed(tmp_path: Path, flags: str) -> None:
     kernel = Kernel(tmp_path)
-    kernel.add()
+    kernel.add(flags=flags)
+    kernel.reserved = 256 << 10
     device = ZipDevice(kernel.files(), kernel.files().discover()[0])
     queue = device.open_queue(16)
     queue.enqueue_burst([(number, Compress(b"data", "gzip")) for number in range(3)])
@@ -140,6 +143,9 @@ def test_the_kernel_s_own_files_under_a_queue_that_is_removed(tmp_path: Path) ->
     queue.close()
     with pytest.raises(wdasync.BackendUnavailable, match="ENOENT"):
         device.open_queue(16)
+    del queue
+    gc.collect()
+    assert not kernel.mapped
 
 
 # -- an accelerator ---------------------------------------------------------------------------------------------------
