@@ -171,6 +171,11 @@ ROWS: Final = (
         "pass the device into the container; otherwise wait until its reset is over",
     ),
     Row(
+        errno.EPERM, _LATER, AccessDenied,
+        "a sandbox forbids the call",
+        "let its filter (seccomp) pass ioctl and mmap for the node",
+    ),
+    Row(
         errno.ENOENT, (Call.OPEN,), NoSuchNode,
         "there is no such node",
         "load the driver's module; in a container, pass the device in",

@@ -237,6 +237,8 @@ def live(kernel: Kernel) -> None:
         ("map", errno.EINVAL, CallRefused),
         ("map", errno.EACCES, AccessDenied),
         ("map", errno.ENXIO, DeviceGone),
+        ("map", errno.EPERM, AccessDenied),
+        (hex(SET_TYPE), errno.EPERM, AccessDenied),
         ("map", errno.ENOMEM, OutOfMemory),
         (hex(SET_TYPE), errno.EINVAL, CallRefused),
         (hex(SET_TYPE), errno.ENXIO, DeviceGone),
