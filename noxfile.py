@@ -161,9 +161,19 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def stress(session: nox.Session) -> None:
-    """The tests that take minutes."""
-    install_checkout(session, *group("test"), extras="aiohttp,asgi,lz4,trio,uvloop,zstd")
-    session.run("python", "-m", "pytest", "--timeout=3600", *(session.posargs or ["tests/stress"]))
+    """The tests that take minutes, and their figures in tests/stress/REPORT.md; what follows `--` goes to pytest.
+
+    STRESS_SEED begins elsewhere; STRESS_OPERATIONS, STRESS_CASES, STRESS_ROUNDS, STRESS_SANITIZED say how many.
+    """
+    install_checkout(session, *group("test"), *group("stress"), extras="aiohttp,asgi,lz4,trio,uvloop,zstd")
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "--timeout=3600",
+        *(session.posargs or ["tests/stress", "tests/hip08/test_fuzz.py"]),
+        env={"STRESS_REPORT": "1", "STRESS_NONSENSE": os.environ.get("STRESS_NONSENSE", "100000")},
+    )
 
 
 @nox.session(venv_backend="none")

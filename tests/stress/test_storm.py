@@ -1,7 +1,6 @@
 """10⁶ operations on each event loop, with random cancellations: none lost, no wake-up lost, memory flat."""
 
 import os
-import platform
 import threading
 import time
 
@@ -9,6 +8,8 @@ import pytest
 
 import wdasync
 from tests.storm import DEPTH, descriptors, weather
+
+from .conftest import Teller
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +24,9 @@ GROWTH = 24 << 20
 
 
 @pytest.mark.parametrize(("name", "part"), [("cpu", 1), ("mock", 20), ("hip08", 100)])
-async def test_storm(name: str, part: int, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_storm(
+    name: str, part: int, anyio_backend: tuple[str, dict[str, object]], tell: Teller
+) -> None:
     """The models do a part of it, for they are slower."""
     async with wdasync.open_accelerator(name, depth=DEPTH, fallback=False) as acc:
         await weather(acc, 1000, seed=SEED)  # threads that work starts are there
@@ -34,12 +37,13 @@ async def test_storm(name: str, part: int, capsys: pytest.CaptureFixture[str]) -
         assert threading.active_count() <= threads
         assert storm.memory[-1] - storm.memory[1] < GROWTH
         statistics = acc.statistics()
-    lanes = statistics.lanes
-    with capsys.disabled():
-        print(
-            f"\n{name} on {acc!r}: {COUNT // part} operations, seed {SEED}, {platform.machine()}, "
-            f"{os.cpu_count()} cores, {seconds:.0f} s: {dict(storm.ended)}, inline {statistics.inline}, "
-            f"withdrawn {sum(lane.withdrawn for lane in lanes)}, detached {sum(lane.detached for lane in lanes)}, "
-            f"outstayed {sum(lane.outstayed for lane in lanes)}, rescues {statistics.rescues}, "
-            f"memory {storm.memory[1] >> 20} → {storm.memory[-1] >> 20} MiB"
-        )
+    lanes, loop = statistics.lanes, "uvloop" if anyio_backend[1].get("use_uvloop") else anyio_backend[0]
+    tell(
+        f"storm, {name}, {loop}",
+        f"{COUNT // part} operations in {seconds:.0f} s: {storm.ended['done']} done, {storm.ended['cancelled']} cancelled; "
+        f"inline {statistics.inline}, withdrawn {sum(lane.withdrawn for lane in lanes)}, "
+        f"detached {sum(lane.detached for lane in lanes)}, outstayed {sum(lane.outstayed for lane in lanes)}, "
+        f"rescues {statistics.rescues}; memory {storm.memory[1] >> 20} → {storm.memory[-1] >> 20} MiB, "
+        f"{files} descriptors and {threads} threads before and after",
+        SEED,
+    )

@@ -203,6 +203,8 @@ static void lz4_unstage(struct lz4_encoder *state, uint8_t **out, size_t *out_si
 {
     size_t count = state->staged_size - state->staged_at;
     count = count < *out_size ? count : *out_size;
+    if (!count) /* there may be no stage, and no memcpy from nowhere */
+        return;
     memcpy(*out, state->staged + state->staged_at, count);
     state->staged_at += count;
     *out += count;
