@@ -15,6 +15,9 @@ from wdasync_hip08.trace import Recorder
 VA = 0x10_0000
 
 
+ELSEWHERE = 0x6000_0000_0000
+
+
 def tenant(machine: Any, driver: Any, name: str, residency: Residency = Residency.MIRROR) -> Any:
     space = machine.new_space(name, residency=residency)
     memory = machine.map_memory(space, VA, 16 * PAGE)
@@ -105,7 +108,7 @@ def test_deadlines_pass_on_a_virtual_clock(new_machine: Any, raw_driver: Any) ->
 
 
 def test_who_only_waits_for_a_tag_is_not_refused(new_machine: Any, raw_driver: Any) -> None:
-    """Each invalidation of a neighbour has the waiting access tried again, which says nothing about its page."""
+    """Each invalidation in its address space has the waiting access tried again, which says nothing about its page."""
 
     async def never(fault: PageFault) -> FaultResponse:
         await anyio.sleep_forever()
@@ -116,14 +119,15 @@ def test_who_only_waits_for_a_tag_is_not_refused(new_machine: Any, raw_driver: A
     slow.submit(slow.entry(VA, 200, VA + 8 * PAGE, 500), slow.entry(VA + PAGE, 200, VA + 9 * PAGE, 500))
     machine.run()
     assert machine.chip.tasks.stalled == 2
-    neighbour = machine.new_space("neighbour")
-    machine.map_memory(neighbour, VA, PAGE).poke(0, b"present")
-    for _ in range(2 * MAX_RETRIES):
-        neighbour.grant(VA, PAGE, writable=True)
-        neighbour.revoke(VA, PAGE, writable=True)
-        neighbour.settle()
-        machine.run()
-    assert machine.chip.smmu.statistics.stalls_stale >= 2 * MAX_RETRIES
+    (own,) = machine.spaces.values()
+    for space, tries in ((machine.new_space("neighbour"), 0), (own, 2 * MAX_RETRIES)):
+        machine.map_memory(space, ELSEWHERE, PAGE).poke(0, b"present")
+        for _ in range(2 * MAX_RETRIES):
+            space.grant(ELSEWHERE, PAGE, writable=True, resident=True)
+            space.revoke(ELSEWHERE, PAGE, writable=True)
+            space.settle()
+            machine.run()
+        assert machine.chip.smmu.statistics.stalls_stale == tries
     assert not slow.completions()
     while machine.faults.pending:
         (fault,) = machine.faults.pending.values()

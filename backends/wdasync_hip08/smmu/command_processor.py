@@ -212,8 +212,8 @@ class CommandProcessor:
         if self._atc_unanswered:
             self._atc_unanswered = False  # Reported; the SYNC is fetched again and may then complete.
             raise AtcTimeout
-        if self.invalidations.complete():
-            self.stalls.invalidated()
+        if concerned := self.invalidations.complete():
+            self.stalls.invalidated(concerned)
         self.statistics.syncs += 1
 
     def _tell(self, command: Command) -> None:

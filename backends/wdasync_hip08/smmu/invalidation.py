@@ -5,15 +5,17 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
+from wdasync_hip08.smmu.access import Access
 from wdasync_hip08.smmu.commands import Command, Opcode
 from wdasync_hip08.smmu.configuration import Configuration
 from wdasync_hip08.smmu.geometry import TLBI_TG
 from wdasync_hip08.smmu.profile import Profile
-from wdasync_hip08.smmu.regime import KEY_ASID, KEY_STAGE2_ONLY, KEY_VMID, KEY_WORLD
+from wdasync_hip08.smmu.regime import KEY_ASID, KEY_STAGE2_ONLY, KEY_VMID, KEY_WORLD, Tag
 from wdasync_hip08.smmu.tlb import Tlb, TlbEntry
 
-__all__ = ["TLBI_SCOPES", "Asid", "Invalidations", "Scope"]
+__all__ = ["TLBI_SCOPES", "Asid", "Concerned", "Invalidations", "Scope"]
 
 ALL_BITS = (1 << 64) - 1
 
@@ -49,13 +51,15 @@ class Scope:
     address: bool = False
 
     def __call__(self, command: Command, entry: TlbEntry) -> bool:
-        tag = entry.tag
+        return self.includes(command, entry.tag) and (not self.address or _covers(command, entry))
+
+    def includes(self, command: Command, tag: Tag) -> bool:
+        """Whether it is about the address space with this tag."""
         return (
             self.world in (None, tag.world)
             and self.stage2_only in (None, tag.stage2_only)
             and (not self.vmid or tag.vmid == command.vmid)
             and (self.asid is Asid.ANY or tag.asid in self._asids(command))
-            and (not self.address or _covers(command, entry))
         )
 
     def _asids(self, command: Command) -> tuple[int, int | None]:
@@ -119,6 +123,27 @@ TLBI_SCOPES: dict[Opcode, Callable[[Command, TlbEntry], bool]] = {
 }
 
 
+#: Whether an access, with the tag of its translations (``None``: unknown), was concerned by invalidations.
+Concerned: TypeAlias = Callable[[Access, Tag | None], bool]
+
+
+def _concerns(command: Command, access: Access, tag: Tag | None) -> bool:
+    """Whether an invalidation may be about what an access found. Addresses are not compared: of a fault nobody knows
+    how large a mapping software has put there since.
+    """
+    match command.opcode:
+        case Opcode.CFGI_STE | Opcode.CFGI_CD_ALL:
+            return command.sid == access.sid
+        case Opcode.CFGI_STE_RANGE:
+            return (command.sid ^ access.sid) & -(2 << command.range) == 0
+        case Opcode.CFGI_CD:
+            return (command.sid, command.ssid) == (access.sid, access.ssid or 0)
+        case Opcode.TLBI_S2_IPA:  # It may be behind a stage 1.
+            return tag is None or tag.vmid == command.vmid
+    scope = TLBI_SCOPES[command.opcode]
+    return tag is None or not isinstance(scope, Scope) or scope.includes(command, tag)
+
+
 class Invalidations:
     """Invalidation commands consumed since the last SYNC, to be carried out by the next."""
 
@@ -127,7 +152,8 @@ class Invalidations:
         self.configuration = configuration
         self.profile = profile
         self.noted: list[Command] = []
-        self._early = 0
+        #: Some took effect already, and are forgotten.
+        self._early = False
 
     def note(self, command: Command) -> None:
         """Remember an invalidation until the SYNC."""
@@ -137,15 +163,21 @@ class Invalidations:
             command.vmid = 0  # Without stage 2 there are no VMIDs to match.
         self.noted.append(command)
         if len(self.noted) >= NOTED_MAX:
-            self._early += self._carry_out()
+            self._carry_out()
+            self._early = True
 
-    def complete(self) -> int:
-        """A SYNC: everything noted has taken effect afterwards; how many invalidations there were since the last."""
-        count = self._carry_out() + self._early
-        self._early = 0
-        return count
+    def complete(self) -> Concerned | None:
+        """A SYNC: everything noted has taken effect afterwards.
 
-    def _carry_out(self) -> int:
+        :returns: whom the invalidations since the last SYNC concerned; ``None``: there were none
+        """
+        done, early = self._carry_out(), self._early
+        self._early = False
+        if early:
+            return lambda access, tag: True
+        return (lambda access, tag: any(_concerns(each, access, tag) for each in done)) if done else None
+
+    def _carry_out(self) -> list[Command]:
         noted, self.noted = self.noted, []
         for command in noted:
             scope = TLBI_SCOPES.get(command.opcode)
@@ -153,7 +185,7 @@ class Invalidations:
                 self._invalidate_tlb(command, scope)
             else:
                 self._invalidate_configuration(command)
-        return len(noted)
+        return noted
 
     def _invalidate_tlb(self, command: Command, scope: Callable[[Command, TlbEntry], bool]) -> None:
         if not isinstance(scope, Scope):

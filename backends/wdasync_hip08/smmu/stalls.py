@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from wdasync_hip08.smmu.access import Access
 from wdasync_hip08.smmu.events import EventRecord
+from wdasync_hip08.smmu.regime import Tag
 from wdasync_hip08.smmu.statistics import Statistics
 from wdasync_hip08.smmu.trace import Trace
 
@@ -62,6 +63,7 @@ class Stall:
     """One parked access.
 
     :ivar record: the event that describes it; its ``stag`` is filled in with the tag
+    :ivar tag: whose translations it needs; ``None``: unknown
     :ivar stag: stall tag, ``None`` while WAITING
     :ivar stale: it was invalidated before its record was written; the record must not appear any more
     :ivar verdict: once RESUMED
@@ -69,6 +71,7 @@ class Stall:
 
     access: Access
     record: EventRecord
+    tag: Tag | None = None
     state: StallState = StallState.WAITING
     stag: int | None = None
     stale: bool = False
@@ -153,13 +156,14 @@ class StallTable:
                 self._finish(stall, Verdict.ABORT)
         self.advance()
 
-    def invalidated(self) -> None:
-        """A SYNC has completed invalidations: what is not recorded by now must not be recorded as it is.
+    def invalidated(self, concerned: Callable[[Access, Tag | None], bool]) -> None:
+        """A SYNC has completed invalidations: what they concerned and is not recorded by now must not be recorded as it is.
 
-        Which stalls the invalidations concerned is not looked into: a stall may be retried at any time.
+        :param concerned: whether an access, with the tag of its translations, was
         """
         for stall in self.pending():
-            stall.stale = stall.stale or stall.state is not StallState.RECORDED
+            if stall.state is not StallState.RECORDED and not stall.stale:
+                stall.stale = concerned(stall.access, stall.tag)
         self.advance()
 
     def pending(self) -> list[Stall]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wdasync_hip08.smmu.access import AbortedSilently, Access, Outcome, Translated
+from wdasync_hip08.smmu.access import AbortedSilently, Access, Outcome, Parked, Translated
 from wdasync_hip08.smmu.bursts import Bursts, TableMemory
 from wdasync_hip08.smmu.configuration import Configuration
 from wdasync_hip08.smmu.fault_recorder import FaultRecorder
@@ -119,6 +119,7 @@ class Translator:
         if not self.registers["CR0"] & SMMUEN:
             return self._bypass(access)
         wanted = Wanted(access.op, access.privileged)
+        regime: Regime | None = None  # Stage 2 may stall the fetch of a context descriptor.
         try:
             regime = self.configuration.find(access.sid, access.ssid)
             if regime.ste.aborts:
@@ -128,7 +129,10 @@ class Translator:
                 wanted = _overridden(wanted, regime.ste)
             return self._through(regime, access, wanted)
         except Fault as fault:
-            return self.faults.conclude(access, fault, wanted)
+            outcome = self.faults.conclude(access, fault, wanted)
+            if isinstance(outcome, Parked) and regime is not None:
+                outcome.stall.tag = regime.tag
+            return outcome
 
     def _bypass(self, access: Access) -> Outcome:
         """The SMMU is off: GBPA decides."""

@@ -280,6 +280,72 @@ def test_golden_scenario(scenario: dict[str, Any]) -> None:
     SCENARIOS[scenario["id"]]()
 
 
+# Whom a SYNC concerns --------------------------------------------------------------------------------------------------
+
+OTHERS = {
+    "another ASID": lambda: cmd.nh_va(VA, 9),
+    "all of another ASID": lambda: cmd.nh_asid(9),
+    "another VMID": lambda: cmd.nh_all(3),
+    "another VMID, both stages": lambda: cmd.s12_vmall(3),
+    "stage 2 of another VMID": lambda: cmd.s2_ipa(VA, 3),
+    "another stream": lambda: cmd.cfgi_ste(0x11),
+    "streams beside it": lambda: cmd.cfgi_ste_range(0x14, 1),
+    "contexts of another stream": lambda: cmd.cfgi_cd_all(0x11),
+    "another context": lambda: cmd.cfgi_cd(0x10, 6),
+    "the context of another stream": lambda: cmd.cfgi_cd(0x11, 5),
+}
+OURS = {
+    "its address": lambda: cmd.nh_va(VA, 7),
+    "its ASID": lambda: cmd.nh_asid(7),
+    "any ASID": lambda: cmd.nh_vaa(VA),
+    "its VMID": lambda: cmd.nh_all(0),
+    "both stages of its VMID": lambda: cmd.s12_vmall(0),
+    "stage 2 of its VMID": lambda: cmd.s2_ipa(VA, 0),
+    "its stream": lambda: cmd.cfgi_ste(0x10),
+    "streams with it": lambda: cmd.cfgi_ste_range(0x10, 1),
+    "all streams": cmd.cfgi_all,
+    "its context": lambda: cmd.cfgi_cd(0x10, 5),
+    "contexts of its stream": lambda: cmd.cfgi_cd_all(0x10),
+}
+
+
+def held() -> tuple[Rig, AddressSpace, Stall]:
+    """A stall that nobody could be told of yet: another one fills the event queue."""
+    rig, space = bound(eventq_log2=0)
+    stall(rig, VA + 0x7000)
+    return rig, space, stall(rig)
+
+
+@pytest.mark.parametrize("command", OTHERS.values(), ids=OTHERS.keys())
+def test_invalidations_of_others_leave_a_stall_alone(command: Callable[[], Any]) -> None:
+    rig, _, parked = held()
+    rig.sync(command())
+    assert not parked.stale
+    assert [event.va for event in rig.events()] == [VA + 0x7000]
+    assert parked.state is StallState.RECORDED
+    assert [event.va for event in rig.events()] == [VA]
+    assert rig.resumed() == []
+
+
+@pytest.mark.parametrize("command", OURS.values(), ids=OURS.keys())
+def test_what_an_invalidation_may_have_mended_is_tried_again(command: Callable[[], Any]) -> None:
+    rig, space, parked = held()
+    space.map(VA, FRAME)
+    rig.sync(cmd.nh_asid(9), command())
+    assert [event.va for event in rig.events()] == [VA + 0x7000]
+    assert rig.resumed() == [parked]
+    assert isinstance(retry(rig, parked), Translated)
+    assert rig.events() == []
+
+
+def test_so_many_invalidations_that_nobody_remembers_them_concern_all() -> None:
+    rig, _, parked = held()
+    for _ in range(300):
+        rig.command(cmd.nh_asid(9))
+    rig.sync()
+    assert parked.stale
+
+
 # Tags -----------------------------------------------------------------------------------------------------------------
 
 
