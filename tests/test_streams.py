@@ -3,7 +3,7 @@
 import gzip
 import zlib
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -66,6 +66,16 @@ async def test_flush_makes_everything_so_far_decodable(backend_name: str, algori
             assert decoder.decompress(output) == TEXT
         assert decoder.decompress(await stream.finish(b"the end")) == b"the end"
         assert decoder.eof
+
+
+@pytest.mark.parametrize("mode", ["sync", "full"])
+async def test_a_flush_takes_data_in_the_same_step(backend_name: str, mode: Literal["sync", "full"]) -> None:
+    decoder = zlib.decompressobj(31)
+    async with opened(backend_name) as acc, acc.compressor("gzip") as stream:
+        output = await stream.compress(b"before, ")
+        before = acc.statistics().completed
+        assert decoder.decompress(output + await stream.flush(mode, TEXT)) == b"before, " + TEXT
+        assert acc.statistics().completed == before + 1
 
 
 async def test_flushing_after_each_piece(backend_name: str) -> None:

@@ -119,14 +119,16 @@ class Compressor(_Stream):
         """Take ``data``; returns what output there is so far, often nothing."""
         return await self._step(data, Flush.NONE, timeout)
 
-    async def flush(self, mode: Literal["sync", "full"] = "sync", *, timeout: float | None = None) -> bytes:
-        """Make everything taken so far decodable; returns the output held back.
+    async def flush(
+        self, mode: Literal["sync", "full"] = "sync", data: Source = b"", *, timeout: float | None = None
+    ) -> bytes:
+        """Make everything taken so far decodable, after ``data`` if given; returns the output held back.
 
         :param mode: ``"full"`` also forgets the history, so that decoding can begin here
         """
         if type(mode) is not str or mode not in _FLUSHES:
             raise InvalidArgument(f'mode: expected "sync" or "full", got {mode!r}; finish() ends the stream')
-        return await self._step(b"", _FLUSHES[mode], timeout)
+        return await self._step(data, _FLUSHES[mode], timeout)
 
     async def finish(self, data: Source = b"", *, timeout: float | None = None) -> bytes:
         """End the stream, after ``data`` if given; returns the rest of the output, check value included."""
@@ -333,10 +335,10 @@ async def compress_all(
     """
     async with open_stream() as stream:
         async for data in source:
-            output = await stream.compress(data, timeout=timeout)
-            if flush:
-                output += await stream.flush(timeout=timeout)
-            if output:
+            step = (
+                stream.flush(data=data, timeout=timeout) if flush else stream.compress(data, timeout=timeout)
+            )
+            if output := await step:
                 yield output
         yield await stream.finish(timeout=timeout)
 

@@ -380,10 +380,9 @@ class _Stream:
             output = await stream.finish(data)
             await stream.aclose()
             return output
-        output = await stream.compress(data)
         if mode == zlib.Z_NO_FLUSH:
-            return output
-        return output + await stream.flush("full" if mode == zlib.Z_FULL_FLUSH else "sync")
+            return await stream.compress(data)
+        return await stream.flush("full" if mode == zlib.Z_FULL_FLUSH else "sync", data)
 
     def _drop(self) -> None:
         """Give the stream back."""

@@ -1,5 +1,6 @@
 """A backend that dies under load costs no request that another one can serve."""
 
+import zlib
 from collections import Counter
 
 import anyio
@@ -10,7 +11,7 @@ import wdasync
 from tests.integrations.asgi.support import PAGE, Answer, Server, answering, ask, scope_of
 from wdasync import registry
 from wdasync.integrations.asgi import CompressionMiddleware
-from wdasync.integrations.asgi.types import App
+from wdasync.integrations.asgi.types import App, Receive, Scope, Send
 from wdasync.testing.mock import backend
 
 pytestmark = pytest.mark.anyio
@@ -101,6 +102,27 @@ async def test_a_stream_that_begins_after_the_loss_goes_elsewhere() -> None:
             program.lose_device()
             answer = await ask(app)
             assert (answer.coding, answer.body) == ("gzip", PAGE * 2)
+
+
+async def test_a_stream_whose_device_is_lost_in_the_middle_goes_on_elsewhere() -> None:
+    with backend.programmed() as program:
+        async with wdasync.open_accelerator("mock", inline=False) as acc:
+            pieces = [b"piece %d\n" % number * 500 for number in range(20)]
+
+            async def app(scope: Scope, receive: Receive, send: Send) -> None:
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                for number, piece in enumerate(pieces):
+                    if number == 7:
+                        program.lose_device()
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await send({"type": "http.response.body", "body": b""})
+
+            answer = await ask(CompressionMiddleware(app, accelerator=acc))
+            assert (answer.coding, answer.body) == ("gzip", b"".join(pieces))
+            decode = zlib.decompressobj(31).decompress
+            assert [decode(piece) for piece in answer.pieces][:20] == pieces, (
+                "each could be read when it was sent"
+            )
 
 
 async def test_a_device_that_says_nothing_is_given_up() -> None:

@@ -66,11 +66,13 @@ async def test_the_start_goes_out_with_the_first_piece() -> None:
 
 async def test_a_client_that_reads_slowly_holds_up_the_application() -> None:
     """Nothing is taken from the application before the server took what came of the piece before."""
-    taken, room = [], anyio.Semaphore(0)
+    taken: list[int] = []
+    blocked: list[anyio.Event] = []
     server = Server()
 
     async def send_slowly(message: Message) -> None:
-        await room.acquire()
+        blocked.append(anyio.Event())
+        await blocked[-1].wait()
         await server.send(message)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,15 +84,12 @@ async def test_a_client_that_reads_slowly_holds_up_the_application() -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(CompressionMiddleware(app), scope_of(headers=GZIP), server.receive, send_slowly)
-        await anyio.wait_all_tasks_blocked()
-        assert taken == []
-        for number in range(10):
-            while len(taken) <= number:
-                room.release()
-                await anyio.wait_all_tasks_blocked()
-            assert taken == list(range(number + 1)), "one piece further, and no more"
-        for _ in range(5):
-            room.release()
+        for number in range(12):  # the start, ten pieces, the end
+            with anyio.fail_after(20):
+                while len(blocked) <= number:
+                    await anyio.sleep(0.001)
+            assert taken == list(range(number - 1)), "what the server has, and no more"
+            blocked[-1].set()
     assert Answer(server.messages).body == PAGE * 10
 
 

@@ -43,10 +43,9 @@ class Encoder:
     async def piece(self, body: bytes, *, flush: bool) -> bytes:
         """What comes out for a piece of the body; often nothing, without a flush."""
         stream = self._opened()
-        output = await stream.compress(body, timeout=self._timeout)
         if flush or self._padding:
-            output += await stream.flush(timeout=self._timeout)
-        return self._padded(output)
+            return self._padded(await stream.flush(data=body, timeout=self._timeout))
+        return await stream.compress(body, timeout=self._timeout)
 
     async def last(self, body: bytes) -> bytes:
         """What comes out for the last piece; the stream is over."""
