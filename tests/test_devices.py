@@ -230,6 +230,30 @@ async def test_a_lost_one_is_left_out(machine: None) -> None:
             assert [lane.submitted for lane in acc.statistics().lanes][1:] == [2 + 6, 0]
 
 
+async def test_one_that_cannot_be_opened_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_device = type(backend).open
+    broken = {"mock-0"}
+
+    def opening(self: Any, info: Any, *options: Any, **how: Any) -> Any:
+        if info.name in broken:
+            raise wdasync.BackendUnavailable(f"{info.name} is isolated")
+        return open_device(self, info, *options, **how)
+
+    monkeypatch.setattr(type(backend), "open", opening)
+    with backend.programmed(devices=2) as program, caplog.at_level(logging.WARNING, "wdasync"):
+        async with wdasync.open_accelerator("mock", fallback=False) as acc:
+            assert (await acc.execute(Compress(PAGE, "gzip"))).device == "mock-1"
+        assert [record.getMessage() for record in caplog.records] == [
+            "mock/mock-0 is left out: mock-0 is isolated"
+        ]
+        broken.add("mock-1")
+        with pytest.raises(wdasync.BackendUnavailable, match="mock-0 is isolated"):
+            await wdasync.open_accelerator("mock")
+        assert not program.devices
+
+
 async def test_devices_that_can_do_different_things() -> None:
     """The first of two has no Brotli and a small window; its table is not the other's."""
     with backend.programmed(devices=2) as program:

@@ -88,6 +88,18 @@ async def test_work_in_flight_moves_and_later_work_returns() -> None:
             assert (result.backend, result.reason) == ("mock", Reason.PREFERRED)
 
 
+async def test_a_device_that_is_lost_while_it_has_nothing_to_do() -> None:
+    """Nothing fails on it; it is noticed all the same, by whoever would have gone there."""
+    with backend.programmed(devices=2) as program:
+        async with wdasync.open_accelerator("mock", fallback=False, **SOON) as acc:
+            program.lose_device("unplugged", device=0)
+            for _ in range(4):
+                await acc.execute(Compress(PAGE, "gzip"))
+            program.return_device(0)
+            await until(lambda: place(acc).returns == 1)
+            assert (place(acc).losses, acc.statistics().retries) == (1, 0)
+
+
 async def test_a_stream_does_not_come_back() -> None:
     """Its state was the device's: an error, and a new beginning after reset()."""
     with backend.programmed() as program:

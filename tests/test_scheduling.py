@@ -25,6 +25,10 @@ class Lane:
         self.load = load
         self.depth = 100
         self.state = wdasync.dispatch.LaneState.OPEN
+        self.reason = ""
+
+    def lose(self, reason: str) -> None:
+        self.state, self.reason = wdasync.dispatch.LaneState.LOST, reason
 
 
 GZIP = Capability(Kind.COMPRESS, "gzip")
@@ -118,6 +122,7 @@ def test_rules_in_order(chip: Place, cpu: Place) -> None:
 def test_a_lost_device(chip: Place, cpu: Place) -> None:
     chip.device.lost = "unplugged"  # type: ignore[misc]
     assert choose([chip, cpu]) == ("cpu/0", Reason.DEVICE_LOST)
+    assert chip.every[0].reason == "unplugged", "noticed, though it had nothing to do"
     with pytest.raises(wdasync.DeviceError, match=r"every device .* is lost .chip/0: unplugged"):
         choose([chip])
 

@@ -179,24 +179,7 @@ def _open_devices(
     home = topology.home(here) if home is None else home
     try:
         for wanted in _backends(effective.config):
-            options = effective.options(wanted.backend.name, wanted.backend.Options)
-            counts = effective.queues(wanted.backend.name)
-            peers = positions(info.numa_node for info in wanted.infos)
-            for info, (position, count) in zip(wanted.infos, peers, strict=True):
-                device = _open_device(wanted, info, options, on_fault, report)
-                if device is not None:
-                    queues = counts.deal(device.capabilities, info.numa_node, position, count)
-                    distance = topology.distance(home, info.numa_node)
-                    places.append(
-                        Place(
-                            wanted.backend.name,
-                            device,
-                            general=wanted.general,
-                            asked=wanted.asked,
-                            distance=distance,
-                            queues=queues,
-                        )
-                    )
+            places += _open_backend(wanted, effective, partial(topology.distance, home), on_fault, report)
     except BaseException:
         _close_all(places)
         raise
@@ -205,22 +188,64 @@ def _open_devices(
     return places
 
 
+def _open_backend(
+    wanted: Wanted,
+    effective: Effective,
+    distance: Callable[[int | None], int],
+    on_fault: FaultHandler | None,
+    report: FaultReporter,
+) -> list[Place]:
+    """Open the devices of one backend. One that cannot be opened is left out.
+
+    :raises BackendUnavailable: if the backend was asked for, and none can be opened
+    """
+    places: list[Place] = []
+    errors: list[tuple[DeviceInfo, BackendUnavailable]] = []
+    name = wanted.backend.name
+    try:
+        options = effective.options(name, wanted.backend.Options)
+        peers = positions(info.numa_node for info in wanted.infos)
+        for info, (position, count) in zip(wanted.infos, peers, strict=True):
+            try:
+                device = _open_device(wanted, info, options, on_fault, report)
+            except BackendUnavailable as error:
+                errors.append((info, error))
+                continue
+            queues = effective.queues(name).deal(device.capabilities, info.numa_node, position, count)
+            places.append(
+                Place(
+                    name,
+                    device,
+                    general=wanted.general,
+                    asked=wanted.asked,
+                    distance=distance(info.numa_node),
+                    queues=queues,
+                )
+            )
+        if wanted.asked and errors and not places:
+            raise errors[0][1]
+    except BaseException:
+        _close_all(places)
+        raise
+    level = logging.WARNING if wanted.asked else logging.INFO
+    for info, error in errors:
+        logger.log(level, "%s/%s is left out: %s", name, info.name, error)
+    return places
+
+
 def _open_device(
     wanted: Wanted, info: DeviceInfo, options: object, on_fault: FaultHandler | None, report: FaultReporter
-) -> Device | None:
-    """Open one device; ``None`` if it cannot be opened, and nobody asked for its backend.
+) -> Device:
+    """Open one device.
 
     A handler is for whoever asks one; who takes over from others may have no page faults, and is opened without.
     """
     try:
         return wanted.backend.open(info, options, on_fault=_marked(on_fault), report=report)
-    except BackendUnavailable as error:
-        if wanted.asked:
+    except BackendUnavailable:
+        if wanted.asked or on_fault is None:
             raise
-        if on_fault is not None:
-            return _open_device(wanted, info, options, None, report)
-        logger.info("%s/%s is left out: %s", wanted.backend.name, info.name, error)
-        return None
+        return wanted.backend.open(info, options, report=report)
 
 
 def _no_device() -> BackendUnavailable:

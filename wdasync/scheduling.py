@@ -184,8 +184,13 @@ class Place:
         return None
 
     def refuses(self, key: LaneKey) -> Reason | None:
-        """Why it takes nothing for this key, whatever it is; ``None`` if it may."""
-        if self.lost is not None:
+        """Why it takes nothing for this key, whatever it is; ``None`` if it may.
+
+        A device that went away while it had nothing to do is noticed here: its lanes are lost then.
+        """
+        if (reason := self.lost) is not None:
+            for lane in self.every:
+                lane.lose(reason)
             return Reason.DEVICE_LOST
         lanes = self.lanes.get(key)
         if lanes is None:  # it will be opened when it is needed

@@ -432,3 +432,36 @@ async def test_a_lane_that_is_forgotten_while_its_queue_is_closed() -> None:
     bench.loop.work()
     assert bench.queue.calls.count("close") == 1
     assert bench.reopened.calls in ([], ["open", "close"])
+
+
+async def test_memory_of_the_caller_on_a_lost_device(opener: Opener, program: Program) -> None:
+    """Whoever gave it is told when the queue holds it no more; whoever gave none goes elsewhere at once."""
+    program.block_close()
+    ended: list[str] = []
+    buffer = bytearray(4096)
+
+    async def own() -> None:
+        await acc.compress_into(PAGE, buffer)
+        ended.append("own")
+        buffer.append(0)  # nobody holds it
+
+    async def theirs() -> None:
+        await acc.compress(PAGE)
+        ended.append("theirs")
+
+    async with opener(fallback=True, inline=False) as acc:
+        program.hold()
+        async with anyio.create_task_group() as group:
+            group.start_soon(own)
+            group.start_soon(theirs)
+            while acc.statistics().lanes[0].in_flight < 2:
+                await anyio.lowlevel.checkpoint()
+            program.lose_device("unplugged")
+            with anyio.fail_after(10):
+                while not ended:
+                    await anyio.sleep(0.001)
+            await anyio.sleep(0.1)
+            assert ended == ["theirs"], "close() has not returned"
+            program.unblock_close()
+        assert ended == ["theirs", "own"]
+        assert acc.statistics().reasons["device_lost"] == 2

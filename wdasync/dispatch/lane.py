@@ -14,7 +14,8 @@ for it. The rest of the turn is collected and goes in one burst when the turn en
 was given up long ago, meets no other flight: it is counted and dropped.
 
 *Winding up.* A device may write into a buffer until its completion was seen, or its queue is closed. So when a queue
-is stopped, those of its operations that end as ABORTED are told only after ``close()`` returned.
+is stopped, those of its operations that end as ABORTED are told only after ``close()`` returned. And if its device is
+lost, so are those that work in memory of the caller's.
 """
 
 from __future__ import annotations
@@ -342,6 +343,8 @@ class Lane:
                 return  # told by sweep(), once the queue is closed
             if status is Status.DEVICE_ERROR and (reason := self._is_lost()):
                 self.lose(reason)
+                if not flight.operation.detachable:
+                    return  # told by sweep(), too: until then the queue may hold memory of the caller's
         self._table[index] = None
         self._free.append((tag + self._stride) & _TAG_MASK)
         flight.tag = NO_TAG
