@@ -310,8 +310,9 @@ async def test_a_completion_that_makes_no_sense(
                 with caplog.at_level(logging.CRITICAL):
                     patch.setattr(MockQueue, "dequeue_burst", lambda self, limit: [("no tag",)])
                     program.wake()
-                    with anyio.fail_after(5):
+                    with anyio.fail_after(10):
                         while len(errors) < 3:
+                            program.wake()  # once it is armed
                             await anyio.sleep(0.005)
             assert acc.statistics().in_flight == 0
 
