@@ -77,5 +77,12 @@ def test_a_weight_that_cannot_be_read_refuses(weight: str) -> None:
     assert parse_accept_encoding([f"gzip;q={weight}"]).weight("gzip") == 0
 
 
+def test_a_long_field_is_read_and_not_remembered() -> None:
+    field = ", ".join(["x" * 50] * 100) + ", br;q=0.5"
+    assert parse_accept_encoding([field]).weights == {"x" * 50: 1000, "br": 500}
+    assert parse_accept_encoding([field]) is not parse_accept_encoding([field])
+    assert parse_accept_encoding(["br, gzip"]) is parse_accept_encoding([b"br, gzip"])
+
+
 def test_repr() -> None:
     assert repr(parse_accept_encoding([b"br;q=0.5, *"])) == "Preferences({'br': 500}, others=1000)"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 __all__ = [
@@ -33,8 +34,12 @@ _ELEMENT: Final = re.compile(
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 
 
+#: Characters of a field that is worth remembering, at most.
+REMEMBERED: Final = 256
+
+
 class Preferences:
-    """What a client said about codings.
+    """What a client said about codings. Nobody changes it: requests with the same field share it.
 
     :ivar weights: coding, lower case -> weight from 0 to 1000; aliases are resolved
     :ivar others: the weight of ``*``: codings that are not named; ``None``: there is no ``*``
@@ -69,8 +74,13 @@ def parse_accept_encoding(values: Iterable[bytes | str]) -> Preferences:
 
     :param values: of each line of the field, in their order
     """
+    field = ",".join(_text(value) for value in values)
+    return _parsed(field) if len(field) <= REMEMBERED else _parse(field)
+
+
+def _parse(field: str) -> Preferences:
     weights: dict[str, int] = {}
-    for element in ",".join(_text(value) for value in values).split(","):
+    for element in field.split(","):
         element = element.strip(" \t")
         whole = _ELEMENT.fullmatch(element)
         token = whole or _TOKEN.match(element)
@@ -84,6 +94,10 @@ def parse_accept_encoding(values: Iterable[bytes | str]) -> Preferences:
         weights[coding] = min(weight, weights.get(coding, weight))
     others = weights.pop("*", None)
     return Preferences(weights, others)
+
+
+#: Browsers send few values again and again.
+_parsed = lru_cache(maxsize=256)(_parse)
 
 
 def _text(value: bytes | str) -> str:
