@@ -178,7 +178,7 @@ def stress(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def guest(session: nox.Session) -> None:
-    """The uacce of a real kernel, in an emulated machine; `-- --operations 100000` for the long run.
+    """The uacce of a real kernel, in an emulated machine; `-- --all` for the slow tests too, `-- --operations 100000` for the long run.
 
     The machine gets the environment of the tests. Other words after `--` go to pytest inside.
     """

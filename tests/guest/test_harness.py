@@ -119,7 +119,7 @@ def test_counts(tmp_path: Path) -> None:
 
 
 def test_tests_for_the_guest_are_not_collected_here() -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WDASYNC_GUEST")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GUEST_")}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--co", "-q", "tests/guest"],
         cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False,

@@ -1,9 +1,10 @@
-"""The session ``guest``: ``python3 noxfile.py -s guest -- [--operations N] [what pytest takes]``."""
+"""The session ``guest``: ``python3 noxfile.py -s guest -- [--all] [--operations N] [what pytest takes]``."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shlex
 import shutil
 import sys
@@ -33,28 +34,22 @@ def say(text: str) -> None:
 
 def job(artefacts: Artefacts, results: Path, operations: int, words: Sequence[str]) -> list[str]:
     """The script that the guest runs."""
-    pytest = [
-        *(
-            sys.executable,
-            "-m",
-            "pytest",
-            *(words or [INSIDE]),
-            "-o",
-            "norecursedirs=",
-            "-c",
-            "pyproject.toml",
-        ),
-        *("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--color=no", "--durations=8", "-q"),
-        f"--junitxml={results}/junit.xml",
-    ]
+    options = "-o norecursedirs= -c pyproject.toml -p no:cacheprovider -p no:hypothesispytest --color=no --durations=8 -q --timeout=600"
+    pytest = [sys.executable, "-m", "pytest", *words, *options.split(), f"--junitxml={results}/junit.xml"]
     return [
         "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run TMPDIR=/run LANG=C.UTF-8",
         "export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1",
-        f"export WDASYNC_GUEST_MODULES={shlex.quote(str(artefacts.modules))}",
-        f"export WDASYNC_GUEST_OPERATIONS={operations}",
+        f"export GUEST_MODULES={shlex.quote(str(artefacts.modules))}",
+        f"export GUEST_OPERATIONS={operations}",
         f"cd {shlex.quote(str(CHECKOUT))} || exit 9",
         shlex.join(pytest),
     ]
+
+
+def processor_seconds() -> float:
+    """What programs that were started here have used up."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def counts(report: Path) -> str:
@@ -75,7 +70,9 @@ def main() -> int:
     parser.add_argument(
         "--operations", type=int, default=0, metavar="N", help="operations on each event loop"
     )
+    parser.add_argument("--all", action="store_true", help="the slow tests too")
     options, words = parser.parse_known_args()
+    words = words or [INSIDE, *([] if options.all else ["-m", "not slow"])]
     try:
         artefacts = prepare(CACHE, say)
     except Unavailable as reason:
@@ -89,7 +86,9 @@ def main() -> int:
     say("booting (an emulated processor: /dev/kvm is not used)")
     timeout = PATIENCE + 3 * options.operations * PATIENCE_FOR_AN_OPERATION
     script = job(artefacts, results, options.operations, words)
+    before = processor_seconds()
     status = run(artefacts, results, script, timeout=timeout, listen=lambda line: say(f"| {line}"))
+    say(f"the emulated processor took {processor_seconds() - before:.0f} s of this one's time")
     say(
         f"{'all is well' if status == 0 else f'failed with status {status}'}: {counts(results / 'junit.xml')}"
     )

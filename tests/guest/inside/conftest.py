@@ -7,7 +7,7 @@ import pytest
 
 from tests.guest.inside.device import Zip, insmod, rmmod
 
-if "WDASYNC_GUEST_MODULES" not in os.environ:
+if "GUEST_MODULES" not in os.environ:
     collect_ignore_glob = ["*"]
 
 

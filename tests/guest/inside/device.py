@@ -31,7 +31,7 @@ def insmod(name: str, *parameters: str) -> None:
 
     :raises OSError: as the kernel says
     """
-    with Path(os.environ["WDASYNC_GUEST_MODULES"], f"{name}.ko").open("rb") as file:
+    with Path(os.environ["GUEST_MODULES"], f"{name}.ko").open("rb") as file:
         _call(FINIT_MODULE, file.fileno(), " ".join(parameters).encode(), 0)
 
 

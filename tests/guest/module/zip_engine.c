@@ -145,7 +145,7 @@ static int prepare(struct zip_engine *engine)
 		return -EINVAL;
 	engine->format = request & 0xff;
 	engine->window = window_bits(request >> 12 & 0xf);
-	if ((engine->format != FORMAT_ZLIB && engine->format != FORMAT_GZIP) || engine->window < 0)
+	if (engine->format != FORMAT_ZLIB && engine->format != FORMAT_GZIP)
 		return -EINVAL;
 	engine->room = min(words[WORD_CAPACITY], ZIP_MAX_BYTES);
 	if (!buffers) {
@@ -207,7 +207,7 @@ static int compress(struct zip_engine *engine)
 	u8 end[8];
 	int error;
 
-	if (engine->source.total < input)
+	if (engine->window < 0 || engine->source.total < input)
 		return -EINVAL;
 	if (zlib_deflateInit2(&stream, LEVEL, Z_DEFLATED, -engine->window, MEMORY_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK)
 		return -EIO;

@@ -1,0 +1,506 @@
+"""Our package on the kernel's uacce, with nothing in it replaced."""
+
+import contextlib
+import errno
+import gzip
+import json
+import mmap
+import os
+import random
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from click.testing import CliRunner
+
+import wdasync
+from tests.guest.inside.device import Zip, insmod, rmmod
+from wdasync.backend import Device
+from wdasync.cli import app
+from wdasync.testing import check_backend
+from wdasync.testing.conformance import CHECKS
+from wdasync_uacce import LinuxFiles, RegionKind, backend
+from wdasync_uacce.errnos import MappedTwice
+
+BOARD = Path("/sys/module/wdasync_board/parameters")
+TEXT = b"".join(b"line %d of a text that can be compressed, as most can\n" % number for number in range(2000))
+
+#: Operations on each event loop: few, or as many as the session was asked for.
+OPERATIONS = int(os.environ.get("GUEST_OPERATIONS", "0")) or 1000
+
+#: Only the device does the work, and it is asked for everything.
+ALONE = {"fallback": False, "inline": False}
+
+
+def part(number: int, nbytes: int = 3000) -> bytes:
+    """Text that is another for each number."""
+    return b"%d: " % number + TEXT[number % 1000 :][:nbytes]
+
+
+# ---- Discovery, contract, commands
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_device(devices: tuple[Zip, Zip]) -> Iterator[None]:
+    """Only the first: when it fails, no other takes over."""
+    rmmod("wdasync_zip")
+    insmod("wdasync_zip", "devices=1")
+    yield
+    rmmod("wdasync_zip")
+    insmod("wdasync_zip", "devices=2")
+
+
+@pytest.fixture
+def two_devices(one_device: None) -> Iterator[tuple[Zip, Zip]]:
+    """Both."""
+    rmmod("wdasync_zip")
+    insmod("wdasync_zip", "devices=2")
+    yield Zip(0), Zip(1)
+    rmmod("wdasync_zip")
+    insmod("wdasync_zip", "devices=1")
+
+
+def test_discovery(device: Zip) -> None:
+    assert [info.name for info in backend.devices()] == ["hisi_zip-0"]
+    node = LinuxFiles().discover()[0]
+    assert (node.api, int(node.flags), node.algorithms) == ("hisi_qm_v2", 1, ("zlib", "gzip"))
+    assert (node.mmio_size, node.dus_size, node.available_instances) == (8192, 151552, 64)
+    assert (node.numa_node, node.isolated) == (0, False)
+
+
+class Trouble:
+    """Brings trouble on the device of a backend under examination."""
+
+    def __init__(self, zip_device: Zip) -> None:
+        self._zip = zip_device
+
+    def stick(self, device: Device) -> Any:
+        return self._stuck()
+
+    def _stuck(self) -> Any:
+        @contextlib.contextmanager
+        def stuck() -> Iterator[None]:
+            self._zip["drop"] = 1 << 30
+            try:
+                yield
+            finally:
+                self._zip["drop"] = 0
+
+        return stuck()
+
+    def lose(self, device: Device) -> None:
+        self._zip.unbind()
+        self._zip.bind()
+
+
+@pytest.mark.slow
+def test_contract(device: Zip) -> None:
+    check_backend(
+        "uacce",
+        consuming=True,
+        patience=30,
+        provoker=Trouble(device),
+        # A kernel that removes a device wakes nobody: who looks finds out, and the safety timer looks.
+        only=[name for name in CHECKS if name != "lost_device_ends_all"],
+    )
+
+
+def command(*words: str) -> tuple[int, str]:
+    """Exit status and output of ``python -m wdasync WORDS``."""
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    return done.exit_code, done.output
+
+
+@pytest.mark.slow
+def test_devices_command(device: Zip) -> None:
+    status, text = command("devices", "--json")
+    assert status == 0
+    [told] = [row for row in json.loads(text)["backends"] if row["name"] == "uacce"]
+    assert [info["name"] for info in told["devices"]] == ["hisi_zip-0"]
+
+
+@pytest.mark.slow
+def test_demo(device: Zip, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(TEXT)
+    before = device["completed"]
+    status, text = command("demo", "--seconds", "0.3", "--clients", "4", str(file))
+    assert status == 0, text
+    assert "uacce" in text
+    assert device["completed"] > before
+
+
+# ---- doctor, before and after a fault
+
+
+def doctor() -> tuple[int, dict[str, dict[str, Any]]]:
+    """Exit status, and what it found by name."""
+    status, text = command("doctor", "--backend", "uacce", "--json")
+    told = json.loads(text)
+    return status, {check["name"]: check for check in told["checks"]}
+
+
+def well() -> None:
+    status, checks = doctor()
+    assert status == 0, checks
+    assert checks["hisi_zip-0 isolation"]["passed"] is True
+
+
+# ---- Operations
+
+
+#: Units of many sizes: plain, and compressed as gzip.
+SAMPLES = [(plain, gzip.compress(plain, 1)) for plain in (part(n, int(1.13**n)) for n in range(1, 75))]
+
+
+async def storm(acc: wdasync.Accelerator, count: int, at_a_time: int = 48) -> None:
+    """Units of random sizes, both ways; each is looked at."""
+    chance = random.Random(5)
+    left = iter(range(count))
+
+    async def client() -> None:
+        for number in left:
+            plain, packed = chance.choice(SAMPLES)
+            if number % 2:
+                assert zlib.decompress(await acc.compress(plain, "zlib")) == plain
+            else:
+                assert await acc.decompress(packed, "gzip") == plain
+
+    async with anyio.create_task_group() as group:
+        for _ in range(at_a_time):
+            group.start_soon(client)
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(max(300, OPERATIONS // 10))
+async def test_many_operations(device: Zip) -> None:
+    before = device["completed"]
+    async with wdasync.open_accelerator("uacce", **ALONE) as acc:
+        await storm(acc, OPERATIONS)
+        statistics = acc.statistics()
+    assert statistics.rescues == 0
+    assert statistics.completed == OPERATIONS
+    assert device["completed"] - before >= OPERATIONS
+    assert device["bad_doorbells"] == 0
+
+
+@pytest.mark.anyio
+async def test_two_devices_share_the_work(two_devices: tuple[Zip, Zip]) -> None:
+    async with wdasync.open_accelerator("uacce", **ALONE) as acc:
+        await storm(acc, 200)
+    assert all(each["completed"] > 50 for each in two_devices)
+
+
+@pytest.mark.anyio
+async def test_cancelled_operations(device: Zip) -> None:
+    """The device writes into buffers until it is done, whoever has given up; afterwards it is as usable as before."""
+    device["delay_us"] = 20_000
+    async with wdasync.open_accelerator("uacce", **ALONE) as acc:
+        for number in range(10):
+            room = bytearray(8000)
+            with anyio.move_on_after(0.001):
+                await acc.compress_into(part(number), room, "gzip")
+            after = bytes(room)
+            await anyio.lowlevel.checkpoint()
+            assert room == after
+        device["delay_us"] = 0
+        assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
+        assert acc.statistics().in_flight == 0
+        assert acc.statistics().rescues == 0
+
+
+# ---- Faults
+
+
+async def fly(acc: wdasync.Accelerator, count: int, meanwhile: Callable[[], None]) -> list[bytes | Exception]:
+    """Operations in flight while something happens, and what came of each."""
+    results: list[bytes | Exception] = []
+
+    async def one(number: int) -> None:
+        try:
+            results.append(gzip.decompress(await acc.compress(part(number), "gzip")))
+        except wdasync.WdasyncError as error:
+            results.append(error)
+
+    async with anyio.create_task_group() as group:
+        for number in range(count):
+            group.start_soon(one, number)
+        while acc.statistics().in_flight < count:
+            await anyio.lowlevel.checkpoint()
+        meanwhile()
+    return results
+
+
+FAULTS: dict[str, Callable[[Zip], None]] = {
+    "removed": lambda device: device.unbind(),
+    "reset": lambda device: device.__setitem__("reset", 200),
+    "isolated": lambda device: device.__setitem__("isolate", 1),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_device_that_fails_under_load(device: Zip, fault: str) -> None:
+    """Operations end with an error, and the process goes on."""
+    async with wdasync.open_accelerator("uacce", safety_interval=0.05, reopen_delay=0.05, **ALONE) as acc:
+        await acc.compress(b"warm " * 50, "gzip")
+        device["delay_us"] = 2_000_000
+        results = await fly(acc, 10, lambda: FAULTS[fault](device))
+        assert [type(result) for result in results] == [wdasync.DeviceError] * 10, results
+        assert acc.statistics().rescues == 0
+        device.heal()
+        await comes_back(acc)
+
+
+async def comes_back(acc: wdasync.Accelerator) -> None:
+    """The accelerator finds the device again by itself."""
+    with anyio.fail_after(60):
+        while True:
+            with contextlib.suppress(wdasync.WdasyncError):
+                result = await acc.execute(wdasync.Compress(b"back " * 50, "gzip"))
+                if result.backend == "uacce":
+                    return
+            await anyio.sleep(0.05)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_work_moves_to_the_next_backend(device: Zip, fault: str) -> None:
+    async with wdasync.open_accelerator(
+        "uacce", safety_interval=0.05, reopen_delay=0.05, inline=False
+    ) as acc:
+        await acc.compress(b"warm " * 50, "gzip")
+        device["delay_us"] = 2_000_000
+        results = await fly(acc, 10, lambda: FAULTS[fault](device))
+        assert sorted(map(str, results)) == sorted(str(part(number)) for number in range(10))
+        assert acc.statistics().retries == 10
+        device.heal()
+        await comes_back(acc)
+
+
+@pytest.mark.anyio
+async def test_a_completion_that_never_comes(device: Zip) -> None:
+    async with wdasync.open_accelerator("uacce", **ALONE) as acc:
+        device["drop"] = 1
+        with pytest.raises(wdasync.OperationTimeout):
+            await acc.compress(TEXT, "gzip", timeout=0.3)
+        assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
+
+
+@pytest.mark.anyio
+async def test_wakes_that_are_lost_are_counted(device: Zip) -> None:
+    """Here the count is to be seen working: everywhere else it has to be 0."""
+    async with wdasync.open_accelerator("uacce", safety_interval=0.05, reopen_delay=0.05, **ALONE) as acc:
+        await acc.compress(b"warm " * 50, "gzip")
+        device["delay_us"] = 50_000
+        device["lose_wake"] = 1
+        assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
+        assert acc.statistics().rescues == 1
+        device["wake"] = 1
+        assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
+        assert acc.statistics().rescues == 1
+
+
+@pytest.mark.anyio
+async def test_a_status_that_nobody_knows(device: Zip) -> None:
+    device["status_code"] = 0x55
+    async with wdasync.open_accelerator("uacce", **ALONE) as acc:
+        device["status"] = 1
+        with pytest.raises(wdasync.DeviceError, match="0x55"):
+            await acc.compress(TEXT, "gzip")
+        assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
+
+
+@pytest.mark.anyio
+async def test_a_file_that_shrinks_while_it_is_mapped(device: Zip, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(TEXT)
+    async with wdasync.open_accelerator("uacce", **ALONE) as acc:
+        with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as memory:
+            assert gzip.decompress(await acc.compress(memory, "gzip")) == TEXT
+            os.truncate(file, 0)
+            with pytest.raises(wdasync.PageFaultError):
+                await acc.compress(memory, "gzip")
+        assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
+    assert device["memory_errors"] >= 1
+
+
+@pytest.mark.anyio
+async def test_queues_are_used_up(device: Zip) -> None:
+    device["limit"] = 0
+    with pytest.raises(wdasync.BackendUnavailable, match="EBUSY"):
+        async with wdasync.open_accelerator("uacce", **ALONE):
+            pass
+
+
+@pytest.mark.parametrize("number", [errno.ENODEV, errno.EOPNOTSUPP])
+def test_shared_addresses_are_refused(device: Zip, number: int) -> None:
+    (BOARD / "refuse_bind").write_text(str(number))
+    try:
+        with pytest.raises(wdasync.BackendUnavailable, match="CONFIG_IOMMU_SVA"):
+            backend.open(backend.devices()[0], None)
+        status, checks = doctor()
+        assert status
+        assert "CONFIG_IOMMU_SVA" in json.dumps(checks)
+    finally:
+        (BOARD / "refuse_bind").write_text("0")
+    well()
+
+
+def test_a_region_is_mapped_once(device: Zip) -> None:
+    file = LinuxFiles().open(device.name)
+    file.map(RegionKind.DUS)
+    with pytest.raises(MappedTwice):
+        file.map(RegionKind.DUS)
+    file.close()
+
+
+def test_doctor(device: Zip) -> None:
+    well()
+    device["isolate"] = 1
+    status, checks = doctor()
+    assert status
+    assert checks["hisi_zip-0 isolation"]["passed"] is False
+    device["isolate"] = 0
+    device["limit"] = 0
+    status, checks = doctor()
+    device.heal()
+    assert status
+    assert checks["hisi_zip-0 free queues"]["passed"] is False
+    device["status_code"] = 0x55
+    device["status"] = 1
+    assert doctor()[0]
+    well()
+
+
+def test_doctor_without_a_device(device: Zip) -> None:
+    rmmod("wdasync_zip")
+    try:
+        status, checks = doctor()
+        assert status
+        assert any(check["passed"] is False for check in checks.values())
+    finally:
+        insmod("wdasync_zip", "devices=1")
+    well()
+
+
+# ---- Processes
+
+
+def exit_status(pid: int) -> int:
+    """Of a child, when it has ended; nothing else goes on here."""
+    return os.waitpid(pid, 0)[1]
+
+
+def test_two_processes_have_two_pasids(device: Zip) -> None:
+    async def work() -> set[int]:
+        async with wdasync.open_accelerator("uacce", **ALONE) as acc:
+            assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
+            return {row["pasid"] for row in device.queues()}
+
+    read, write = os.pipe()
+    with contextlib.closing(LinuxFiles().open(device.name)):  # so that this process keeps its PASID
+        [mine] = anyio.run(work)
+        pid = os.fork()
+        if not pid:
+            os.write(write, json.dumps(sorted(anyio.run(work))).encode())
+            os._exit(0)
+        assert exit_status(pid) == 0
+    both = json.loads(os.read(read, 100))
+    assert len(both) == 2
+    assert mine in both
+    os.close(read)
+    os.close(write)
+
+
+def test_fork_while_it_is_open(device: Zip) -> None:
+    """The child's default opens anew, and the parent's queue goes on."""
+
+    async def parent() -> None:
+        async with wdasync.open_accelerator("uacce", **ALONE) as acc:
+            await acc.compress(TEXT, "gzip")
+            pid = os.fork()
+            if not pid:
+                os._exit(_child())
+            assert exit_status(pid) == 0
+            assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
+            assert acc.statistics().rescues == 0
+
+    anyio.run(parent)
+
+
+def _child() -> int:
+    import threading
+
+    told: list[bytes] = []
+
+    async def work() -> None:
+        async with wdasync.open_accelerator("uacce", **ALONE) as acc:
+            told.append(await acc.compress(TEXT, "gzip"))
+
+    # The parent's loop runs in this thread of the child too: a new one needs another.
+    thread = threading.Thread(target=lambda: anyio.run(work))
+    thread.start()
+    thread.join()
+    return 0 if told and gzip.decompress(told[0]) == TEXT else 1
+
+
+# ---- A server
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "anyio_backend", [("asyncio", {"use_uvloop": uvloop}) for uvloop in (False, True)], ids=str
+)
+async def test_a_web_server(device: Zip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example's application in uvicorn, and clients over real connections."""
+    import uvicorn
+
+    from examples import compress_server
+
+    monkeypatch.setenv("WDASYNC_BACKEND", "uacce")
+    before = device["completed"]
+    server = uvicorn.Server(uvicorn.Config(compress_server.app, port=0, log_level="warning"))
+    async with anyio.create_task_group() as group:
+        group.start_soon(server.serve)
+        while not server.started:
+            await anyio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+
+        async def client() -> None:
+            for _ in range(5):
+                assert gzip.decompress(await get(port)) == compress_server.PAGE
+
+        async with anyio.create_task_group() as clients:
+            for _ in range(16):
+                clients.start_soon(client)
+        server.should_exit = True
+    assert device["completed"] - before >= 80
+
+
+async def get(port: int) -> bytes:
+    """One page, compressed."""
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(
+            b"GET / HTTP/1.1\r\nHost: guest\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n"
+        )
+        answer = b""
+        while True:
+            try:
+                answer += await stream.receive()
+            except anyio.EndOfStream:
+                break
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-encoding: gzip" in head.lower(), head
+    if b"transfer-encoding: chunked" in head.lower():
+        plain, rest = b"", body
+        while True:
+            size, _, rest = rest.partition(b"\r\n")
+            if not int(size, 16):
+                return plain
+            plain, rest = plain + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    return body
