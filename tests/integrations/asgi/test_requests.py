@@ -269,6 +269,31 @@ async def test_a_lost_device_is_an_error_of_the_server() -> None:
                 )
 
 
+@pytest.mark.parametrize("reads", [0, 1, 100])
+async def test_streams_are_given_back(reads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a body that the application did not want, or not all of."""
+    streams = []
+    decompressor = wdasync.Accelerator.decompressor
+
+    def noted(self: wdasync.Accelerator, algorithm: str) -> wdasync.Decompressor:
+        streams.append(decompressor(self, algorithm))
+        return streams[-1]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for _ in range(reads):
+            if not (await receive()).get("more_body", False):
+                break
+        await answering()(scope, receive, send)
+
+    monkeypatch.setattr(wdasync.Accelerator, "decompressor", noted)
+    body = cut(gzip.compress(gzip.compress(PAGE * 9)), 100)
+    assert (await post(DecompressionMiddleware(app), body, content_encoding="gzip, gzip")).body == PAGE
+    assert len(streams) == 2
+    for stream in streams:
+        with pytest.raises(wdasync.ClosedResourceError):
+            await stream.decompress(b"")
+
+
 @pytest.mark.parametrize("kind", ["websocket", "lifespan"])
 async def test_other_protocols_are_not_touched(kind: str) -> None:
     seen = []

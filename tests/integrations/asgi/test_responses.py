@@ -89,6 +89,22 @@ async def test_the_length_is_that_of_what_is_sent_or_not_there(pieces: bytes | l
     assert ("content-length" in answer.headers) is (len(pieces) != 2)
 
 
+async def test_the_messages_of_the_application_are_not_changed() -> None:
+    """It may send the same ones to everybody."""
+    start = {"type": "http.response.start", "status": 200, "headers": [(b"etag", b'"abc"')]}
+    body = {"type": "http.response.body", "body": PAGE}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start)
+        await send(body)
+
+    for _ in range(2):
+        answer = await ask(CompressionMiddleware(app))
+        assert (answer.coding, answer.body) == ("gzip", PAGE)
+    assert start == {"type": "http.response.start", "status": 200, "headers": [(b"etag", b'"abc"')]}
+    assert body == {"type": "http.response.body", "body": PAGE}
+
+
 # -- codings ----------------------------------------------------------------------------------------------------
 
 

@@ -160,8 +160,8 @@ class Request:
         self._last_words = [(b"connection", b"close")] if version.startswith("1") else []
         self._left: Message | None = None
         self._body: AsyncGenerator[bytes, None] = self._wire()
-        for coding in reversed(named):
-            stream = accelerator.decompressor(ALGORITHMS[coding])
+        self._streams = [accelerator.decompressor(ALGORITHMS[coding]) for coding in reversed(named)]
+        for stream in self._streams:
             self._body = decoded(stream, self._body, bounds, timeout)
         self._ended = False
 
@@ -208,8 +208,10 @@ class Request:
             await self._send(message)
 
     async def aclose(self) -> None:
-        """Give back what is held on a device."""
+        """Give back what is held on a device; a body that nobody has asked for closes nothing by itself."""
         await self._body.aclose()
+        for stream in self._streams:
+            await stream.aclose()
 
 
 async def decoded(
@@ -220,7 +222,7 @@ async def decoded(
     :raises Refusal: if it cannot be taken
     """
     taken = made = 0
-    async with stream, aclosing(source):
+    async with aclosing(source):
         async for data in source:
             taken += len(data)
             more = True

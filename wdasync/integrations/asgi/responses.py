@@ -79,7 +79,7 @@ class Responder:
         """Take a message from the application."""
         kind = message["type"]
         if kind == "http.response.start" and self._state is _State.WAITING:
-            self._start, self._state = message, _State.HELD
+            self._start, self._state = dict(message), _State.HELD  # the application may use its own again
         elif kind not in BODIES or self._state in (_State.PASSING, _State.WAITING):
             await self._send(message)
         elif self._state is _State.HELD:
