@@ -177,6 +177,21 @@ async def test_a_lost_stream_without_another_device() -> None:
                 await stream.compress(b"more")
 
 
+async def test_a_lost_stream_whose_other_device_has_no_queue() -> None:
+    """Nobody can go on with it: the error is that of the loss."""
+    with backend.programmed(Program(Options(devices=2, nodes=(0, 1)))) as program:
+        async with (
+            wdasync.open_accelerator("mock", fallback=False, open_queues="sync:1@0") as acc,
+            acc.compressor("gzip") as stream,
+        ):
+            await stream.compress(b"some")
+            unplug(program.devices[0])
+            with pytest.raises(wdasync.DeviceError, match="unplugged"):
+                await stream.compress(b"more")
+            with pytest.raises(wdasync.InvalidState, match="poisoned"):
+                await stream.compress(b"more")
+
+
 async def test_one_device_holds_nothing_back() -> None:
     """Where a stream cannot go elsewhere, its output comes as its device makes it."""
     content = random.Random(1).randbytes(200_000)

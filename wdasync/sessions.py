@@ -17,6 +17,7 @@ from .backend import Capability, Completion, Detail, Session, Status, StreamSpec
 from .buffers import Segment
 from .dispatch import FLIGHTS, Flight
 from .errors import (
+    BackendUnavailable,
     BusyResourceError,
     ClosedResourceError,
     DeviceError,
@@ -193,7 +194,7 @@ class PinnedSession:
             for spec in specs:
                 try:
                     place, row, session = open_session(self._execution, spec, self._priority, avoid)
-                except (UnsupportedOperation, DeviceError):
+                except (BackendUnavailable, UnsupportedOperation, DeviceError):
                     continue
                 self._execution.reasons[Reason.DEVICE_LOST if self.place.lost else Reason.RETRY] += 1
                 self._execution.retries += 1
