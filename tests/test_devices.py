@@ -142,6 +142,18 @@ async def test_a_list_that_leaves_out_a_direction() -> None:
                 await acc.decompress(packed.output or b"")
 
 
+async def test_who_only_takes_over_has_one_queue() -> None:
+    def queues(acc: wdasync.Accelerator) -> list[int]:
+        return [place.queues for place in acc.statistics().places]
+
+    async with wdasync.open_accelerator("mock", open_queues=3) as acc:
+        assert queues(acc) == [3, 1]
+    async with wdasync.open_accelerator("mock", open_queues=3, cpu={"open_queues": 2}) as acc:
+        assert queues(acc) == [3, 2]
+    async with wdasync.open_accelerator(["mock", "cpu"], open_queues=3) as acc:
+        assert queues(acc) == [3, 3]
+
+
 async def test_the_cpu_has_one_queue_whatever_a_list_says() -> None:
     async with wdasync.open_accelerator("cpu", open_queues="sync:3@7") as acc:
         assert len(acc.statistics().lanes) == 1

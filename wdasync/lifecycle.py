@@ -25,7 +25,7 @@ from .execution import Execution, close_devices
 from .faults import FaultHandler, FaultReporter, FaultResponse, PageFault, serving_fault
 from .opener import Opener, used_up
 from .operations import Priority
-from .queue_counts import positions
+from .queue_counts import QueueCounts, positions
 from .recovery import Recovery
 from .results import Observer
 from .scheduling import Place, Schedule
@@ -204,6 +204,7 @@ def _open_backend(
     name = wanted.backend.name
     try:
         options = effective.options(name, wanted.backend.Options)
+        counts = _counts(wanted, effective)
         peers = positions(info.numa_node for info in wanted.infos)
         for info, (position, count) in zip(wanted.infos, peers, strict=True):
             try:
@@ -211,7 +212,7 @@ def _open_backend(
             except BackendUnavailable as error:
                 errors.append((info, error))
                 continue
-            queues = effective.queues(name).deal(device.capabilities, info.numa_node, position, count)
+            queues = counts.deal(device.capabilities, info.numa_node, position, count)
             places.append(
                 Place(
                     name,
@@ -231,6 +232,14 @@ def _open_backend(
     for info, error in errors:
         logger.log(level, "%s/%s is left out: %s", name, info.name, error)
     return places
+
+
+def _counts(wanted: Wanted, effective: Effective) -> QueueCounts:
+    """How many queues its devices open. A number for all is not about who only takes over from others."""
+    name = wanted.backend.name
+    if wanted.backend.fallback and not wanted.asked and f"{name}.open_queues" not in effective.origins:
+        return QueueCounts()
+    return effective.queues(name)
 
 
 def _open_device(
