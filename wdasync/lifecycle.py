@@ -229,8 +229,8 @@ def _open_backend(
         _close_all(places)
         raise
     level = logging.WARNING if wanted.asked else logging.INFO
-    for info, error in errors:
-        logger.log(level, "%s/%s is left out: %s", name, info.name, error)
+    for info, reason in errors:
+        logger.log(level, "%s/%s is left out: %s", name, info.name, reason)
     return places
 
 
