@@ -254,7 +254,8 @@ class Machine:
     def ring(self, word: int) -> None:
         """A doorbell was stored in a program's page. It is taken note of; :meth:`pump` looks at it.
 
-        But who arms an interrupt is about to sleep, and nobody else may be there to go on.
+        But who arms an interrupt is about to sleep, and nobody else may be there to go on. Who has armed one and submits may
+        sleep as well.
         """
         bell = Doorbell.decode(word)
         arms = bell.command == DoorbellCommand.CQ and bool(bell.priority & 1)
@@ -263,10 +264,14 @@ class Machine:
                 return
             if bell.command == DoorbellCommand.CQ and self.options.consuming:
                 self._has_polled(bell.queue)
+            awaited = bell.command == DoorbellCommand.SQ and self.chip.qm.awaited(bell.queue)
             self.chip.qm.ring(word)
-        if arms and self.clock.virtual:
-            self.run()
-        elif arms and self.pump() and not self._serving:
+        if self.clock.virtual:
+            if arms or awaited:
+                self.run()
+        elif awaited and self._serving:
+            self._wake()
+        elif (awaited or (arms and self.pump())) and not self._serving:
             self._workers.call(self.run)
 
     def _has_polled(self, queue: int) -> None:

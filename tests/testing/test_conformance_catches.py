@@ -331,6 +331,13 @@ class RingsWhileArmed(MockQueue):
         return taken
 
 
+@breaks("arming_first_is_enough", "armed, then enqueued, and not woken", steps=100)
+class ForgetsArmsAtEnqueue(MockQueue):
+    def enqueue_burst(self, entries: Sequence[tuple[int, Operation]]) -> int:
+        self.wake._armed = False
+        return super().enqueue_burst(entries)
+
+
 @breaks("arming_again_is_harmless", "armed three times, and not woken", steps=100)
 class ForgetsWhenArmedAgain(MockQueue):
     def arm(self) -> bool:

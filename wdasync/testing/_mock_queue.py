@@ -101,6 +101,8 @@ class MockQueue:
             self._accept(tag, operation)
         self._rejected += len(entries) - count
         self._pump()
+        if self.wake.armed:
+            self._run_on()
         return count
 
     def dequeue_burst(self, limit: int) -> Sequence[Completion]:

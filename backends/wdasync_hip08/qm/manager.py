@@ -388,6 +388,12 @@ class QueueManager:
             cq.armed = False
             self.events.completed(sq.cq)
 
+    def awaited(self, number: int) -> bool:
+        """Whether somebody has asked for an interrupt by the next completion of this queue."""
+        queue = self.queues.get(number)
+        cq = self.completion_queues.get(queue.sq.cq) if queue is not None else None
+        return cq is not None and cq.armed
+
     @property
     def idle(self) -> bool:
         """No word waits to be looked at and no entry to be fetched."""

@@ -102,6 +102,19 @@ def idle_queue_is_quiet(bench: Bench) -> None:
 
 
 @check(READABLE)
+def arming_first_is_enough(bench: Bench) -> None:
+    """Who arms, then enqueues, is woken: nothing else has to be called before he sleeps."""
+    queue = bench.queue()
+    queue.register()
+    for operation in plain(bench, 20, 5000):
+        require(queue.arm(), "arm() is False, and no completion waits")
+        queue.fill([(0, operation)])
+        if not queue.readable(bench.patience):
+            raise Violation(f"armed, then enqueued, and not woken within {bench.patience} s")
+        queue.drain()
+
+
+@check(READABLE)
 def arming_again_is_harmless(bench: Bench) -> None:
     """Several arm() before completions appear ask for a wake all the same."""
     queue = bench.queue()
