@@ -31,6 +31,15 @@ ENCODERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@cache
+def zstd(body: bytes) -> bytes:
+    """A frame."""
+    return bytes(pytest.importorskip("backports.zstd").compress(body))
+
+
+ENCODERS["zstd"] = zstd
+
+
 def cut(data: bytes, size: int) -> list[bytes]:
     return [data[start : start + size] for start in range(0, len(data), size)]
 
@@ -69,6 +78,18 @@ async def test_concatenated_members() -> None:
     for size in (13, 1 << 20):
         answer = await post(DecompressionMiddleware(echo), cut(body, size), content_encoding="gzip")
         assert answer.body == PAGE + b"more"
+
+
+@pytest.mark.parametrize("size", [13, 1 << 20])
+async def test_concatenated_frames(size: int) -> None:
+    """RFC 8878 section 3.1; a skippable frame is nothing."""
+    skippable = 0x184D2A53.to_bytes(4, "little") + (5).to_bytes(4, "little") + b"hello"
+    body = zstd(PAGE) + skippable + zstd(b"more")
+    answer = await post(DecompressionMiddleware(echo), cut(body, size), content_encoding="zstd")
+    assert answer.body == PAGE + b"more"
+    app = DecompressionMiddleware(echo, max_members=2)
+    answer = await post(app, cut(zstd(b"x") * 3, size), content_encoding="zstd")
+    assert answer.status == 413
 
 
 async def test_an_empty_body() -> None:
@@ -112,7 +133,7 @@ async def test_only_some_codings() -> None:
 # -- bombs --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("coding", ["gzip", "br", "deflate"])
+@pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "zstd"])
 async def test_a_bomb_is_refused_before_it_goes_off(coding: str) -> None:
     """The application has been given no more than the bound by then."""
     given = 0
