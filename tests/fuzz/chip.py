@@ -183,7 +183,7 @@ def guided(count: int, seed: int) -> str:
         corpus, found = Path(folder, "corpus"), Path(folder, "found")
         corpus.mkdir()
         found.mkdir()
-        for number, case in enumerate(read_corpus(CORPUS)):
+        for number, case in enumerate([*read_corpus(CORPUS), *seeds()]):
             (corpus / str(number)).write_bytes(case)
         options = [
             f"-runs={count}",

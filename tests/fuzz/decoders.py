@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.cpu.sanitizers import COMPILER, NATIVE
+from tests.cpu.support import zstd
 from wdasync_cpu import binding
 
 SOURCE = Path(__file__).with_name("decoders.c")
@@ -95,7 +96,6 @@ def _frames(text: bytes) -> Iterator[bytes]:
     import brotli
     import lz4.block
     import lz4.frame
-    from backports import zstd
 
     for data in (b"", text, bytes(900), bytes(range(256))):
         for piece in (200, 5):

@@ -15,7 +15,7 @@ import pytest
 
 from tests.cpu.sanitizers import COMPILER, has_sanitizer
 from tests.fuzz import chip
-from tests.fuzz.decoders import CORPUS, LARGEST, SANITIZERS, build, fuzz, read_corpus, write_corpus
+from tests.fuzz.decoders import CORPUS, LARGEST, SANITIZERS, build, fuzz, read_corpus, seeds, write_corpus
 
 from .conftest import Teller
 
@@ -40,7 +40,7 @@ def test_decoders_guided(tmp_path: Path, tell: Teller) -> None:
     corpus, found = tmp_path / "corpus", tmp_path / "found"
     found.mkdir()
     corpus.mkdir()
-    for number, case in enumerate(read_corpus(CORPUS)):
+    for number, case in enumerate([*read_corpus(CORPUS), *seeds()]):
         (corpus / str(number)).write_bytes(case)
     said = fuzz(
         program, f"-runs={COUNT}", f"-seed={SEED}", f"-max_len={LARGEST}", "-print_final_stats=1", str(found), str(corpus)
