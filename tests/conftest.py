@@ -23,3 +23,8 @@ def pytest_configure() -> None:
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Compressed data in the name of a test would be another with each version of a library, and with each second."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) and len(val) > 4 else None
