@@ -140,9 +140,10 @@ class RawQueue:
         found = []
         while True:
             at = SQE * DEPTH + CQE * self.head
-            slot, number, _, phase = struct.unpack_from("<4H", self.dus, at + 8)
-            if phase & 1 != self.phase:
+            # The phase is written last, so it is read first: what is beside it may be older otherwise.
+            if self.dus[at + 14] & 1 != self.phase:
                 break
+            slot, number = struct.unpack_from("<2H", self.dus, at + 8)
             assert number == self.number
             found.append((slot, words(self.dus[slot * SQE : (slot + 1) * SQE])))
             self.head = (self.head + 1) % DEPTH
