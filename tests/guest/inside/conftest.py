@@ -35,3 +35,23 @@ def device(devices: tuple[Zip, Zip]) -> Iterator[Zip]:
     devices[0].heal()
     yield devices[0]
     devices[0].heal()
+
+
+@pytest.fixture(scope="module")
+def one_device(devices: tuple[Zip, Zip]) -> Iterator[None]:
+    """Only the first: when it fails, no other takes over."""
+    rmmod("wdasync_zip")
+    insmod("wdasync_zip", "devices=1")
+    yield
+    rmmod("wdasync_zip")
+    insmod("wdasync_zip", "devices=2")
+
+
+@pytest.fixture
+def two_devices(one_device: None) -> Iterator[tuple[Zip, Zip]]:
+    """Both."""
+    rmmod("wdasync_zip")
+    insmod("wdasync_zip", "devices=2")
+    yield Zip(0), Zip(1)
+    rmmod("wdasync_zip")
+    insmod("wdasync_zip", "devices=1")

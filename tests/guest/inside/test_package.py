@@ -1,67 +1,36 @@
-"""Our package on the kernel's uacce, with nothing in it replaced."""
+"""Our package on the kernel's uacce, with nothing in it replaced: what it does when all is well."""
 
 import contextlib
-import errno
 import gzip
 import json
-import mmap
 import os
 import random
+import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
-from click.testing import CliRunner
+import uvicorn
 
 import wdasync
-from tests.guest.inside.device import Zip, insmod, rmmod
+from examples import compress_server
+from tests.guest.inside.device import Zip
+from tests.guest.inside.support import ALONE, TEXT, command, part
 from wdasync.backend import Device
-from wdasync.cli import app
 from wdasync.testing import check_backend
-from wdasync.testing.conformance import CHECKS
-from wdasync_uacce import LinuxFiles, RegionKind, backend
-from wdasync_uacce.errnos import MappedTwice
+from wdasync_uacce import LinuxFiles, backend
 
-BOARD = Path("/sys/module/wdasync_board/parameters")
-TEXT = b"".join(b"line %d of a text that can be compressed, as most can\n" % number for number in range(2000))
+pytestmark = pytest.mark.usefixtures("one_device")
 
 #: Operations on each event loop: few, or as many as the session was asked for.
 OPERATIONS = int(os.environ.get("GUEST_OPERATIONS", "0")) or 1000
 
-#: Only the device does the work, and it is asked for everything.
-ALONE = {"fallback": False, "inline": False}
-
-
-def part(number: int, nbytes: int = 3000) -> bytes:
-    """Text that is another for each number."""
-    return b"%d: " % number + TEXT[number % 1000 :][:nbytes]
-
 
 # ---- Discovery, contract, commands
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_device(devices: tuple[Zip, Zip]) -> Iterator[None]:
-    """Only the first: when it fails, no other takes over."""
-    rmmod("wdasync_zip")
-    insmod("wdasync_zip", "devices=1")
-    yield
-    rmmod("wdasync_zip")
-    insmod("wdasync_zip", "devices=2")
-
-
-@pytest.fixture
-def two_devices(one_device: None) -> Iterator[tuple[Zip, Zip]]:
-    """Both."""
-    rmmod("wdasync_zip")
-    insmod("wdasync_zip", "devices=2")
-    yield Zip(0), Zip(1)
-    rmmod("wdasync_zip")
-    insmod("wdasync_zip", "devices=1")
 
 
 def test_discovery(device: Zip) -> None:
@@ -74,6 +43,9 @@ def test_discovery(device: Zip) -> None:
 
 class Trouble:
     """Brings trouble on the device of a backend under examination."""
+
+    #: A kernel that removes a device wakes nobody.
+    silent = True
 
     def __init__(self, zip_device: Zip) -> None:
         self._zip = zip_device
@@ -99,20 +71,7 @@ class Trouble:
 
 @pytest.mark.slow
 def test_contract(device: Zip) -> None:
-    check_backend(
-        "uacce",
-        consuming=True,
-        patience=30,
-        provoker=Trouble(device),
-        # A kernel that removes a device wakes nobody: who looks finds out, and the safety timer looks.
-        only=[name for name in CHECKS if name != "lost_device_ends_all"],
-    )
-
-
-def command(*words: str) -> tuple[int, str]:
-    """Exit status and output of ``python -m wdasync WORDS``."""
-    done = CliRunner().invoke(app, words, catch_exceptions=False)
-    return done.exit_code, done.output
+    check_backend("uacce", consuming=True, patience=30, provoker=Trouble(device))
 
 
 @pytest.mark.slow
@@ -132,22 +91,6 @@ def test_demo(device: Zip, tmp_path: Path) -> None:
     assert status == 0, text
     assert "uacce" in text
     assert device["completed"] > before
-
-
-# ---- doctor, before and after a fault
-
-
-def doctor() -> tuple[int, dict[str, dict[str, Any]]]:
-    """Exit status, and what it found by name."""
-    status, text = command("doctor", "--backend", "uacce", "--json")
-    told = json.loads(text)
-    return status, {check["name"]: check for check in told["checks"]}
-
-
-def well() -> None:
-    status, checks = doctor()
-    assert status == 0, checks
-    assert checks["hisi_zip-0 isolation"]["passed"] is True
 
 
 # ---- Operations
@@ -213,181 +156,6 @@ async def test_cancelled_operations(device: Zip) -> None:
         assert acc.statistics().rescues == 0
 
 
-# ---- Faults
-
-
-async def fly(acc: wdasync.Accelerator, count: int, meanwhile: Callable[[], None]) -> list[bytes | Exception]:
-    """Operations in flight while something happens, and what came of each."""
-    results: list[bytes | Exception] = []
-
-    async def one(number: int) -> None:
-        try:
-            results.append(gzip.decompress(await acc.compress(part(number), "gzip")))
-        except wdasync.WdasyncError as error:
-            results.append(error)
-
-    async with anyio.create_task_group() as group:
-        for number in range(count):
-            group.start_soon(one, number)
-        while acc.statistics().in_flight < count:
-            await anyio.lowlevel.checkpoint()
-        meanwhile()
-    return results
-
-
-FAULTS: dict[str, Callable[[Zip], None]] = {
-    "removed": lambda device: device.unbind(),
-    "reset": lambda device: device.__setitem__("reset", 200),
-    "isolated": lambda device: device.__setitem__("isolate", 1),
-}
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("fault", FAULTS)
-async def test_a_device_that_fails_under_load(device: Zip, fault: str) -> None:
-    """Operations end with an error, and the process goes on."""
-    async with wdasync.open_accelerator("uacce", safety_interval=0.05, reopen_delay=0.05, **ALONE) as acc:
-        await acc.compress(b"warm " * 50, "gzip")
-        device["delay_us"] = 2_000_000
-        results = await fly(acc, 10, lambda: FAULTS[fault](device))
-        assert [type(result) for result in results] == [wdasync.DeviceError] * 10, results
-        assert acc.statistics().rescues == 0
-        device.heal()
-        await comes_back(acc)
-
-
-async def comes_back(acc: wdasync.Accelerator) -> None:
-    """The accelerator finds the device again by itself."""
-    with anyio.fail_after(60):
-        while True:
-            with contextlib.suppress(wdasync.WdasyncError):
-                result = await acc.execute(wdasync.Compress(b"back " * 50, "gzip"))
-                if result.backend == "uacce":
-                    return
-            await anyio.sleep(0.05)
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("fault", FAULTS)
-async def test_work_moves_to_the_next_backend(device: Zip, fault: str) -> None:
-    async with wdasync.open_accelerator(
-        "uacce", safety_interval=0.05, reopen_delay=0.05, inline=False
-    ) as acc:
-        await acc.compress(b"warm " * 50, "gzip")
-        device["delay_us"] = 2_000_000
-        results = await fly(acc, 10, lambda: FAULTS[fault](device))
-        assert sorted(map(str, results)) == sorted(str(part(number)) for number in range(10))
-        assert acc.statistics().retries == 10
-        device.heal()
-        await comes_back(acc)
-
-
-@pytest.mark.anyio
-async def test_a_completion_that_never_comes(device: Zip) -> None:
-    async with wdasync.open_accelerator("uacce", **ALONE) as acc:
-        device["drop"] = 1
-        with pytest.raises(wdasync.OperationTimeout):
-            await acc.compress(TEXT, "gzip", timeout=0.3)
-        assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
-
-
-@pytest.mark.anyio
-async def test_wakes_that_are_lost_are_counted(device: Zip) -> None:
-    """Here the count is to be seen working: everywhere else it has to be 0."""
-    async with wdasync.open_accelerator("uacce", safety_interval=0.05, reopen_delay=0.05, **ALONE) as acc:
-        await acc.compress(b"warm " * 50, "gzip")
-        device["delay_us"] = 50_000
-        device["lose_wake"] = 1
-        assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
-        assert acc.statistics().rescues == 1
-        device["wake"] = 1
-        assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
-        assert acc.statistics().rescues == 1
-
-
-@pytest.mark.anyio
-async def test_a_status_that_nobody_knows(device: Zip) -> None:
-    device["status_code"] = 0x55
-    async with wdasync.open_accelerator("uacce", **ALONE) as acc:
-        device["status"] = 1
-        with pytest.raises(wdasync.DeviceError, match="0x55"):
-            await acc.compress(TEXT, "gzip")
-        assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
-
-
-@pytest.mark.anyio
-async def test_a_file_that_shrinks_while_it_is_mapped(device: Zip, tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_bytes(TEXT)
-    async with wdasync.open_accelerator("uacce", **ALONE) as acc:
-        with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as memory:
-            assert gzip.decompress(await acc.compress(memory, "gzip")) == TEXT
-            os.truncate(file, 0)
-            with pytest.raises(wdasync.PageFaultError):
-                await acc.compress(memory, "gzip")
-        assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
-    assert device["memory_errors"] >= 1
-
-
-@pytest.mark.anyio
-async def test_queues_are_used_up(device: Zip) -> None:
-    device["limit"] = 0
-    with pytest.raises(wdasync.BackendUnavailable, match="EBUSY"):
-        async with wdasync.open_accelerator("uacce", **ALONE):
-            pass
-
-
-@pytest.mark.parametrize("number", [errno.ENODEV, errno.EOPNOTSUPP])
-def test_shared_addresses_are_refused(device: Zip, number: int) -> None:
-    (BOARD / "refuse_bind").write_text(str(number))
-    try:
-        with pytest.raises(wdasync.BackendUnavailable, match="CONFIG_IOMMU_SVA"):
-            backend.open(backend.devices()[0], None)
-        status, checks = doctor()
-        assert status
-        assert "CONFIG_IOMMU_SVA" in json.dumps(checks)
-    finally:
-        (BOARD / "refuse_bind").write_text("0")
-    well()
-
-
-def test_a_region_is_mapped_once(device: Zip) -> None:
-    file = LinuxFiles().open(device.name)
-    file.map(RegionKind.DUS)
-    with pytest.raises(MappedTwice):
-        file.map(RegionKind.DUS)
-    file.close()
-
-
-def test_doctor(device: Zip) -> None:
-    well()
-    device["isolate"] = 1
-    status, checks = doctor()
-    assert status
-    assert checks["hisi_zip-0 isolation"]["passed"] is False
-    device["isolate"] = 0
-    device["limit"] = 0
-    status, checks = doctor()
-    device.heal()
-    assert status
-    assert checks["hisi_zip-0 free queues"]["passed"] is False
-    device["status_code"] = 0x55
-    device["status"] = 1
-    assert doctor()[0]
-    well()
-
-
-def test_doctor_without_a_device(device: Zip) -> None:
-    rmmod("wdasync_zip")
-    try:
-        status, checks = doctor()
-        assert status
-        assert any(check["passed"] is False for check in checks.values())
-    finally:
-        insmod("wdasync_zip", "devices=1")
-    well()
-
-
 # ---- Processes
 
 
@@ -434,8 +202,6 @@ def test_fork_while_it_is_open(device: Zip) -> None:
 
 
 def _child() -> int:
-    import threading
-
     told: list[bytes] = []
 
     async def work() -> None:
@@ -458,10 +224,6 @@ def _child() -> int:
 )
 async def test_a_web_server(device: Zip, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example's application in uvicorn, and clients over real connections."""
-    import uvicorn
-
-    from examples import compress_server
-
     monkeypatch.setenv("WDASYNC_BACKEND", "uacce")
     before = device["completed"]
     server = uvicorn.Server(uvicorn.Config(compress_server.app, port=0, log_level="warning"))
