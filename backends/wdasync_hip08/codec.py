@@ -30,7 +30,7 @@ class _Job:
 
 
 class CodecWorkers:
-    """A queue of the CPU backend, opened with the first work. Used under the machine's lock only."""
+    """A queue of the CPU backend. Used under the machine's lock only."""
 
     def __init__(self) -> None:
         self._queue: CpuQueue | None = None

@@ -295,14 +295,8 @@ class Machine:
             self.chip.tasks.finish(task, work.run())
             return
         self._at_work.add(task)
-        if not (self._serving and isinstance(work, Deflation) and self._submit(task, work)):
+        if not (self._serving and isinstance(work, Deflation) and self._codec.submit(task, work)):
             self._workers.submit(task, work)
-
-    def _submit(self, task: Task, work: Deflation) -> bool:
-        """Let a codec worker do it. Its descriptor wakes the task that serves, and nobody else."""
-        if not self._codec.opened and (descriptor := self._codec.open()) is not None:
-            self._watch.register(descriptor, select.EPOLLIN)
-        return self._codec.submit(task, work)
 
     def _collect(self) -> bool:
         """Let tasks go on whose work is done; whether there were any."""
@@ -346,6 +340,7 @@ class Machine:
             await anyio.sleep_forever()
         self._serving = True
         try:
+            self._open_codec()
             async with anyio.create_task_group() as group:
                 while True:
                     self._unseen = False
@@ -365,6 +360,13 @@ class Machine:
             self.pump()
             self.faults.report()
 
+    def _open_codec(self) -> None:
+        """Have codec workers at hand: their descriptor wakes the task that serves, and nobody else."""
+        if not self.clock.virtual and not self._codec.opened:
+            descriptor = self._codec.open()
+            if descriptor is not None:
+                self._watch.register(descriptor, select.EPOLLIN)
+
     async def _attend(self, fault: PendingFault | None) -> None:
         """Answer faults, one after the other: an access that goes on often stops at the next page."""
         while fault is not None:
@@ -375,8 +377,8 @@ class Machine:
         """Let go on what waited for an answer; the fault that comes of it. The task that serves need not be woken."""
         self._attending = threading.get_ident()
         more = self.pump()
-        self.faults.report()
         self._attending = 0
+        self.faults.report()
         fault = self.faults.next_waiting()
         when = self.timers.next()
         if more or self.faults.needs_service or (when is not None and when < self._until):
@@ -392,7 +394,7 @@ class Machine:
             if self._unseen:  # It came before this task was asleep, so nobody would wake it.
                 await anyio.lowlevel.checkpoint()
                 return
-            with anyio.move_on_after(timeout):
+            with contextlib.nullcontext() if timeout is None else anyio.move_on_after(timeout):
                 await anyio.wait_readable(self._watch)
         finally:
             self._asleep = False

@@ -331,9 +331,9 @@ class Port:
         """The address whose translation gave ``pa``."""
         for base, n in self._pieces(at, end, pages):
             if base <= pa < base + n:
-                break
+                return at + pa - base
             at += n
-        return at + pa - base
+        return at
 
     def __repr__(self) -> str:
         return f"<Port of stream {self.sid:#x}: {self.stalls} stalls, {self.aborts} aborts, {self.ledger}>"
