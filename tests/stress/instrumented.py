@@ -24,11 +24,11 @@ FLAGS = {
 ENVIRONMENT = {
     "address": {
         # Faults of memory that has gone are the program's: some of the tests are about whose they are.
-        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:handle_sigbus=0",
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:handle_sigbus=0:handle_segv=0",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
         "PYTHONMALLOC": "malloc",
     },
-    "thread": {"TSAN_OPTIONS": "exitcode=66:handle_sigbus=0"},
+    "thread": {"TSAN_OPTIONS": "exitcode=66:handle_sigbus=0:handle_segv=0"},
 }
 
 #: What each sanitizer has to find in ``CANARY``.
