@@ -157,7 +157,9 @@ def tests(session: nox.Session) -> None:
     """The tests; what follows `--` goes to pytest."""
     install_checkout(session, *group("test"), extras="aiohttp,asgi,bench,lz4,trio,uvloop,zstd")
     # All of them are spread over the cores, a file to each; what is asked for by name runs in one process.
-    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "auto", "--maxprocesses=4", "--dist=loadfile"]))
+    session.run(
+        "python", "-m", "pytest", *(session.posargs or ["-n", "auto", "--maxprocesses=4", "--dist=loadfile"])
+    )
 
 
 @nox.session

@@ -450,7 +450,7 @@ def test_single_bits(variant: str) -> None:
                 if taken:
                     assert one.output == step.output == expected
                 elif one.status is Status.SUCCESS:
-                    found = binding.explain(codecs.Format.GZIP, data, 0, False)
+                    found = binding.explain(codecs.Format.GZIP, data, 0, False, None)
                     assert one.output == content
                     assert found is not None
                     assert any(words_ in found[2] for words_ in known), found
@@ -504,7 +504,7 @@ def test_the_explanation_agrees_with_zlib() -> None:
         for _ in range(chance.randrange(3)):
             changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
         data = bytes(changed[: chance.randrange(len(changed) + 1)] if chance.randrange(5) == 0 else changed)
-        found = binding.explain(codecs.Format.DEFLATE, data, 0, False)
+        found = binding.explain(codecs.Format.DEFLATE, data, 0, False, None)
         cause = binding.CAUSES[found[1]] if found else None
         verdict = {None: "good", TRUNCATED: "truncated"}.get(cause, "wrong")
         assert verdict == zlibs_verdict(data), (seed, found)
