@@ -159,7 +159,7 @@ async def test_26_a_device_whose_queues_are_taken() -> None:
     """uadk#26: "all queues are busy" came as a bare -16. Here a priority shares a queue, and what has none is told why."""
     async with wdasync.open_accelerator("hip08", fallback=False, queues=1) as acc:
         packed = await acc.compress(b"wants a second", priority=wdasync.Priority.HIGH)
-        with pytest.raises(wdasync.BackendUnavailable, match="decompress gzip: .* others use them all"):
+        with pytest.raises(wdasync.BackendUnavailable, match=r"decompress gzip: .* others use them all"):
             await acc.decompress(packed)
         assert sorted(await waiters(acc, 20)) == sorted(b"%d" % number for number in range(20))
 
