@@ -15,41 +15,21 @@ def relative(path: Path) -> str:
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(path)
 
 
+def declarations(name: str) -> str:
+    """What a header of ours declares, without the preprocessor's lines."""
+    lines = (HERE / f"{name}.h").read_text().splitlines()
+    return "\n".join(line for line in lines if not line.startswith("#"))
+
+
 ffibuilder = FFI()
 
 ffibuilder.cdef(
-    """
-    typedef struct {
-        uintptr_t address;
-        size_t size;
-        int state;
-    } wdu_region;
-
-    #define WDU_MAPPED ...
-    #define WDU_GONE ...
-    #define WDU_FOREIGN ...
-    #define WDU_UNMAPPED ...
-
-    uint32_t wdu_load32(wdu_region *region, size_t offset);
-    uint64_t wdu_load64(wdu_region *region, size_t offset);
-    int wdu_store32(wdu_region *region, size_t offset, uint32_t value);
-    int wdu_store64(wdu_region *region, size_t offset, uint64_t value);
-    int wdu_read(wdu_region *region, size_t offset, void *to, size_t nbytes);
-    int wdu_write(wdu_region *region, size_t offset, const void *from, size_t nbytes);
-    void wdu_fence(void);
-    int wdu_ring_put(wdu_region *region, uint32_t depth, uint32_t entry_size, uint32_t tail, const void *entries,
-                     uint32_t count);
-    int wdu_ring_waiting(wdu_region *region, size_t cq, uint32_t head, uint32_t phase);
-    int64_t wdu_ring_reap(wdu_region *region, size_t cq, uint32_t cq_depth, uint32_t head, uint32_t phase,
-                          uint32_t limit, uint32_t sq_depth, uint32_t entry_size, uint64_t *completions,
-                          char *entries);
-    size_t wdu_copy(void *to, const void *from, size_t nbytes);
+    declarations("region")
+    + declarations("mapping")
+    + """
     int wdu_guard_install(void);
     int wdu_guard_keep(wdu_region *region);
     void wdu_guard_drop(wdu_region *region);
-    intptr_t wdu_map(int fd, size_t nbytes, int64_t offset);
-    int wdu_unmap(uintptr_t address, size_t nbytes);
-    int wdu_vacate(uintptr_t address, size_t nbytes);
     """
 )
 

@@ -1,17 +1,13 @@
 """The page on performance says of each target that was missed why."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from docs import tables
 from wdasync.cli.benchmarks.targets import PAGING, TARGETS
-
-DOCS = Path(__file__).parents[2] / "docs"
-sys.path.insert(0, str(DOCS))
-import tables  # noqa: E402
 
 
 @pytest.fixture

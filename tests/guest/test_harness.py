@@ -47,7 +47,10 @@ def test_cpio_as_others_read_it(tmp_path: Path) -> None:
         pytest.skip("there is no cpio to compare with")
     archive = cpio({"folder/file": (b"text", 0o644)})
     subprocess.run(
-        ["cpio", "-i", "--no-absolute-filenames", "folder/file"], input=archive, cwd=tmp_path, check=True
+        ["cpio", "-i", "--no-absolute-filenames", "folder", "folder/file"],
+        input=archive,
+        cwd=tmp_path,
+        check=True,
     )
     assert (tmp_path / "folder/file").read_bytes() == b"text"
 

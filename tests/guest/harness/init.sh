@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # The guest's first program. `settings` beside it says: MODULES, in the order in which they are loaded; RESULTS, the
 # folder that can be written, which has the same name on the host; CHECKOUT.
-/bin/busybox mkdir -p /bin /proc /sys /root
+/bin/busybox mkdir -p /bin /proc /sys /host
 /bin/busybox --install -s /bin
 . /settings
 
@@ -19,20 +19,20 @@ done
 
 # The host's own root, so that the guest has the same Python; nothing in it can be changed.
 options=trans=virtio,version=9p2000.L,msize=512000
-mount -t 9p -o "ro,cache=loose,$options" host /root || give_up "the host's root cannot be mounted"
-mount -t 9p -o "$options" results "/root$RESULTS" || give_up "the folder for results cannot be mounted"
-mount --move /proc /root/proc
-mount --move /sys /root/sys
-mount --move /dev /root/dev
-mkdir -p /root/dev/shm /root/dev/pts
-mount -t tmpfs shm /root/dev/shm
-mount -t devpts pts /root/dev/pts
-mount -t debugfs debug /root/sys/kernel/debug
-mount -t tmpfs -o mode=1777 run /root/run
+mount -t 9p -o "ro,cache=loose,$options" host /host || give_up "the host's root cannot be mounted"
+mount -t 9p -o "$options" results "/host$RESULTS" || give_up "the folder for results cannot be mounted"
+mount --move /proc /host/proc
+mount --move /sys /host/sys
+mount --move /dev /host/dev
+mkdir -p /host/dev/shm /host/dev/pts
+mount -t tmpfs shm /host/dev/shm
+mount -t devpts pts /host/dev/pts
+mount -t debugfs debug /host/sys/kernel/debug
+mount -t tmpfs -o mode=1777 run /host/run
 ifconfig lo 127.0.0.1 up
 echo "wdasync-guest: up"
 
-chroot /root /bin/sh "$RESULTS/job.sh" </root/dev/null
-echo $? >"/root$RESULTS/status"
+chroot /host /bin/sh "$RESULTS/job.sh" </host/dev/null
+echo $? >"/host$RESULTS/status"
 sync
 poweroff -f
