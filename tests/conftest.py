@@ -26,5 +26,9 @@ def pytest_configure() -> None:
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Compressed data in the name of a test would be another with each version of a library, and with each second."""
-    return f"{len(val)} bytes" if isinstance(val, bytes) and len(val) > 4 else None
+    """
+    The name of a test must be the same in each of the processes that run the tests.
+
+    Compressed data is another with each second (a gzip header's time), and so is its length when it is compressed again.
+    """
+    return "data" if isinstance(val, bytes) and len(val) > 4 else None
