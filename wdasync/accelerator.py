@@ -382,11 +382,19 @@ class Accelerator:
         self,
         algorithm: str = "gzip",
         *,
+        window: int | None = None,
         dictionary: Source | Dictionary | None = None,
         priority: Priority = Priority.NORMAL,
     ) -> Decompressor:
-        """Open a decompressing stream. Use it with ``async with``, or call its ``aclose()``."""
-        spec = StreamSpec(Direction.DECOMPRESS, algorithm, dictionary=as_dictionary(dictionary))
+        """Open a decompressing stream. Use it with ``async with``, or call its ``aclose()``.
+
+        :param window: base-2 logarithm of the largest history in bytes that the data may want; ``None``: the device's
+            largest. It bounds the memory that a frame of Zstandard can claim; one that wants more ends with
+            :exc:`UnsupportedOperation`. Of other formats, whose history is small, a device may read more
+        """
+        spec = StreamSpec(
+            Direction.DECOMPRESS, algorithm, window=window, dictionary=as_dictionary(dictionary)
+        )
         session = self._open_session(spec, priority)
         return Decompressor(session, self._config.max_length)
 
@@ -420,20 +428,24 @@ class Accelerator:
         source: AsyncIterable[Source],
         algorithm: str = "gzip",
         *,
+        window: int | None = None,
         dictionary: Source | Dictionary | None = None,
         timeout: float | None = None,
         priority: Priority = Priority.NORMAL,
     ) -> AsyncGenerator[bytes, None]:
         """Decompress what an async iterable or an anyio byte stream yields, in pieces of at most 256 KiB.
 
+        :param window: as of :meth:`decompressor`
         :param timeout: seconds that each step of the stream may take; the source may take any time
         :raises DataError: if the input is not valid, ends in the middle, or goes on after the end
         """
         _check_source(source)
         known = as_dictionary(dictionary)
-        return decompress_all(
-            lambda: self.decompressor(algorithm, dictionary=known, priority=priority), source, timeout=timeout
-        )
+
+        def open_stream() -> Decompressor:
+            return self.decompressor(algorithm, window=window, dictionary=known, priority=priority)
+
+        return decompress_all(open_stream, source, timeout=timeout)
 
     def _open_session(self, spec: StreamSpec, priority: Priority) -> PinnedSession:
         self._execution.check()

@@ -286,11 +286,16 @@ class _FrameDecoder:
         return output, used
 
 
-def _frame_decoder(implementation: str, module: Any, dictionary: Dictionary | None) -> _FrameDecoder:
-    if implementation == "lz4-package":
+def _most_window(plan: Plan) -> int:
+    """Bits of the largest history that a frame of Zstandard may claim."""
+    return plan.window or codecs.ALGORITHMS["zstd"].windows[1]
+
+
+def _frame_decoder(plan: Plan, module: Any, dictionary: Dictionary | None) -> _FrameDecoder:
+    if plan.implementation == "lz4-package":
         # A block of 4 MiB may be held back, and a byte becomes 255.
         return _FrameDecoder(module.LZ4FrameDecompressor(), 1 << 14, 9 << 20)
-    most = {module.DecompressionParameter.window_log_max: codecs.ALGORITHMS["zstd"].windows[1]}
+    most = {module.DecompressionParameter.window_log_max: _most_window(plan)}
     # A block of 4 bytes becomes 128 KiB.
     known = _zstd_dictionary(module, dictionary)
     return _FrameDecoder(module.ZstdDecompressor(zstd_dict=known, options=most), 1 << 8, -1)
@@ -306,17 +311,15 @@ _FRAME_CAUSES: Final = {
 }
 
 
-def explain_frame(error: Exception, *, later: bool) -> Outcome:
+def explain_frame(error: Exception, plan: Plan, *, later: bool) -> Outcome:
     """What is wrong with a frame, by the package's words.
 
     :param later: another frame has ended before
     """
     text = str(error)
     if "too much memory" in text:
-        bits = codecs.ALGORITHMS["zstd"].windows[1]
-        return failed(
-            Status.INVALID_ARGS, f"window: the frame wants a history of more than 2**{bits} bytes: {text}"
-        )
+        most = f"window: expected a frame with a history of at most 2**{_most_window(plan)} bytes, got one that wants more"
+        return failed(Status.INVALID_ARGS, most)
     cause = next(
         (cause for words, cause in _FRAME_CAUSES.items() if words in text.lower()), DataCause.CORRUPT
     )
@@ -400,7 +403,7 @@ def decoder(plan: Plan, dictionary: Dictionary | None) -> Decoder:
         case "brotli-package":
             return _BrotliDecoder(module, plan)
         case "zstd-package" | "lz4-package":
-            return _frame_decoder(plan.implementation, module, dictionary)
+            return _frame_decoder(plan, module, dictionary)
         case _:
             return _DeflateDecoder(module, plan, dictionary)
 
@@ -623,7 +626,7 @@ class _Unpacking:
         if self.format in _MAGIC and error is None:
             return self.truncated(f"the frame that begins at byte {begin}")
         if self.format in _MAGIC and error is not None:
-            return explain_frame(error, later=begin > 0)
+            return explain_frame(error, self.plan, later=begin > 0)
         if found := self.ask(begin, only_header=False):
             return found
         if error is None:

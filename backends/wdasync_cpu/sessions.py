@@ -89,7 +89,7 @@ class CpuSession:
             output, used = self._decoder.step(data, operation.max_length)
         except packages.complaint(self._plan) as error:
             if codecs.ALGORITHMS[self._plan.algorithm].format in (Format.ZSTD, Format.LZ4):
-                return packages.explain_frame(error, later=self._later)
+                return packages.explain_frame(error, self._plan, later=self._later)
             return _explain(error, later=self._later)
         self._over = ""
         return Status.SUCCESS, output, used, len(output), self._decoder.ended, None

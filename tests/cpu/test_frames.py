@@ -145,10 +145,24 @@ def test_a_window_that_is_too_large(queue: CpuQueue, device: CpuDevice) -> None:
     assert good(run(queue, [Decompress(zstd_of_window(27) + block, "zstd")])[0]) == b""
     (done,) = run(queue, [Decompress(zstd_of_window(28) + block, "zstd")])
     assert done.status is Status.INVALID_ARGS
-    assert "history of more than 2**27 bytes" in done.detail.message
+    assert "history of at most 2**27 bytes" in done.detail.message
     session = device.open_session(StreamSpec(Direction.DECOMPRESS, "zstd"))
     (done,) = run(queue, [DecompressChunk(session, zstd_of_window(30) + block)])
     assert (done.status, "2**27" in done.detail.message) == (Status.INVALID_ARGS, True)
+
+
+@pytest.mark.parametrize("bits", [10, 23, 27])
+def test_a_stream_may_bound_the_window(queue: CpuQueue, device: CpuDevice, bits: int) -> None:
+    """HTTP wants that (RFC 9659). A frame of one segment has its content for a window."""
+    spec, block = StreamSpec(Direction.DECOMPRESS, "zstd", window=bits), b"\x01\x00\x00"
+    assert (
+        good(run(queue, [DecompressChunk(device.open_session(spec), zstd_of_window(bits) + block)])[0]) == b""
+    )
+    content = words(1 << 10) if bits == 10 else words(1 << 20)
+    assert expand(queue, device.open_session(spec), pack(content, "zstd"))[0] == content
+    for beyond in (zstd_of_window(bits + 1), zstd_of_window(bits)[:-1] + bytes([(bits - 10) << 3 | 1])):
+        (done,) = run(queue, [DecompressChunk(device.open_session(spec), beyond + block)])
+        assert (done.status, f"2**{bits} bytes" in done.detail.message) == (Status.INVALID_ARGS, True)
 
 
 CORRUPT, CHECKSUM = DataCause.CORRUPT, DataCause.CHECKSUM

@@ -12,6 +12,7 @@ import anyio
 import brotli
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 
 import wdasync
 from wdasync.integrations.aiohttp import AcceleratedZlib, compression, decoded, encoded, read
@@ -198,6 +199,33 @@ async def test_responses_that_are_bad() -> None:
             async with session.get(url) as response:
                 with pytest.raises(error):
                     await read(response)
+
+
+async def test_no_more_layers_than_two() -> None:
+    """Each multiplies what a bomb can do, and holds a stream."""
+    thrice = gzip.compress(gzip.compress(gzip.compress(PAGE)))
+    lines = CIMultiDict([("Content-Encoding", "gzip"), ("Content-Encoding", "identity, gzip, gzip")])
+    async with (
+        served(answering(body=thrice, headers=lines)) as (session, url),
+        session.get(url) as response,
+    ):
+        with pytest.raises(wdasync.InvalidArgument, match=r"at most 2 of gzip, .* got gzip, gzip, gzip"):
+            await read(response)
+
+
+@pytest.mark.parametrize("bits", [23, 24])
+async def test_a_response_that_wants_more_history_than_http_allows(bits: int) -> None:
+    """RFC 9659 section 3: 8 MiB. The frame is empty, and wants it all the same (RFC 8878 section 3.1.1)."""
+    frame = b"\x28\xb5\x2f\xfd" + bytes([0, (bits - 10) << 3]) + b"\x01\x00\x00"
+    async with (
+        served(answering(body=frame, headers={"Content-Encoding": "zstd"})) as (session, url),
+        session.get(url) as response,
+    ):
+        if bits == 23:
+            assert await read(response) == b""
+        else:
+            with pytest.raises(wdasync.UnsupportedOperation, match=r"at most 2\*\*23 bytes"):
+                await read(response)
 
 
 # -- the zlib that aiohttp uses -----------------------------------------------------------------------------------

@@ -26,9 +26,9 @@ from . import media
 from .asgi import headers as fields
 from .asgi.encoder import Encoder
 from .asgi.options import Options
-from .codings import ALGORITHMS, PREFERENCE, check_codings, offers
+from .codings import ALGORITHMS, PREFERENCE, WINDOWS, check_codings, check_layers, layers, offers
 from .decisions import Exchange, decide
-from .negotiation import ALIASES, IDENTITY, choose, parse_accept_encoding
+from .negotiation import choose, parse_accept_encoding
 
 if TYPE_CHECKING:
     from ..accelerator import Accelerator
@@ -161,17 +161,17 @@ async def decoded(
     Only for sessions that leave it to us: ``aiohttp.ClientSession(auto_decompress=False)``.
 
     :raises DataError: if the body is not what its ``Content-Encoding`` says
-    :raises InvalidArgument: if that names a coding that is none of ours
-    :raises UnsupportedOperation: if no backend has that coding
+    :raises InvalidArgument: if that names a coding that is none of ours, or too many of them
+    :raises UnsupportedOperation: if no backend has that coding, or the body wants more history than the coding may have (RFC 9659)
     """
-    lines = response.headers.getall("Content-Encoding", [])
-    named = [name.strip().lower() for line in lines for name in line.split(",")]
-    codings = check_codings(ALIASES.get(name, name) for name in named if name not in ("", IDENTITY))
+    codings = check_layers(layers(response.headers.getall("Content-Encoding", [])))
     accelerator = accelerator or await default_accelerator()
     async with AsyncExitStack() as stack:
         source: AsyncIterable[bytes] = response.content.iter_any()
         for coding in reversed(codings):
-            stream = accelerator.decompress_stream(source, ALGORITHMS[coding], timeout=timeout)
+            stream = accelerator.decompress_stream(
+                source, ALGORITHMS[coding], window=WINDOWS.get(coding), timeout=timeout
+            )
             source = await stack.enter_async_context(aclosing(stream))
         async for piece in source:
             yield piece

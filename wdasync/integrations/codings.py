@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from ..errors import InvalidArgument
 from ..operations import Kind, Level
+from .negotiation import ALIASES, IDENTITY
 
 if TYPE_CHECKING:
     from ..accelerator import Accelerator
 
-__all__ = ["ALGORITHMS", "PREFERENCE", "check_codings", "offers", "window_of"]
+__all__ = [
+    "ALGORITHMS",
+    "PREFERENCE",
+    "WINDOWS",
+    "check_codings",
+    "check_layers",
+    "layers",
+    "offers",
+    "window_of",
+]
 
 #: Content coding -> our name for the format. HTTP's ``deflate`` is RFC 1950, not RFC 1951 (RFC 9110 section 8.4.1.2).
 ALGORITHMS: Final = {"gzip": "gzip", "zstd": "zstd", "br": "br", "deflate": "zlib"}
@@ -20,10 +30,15 @@ ALGORITHMS: Final = {"gzip": "gzip", "zstd": "zstd", "br": "br", "deflate": "zli
 #: Our order of preference: what a chip can do, then what costs least for its size.
 PREFERENCE: Final = ("gzip", "zstd", "br")
 
-#: The largest history of zstd as a content coding, 8 MiB, as a base-2 logarithm (RFC 9659 section 3); and the level from which on
-#: compressors take a larger one by themselves.
-ZSTD_WINDOW: Final = 23
+#: Content coding -> the largest history that it allows, as a base-2 logarithm, where the format itself has larger ones: 8 MiB
+#: (RFC 9659 section 3).
+WINDOWS: Final = {"zstd": 23}
+
+#: The level of zstd from which on compressors take a larger one by themselves.
 ZSTD_LARGE: Final = 20
+
+#: Codings on top of each other, at most. Nobody has use for more than one; each multiplies what a bomb can do.
+LAYERS: Final = 2
 
 _offers: WeakKeyDictionary[Accelerator, dict[Kind, frozenset[str]]] = WeakKeyDictionary()
 
@@ -40,10 +55,31 @@ def check_codings(codings: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
+def layers(lines: Iterable[bytes | str]) -> tuple[str, ...]:
+    """The codings of a body, in the order in which they were applied (RFC 9110 section 8.4).
+
+    :param lines: the values of ``Content-Encoding``, one for each line of that name
+    """
+    texts = [line.decode("latin-1") if isinstance(line, bytes) else line for line in lines]
+    names = [name.strip().lower() for text in texts for name in text.split(",")]
+    return tuple(ALIASES.get(name, name) for name in names if name not in ("", IDENTITY))
+
+
+def check_layers(named: tuple[str, ...], taken: Collection[str] = tuple(ALGORITHMS)) -> tuple[str, ...]:
+    """The codings of a body, if they are few, and each one is taken.
+
+    :raises InvalidArgument: otherwise
+    """
+    if len(named) > LAYERS or not set(named) <= set(taken):
+        expected = f"at most {LAYERS} of {', '.join(taken)}" if taken else IDENTITY
+        raise InvalidArgument(f"Content-Encoding: expected {expected}, got {', '.join(named)}")
+    return named
+
+
 def window_of(coding: str, level: Level) -> int | None:
     """The history to ask for; ``None``: what the level has, which no coding forbids."""
     large = coding == "zstd" and isinstance(level, int) and level >= ZSTD_LARGE
-    return ZSTD_WINDOW if large else None
+    return WINDOWS[coding] if large else None
 
 
 def offers(accelerator: Accelerator, kind: Kind) -> frozenset[str]:

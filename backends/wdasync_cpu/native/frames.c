@@ -286,6 +286,12 @@ enum progress step_lz4(struct encoder *encoder, const uint8_t **in, size_t *in_s
 
 /* ---- decompressing ----------------------------------------------------------------------------------------------- */
 
+/* Bits of the largest history that this request may claim. */
+static int most_window(const struct request *request)
+{
+    return request->plan->window ? request->plan->window : MOST_WINDOW;
+}
+
 static bool begin_zstd(struct frame_decoder *decoder, struct request *request)
 {
     const struct dictionary *dictionary = &decoder->dictionary;
@@ -294,7 +300,7 @@ static bool begin_zstd(struct frame_decoder *decoder, struct request *request)
         return false;
     }
     zstd->decompressor_reset(decoder->zstd, ZSTD_RESET_ALL);
-    zstd->decompressor_set(decoder->zstd, ZSTD_MOST_WINDOW, MOST_WINDOW);
+    zstd->decompressor_set(decoder->zstd, ZSTD_MOST_WINDOW, most_window(request));
     if (!dictionary->data || dictionary->raw)
         return true;
     if (!zstd->is_error(zstd->decompressor_load(decoder->zstd, dictionary->data, dictionary->size)))
@@ -354,10 +360,10 @@ static void explain_zstd(struct request *request, size_t error, bool later)
         break;
     case ZSTD_WINDOW_TOO_LARGE:
         fail(request, STATUS_INVALID_ARGS, CAUSE_NONE,
-             "window: the frame wants a history of more than 2**%d bytes, which is the most that is read here", MOST_WINDOW);
+             "window: expected a frame with a history of at most 2**%d bytes, got one that wants more", most_window(request));
         break;
     case ZSTD_NO_MEMORY:
-        fail_memory(request, (size_t)1 << MOST_WINDOW);
+        fail_memory(request, (size_t)1 << most_window(request));
         break;
     case ZSTD_DICTIONARY_WRONG:
         fail(request, STATUS_DATA_ERROR, CAUSE_DICTIONARY, "the Zstandard frame wants a dictionary, and %s",

@@ -6,6 +6,7 @@ import random
 import zlib
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -15,7 +16,7 @@ import pytest
 import wdasync
 from tests.integrations.asgi.support import PAGE, Server, answering, ask, echo, post, scope_of
 from wdasync.integrations.asgi import CompressionMiddleware, DecompressionMiddleware
-from wdasync.integrations.asgi.types import Receive, Scope, Send
+from wdasync.integrations.asgi.types import Message, Receive, Scope, Send
 from wdasync.testing.mock import backend
 
 pytestmark = pytest.mark.anyio
@@ -177,6 +178,34 @@ async def test_too_many_members(size: int) -> None:
     assert (await post(app, cut(members, size), content_encoding="gzip")).status == 200
 
 
+async def test_members_are_counted_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when all of a large message was decoded: 50,000 of them take seconds."""
+    streams = []
+    decompressor = wdasync.Accelerator.decompressor
+
+    def noted(self: wdasync.Accelerator, *given: Any, **named: Any) -> wdasync.Decompressor:
+        streams.append(decompressor(self, *given, **named))
+        return streams[-1]
+
+    monkeypatch.setattr(wdasync.Accelerator, "decompressor", noted)
+    answer = await post(DecompressionMiddleware(echo), [gzip.compress(b"") * 50_000], content_encoding="gzip")
+    assert answer.status == 413
+    assert 1024 < streams[0].members < 2048
+
+
+@pytest.mark.parametrize("bits", [24, 27, 28, 31])
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_frame_that_wants_more_history_than_http_allows(bits: int, first: bool) -> None:
+    """RFC 9659 section 3: 8 MiB. Its descriptor, then the exponent of its window, and an empty last block (RFC 8878 section 3.1.1)."""
+    frame = b"\x28\xb5\x2f\xfd" + bytes([0, (bits - 10) << 3]) + b"\x01\x00\x00"
+    body = frame if first else zstd(PAGE) + frame
+    answer = await post(DecompressionMiddleware(echo), [body], content_encoding="zstd")
+    assert (answer.status, answer.headers["connection"]) == (400, "close")
+    assert "a history of at most 2**23 bytes" in answer.body.decode()
+    allowed = frame[:5] + bytes([(23 - 10) << 3]) + frame[6:]
+    assert (await post(DecompressionMiddleware(echo), [allowed], content_encoding="zstd")).status == 200
+
+
 async def test_a_bomb_in_a_bomb() -> None:
     bomb = ENCODERS["gzip"](ENCODERS["gzip"](bytes(24 << 20)))
     answer = await post(DecompressionMiddleware(echo), cut(bomb, 999), content_encoding="gzip, gzip")
@@ -290,14 +319,149 @@ async def test_a_lost_device_is_an_error_of_the_server() -> None:
                 )
 
 
+@pytest.mark.parametrize("size", [100, 1 << 20])
+async def test_a_receive_that_is_cancelled_loses_nothing(size: int) -> None:
+    """As Starlette's ``is_disconnected()`` does it, whether the client or the accelerator is waited for."""
+    body, given = os.urandom(300_000), b""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal given
+        more = True
+        while more:
+            with anyio.CancelScope() as scope_of_it:
+                scope_of_it.cancel()
+                await receive()
+            assert scope_of_it.cancelled_caught
+            message = await receive()
+            given += message["body"]
+            more = message["more_body"]
+
+    await post(DecompressionMiddleware(app), cut(gzip.compress(body), size), content_encoding="gzip")
+    assert given == body
+
+
+async def test_a_receive_that_is_given_up_while_the_client_is_slow() -> None:
+    packed, hurry = gzip.compress(PAGE), anyio.Event()
+    server = Server(cut(packed, len(packed) // 3))
+
+    async def receive() -> Message:
+        if server.received == 2:
+            await hurry.wait()
+        return await server.receive()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        given, more = b"", True
+        while more:
+            with anyio.move_on_after(0.01):
+                message = await receive()
+                given, more = given + message["body"], message["more_body"]
+                continue
+            hurry.set()
+        assert given == PAGE
+
+    scope = scope_of("POST", headers=[("content-encoding", "gzip")])
+    await DecompressionMiddleware(app)(scope, receive, server.send)
+    assert hurry.is_set()
+
+
+async def test_a_receive_that_fails_is_no_end() -> None:
+    packed, failing = gzip.compress(PAGE), [False, True, False, True]
+    server = Server(cut(packed, len(packed) // 3 + 1))
+
+    async def receive() -> Message:
+        if failing and failing.pop(0):
+            raise ConnectionError("the socket is in a bad mood")
+        return await server.receive()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        given, more, failures = b"", True, 0
+        while more:
+            try:
+                message = await receive()
+            except ConnectionError:
+                failures += 1
+                continue
+            given, more = given + message["body"], message["more_body"]
+        assert (given, failures) == (PAGE, 2)
+
+    scope = scope_of("POST", headers=[("content-encoding", "gzip")])
+    await DecompressionMiddleware(app)(scope, receive, server.send)
+
+
+@pytest.mark.parametrize("why", ["cancelled", "failed"])
+async def test_a_body_whose_decompression_was_broken_off_never_ends(why: str) -> None:
+    """The device is somewhere in the middle; an end would say that this was all."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if why == "failed":
+            program.fail(count=1)
+            with pytest.raises(wdasync.DeviceError):
+                await receive()
+        else:
+            program.hold()
+            async with anyio.create_task_group() as group:
+                group.start_soon(receive)
+                while not any(lane.in_flight for lane in acc.statistics().lanes):
+                    await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
+            program.release()
+        for _ in range(3):
+            with pytest.raises(wdasync.InvalidState, match="the rest of the request's body is lost"):
+                await receive()
+
+    with backend.programmed() as program:
+        async with wdasync.open_accelerator("mock", fallback=False) as acc:
+            await post(
+                DecompressionMiddleware(app, accelerator=acc), [gzip.compress(PAGE)], content_encoding="gzip"
+            )
+
+
+async def test_two_tasks_that_receive() -> None:
+    """One of them may only want to hear of the client's leaving, as in Starlette's streamed responses."""
+    body, pieces = os.urandom(1 << 20), []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def take() -> None:
+            while (message := await receive())["type"] == "http.request":
+                pieces.append(message["body"])
+                if not message["more_body"]:
+                    server.leave.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(take)
+            group.start_soon(take)
+
+    server = Server(cut(gzip.compress(body), 10_000))
+    scope = scope_of("POST", headers=[("content-encoding", "gzip")])
+    await DecompressionMiddleware(app)(scope, server.receive, server.send)
+    assert b"".join(pieces) == body
+
+
+async def test_a_stream_that_cannot_be_opened_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = []
+    decompressor = wdasync.Accelerator.decompressor
+
+    def once(self: wdasync.Accelerator, *given: Any, **named: Any) -> wdasync.Decompressor:
+        if streams:
+            raise wdasync.UnsupportedOperation("one is enough")
+        streams.append(decompressor(self, *given, **named))
+        return streams[-1]
+
+    monkeypatch.setattr(wdasync.Accelerator, "decompressor", once)
+    with pytest.raises(wdasync.UnsupportedOperation, match="one is enough"):
+        await post(DecompressionMiddleware(echo), [b"x"], content_encoding="gzip, gzip")
+    with pytest.raises(wdasync.ClosedResourceError):
+        await streams[0].decompress(b"")
+
+
 @pytest.mark.parametrize("reads", [0, 1, 100])
 async def test_streams_are_given_back(reads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of a body that the application did not want, or not all of."""
     streams = []
     decompressor = wdasync.Accelerator.decompressor
 
-    def noted(self: wdasync.Accelerator, algorithm: str) -> wdasync.Decompressor:
-        streams.append(decompressor(self, algorithm))
+    def noted(self: wdasync.Accelerator, *given: Any, **named: Any) -> wdasync.Decompressor:
+        streams.append(decompressor(self, *given, **named))
         return streams[-1]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
