@@ -7,10 +7,11 @@ import random
 import zlib
 from typing import Any
 
+import anyio
 import pytest
 
 import wdasync
-from wdasync import Kind, Rule
+from wdasync import Capabilities, Capability, Kind, Rule
 from wdasync.backend import Direction, StreamSpec
 from wdasync.handover import BOUNDARY, Ledger
 from wdasync.operations import Flush
@@ -19,6 +20,10 @@ from wdasync.testing.mock import Options, Program, backend
 pytestmark = pytest.mark.anyio
 
 WBITS = {"gzip": 31, "zlib": 15, "deflate": -15}
+
+
+#: Lost devices are tried again at once.
+SOON = {"reopen_delay": 0.002, "reopen_limit": 0.01}
 
 
 def prose(size: int, seed: int = 0) -> bytes:
@@ -43,6 +48,15 @@ def unplug(device: Any, after: int = 0) -> None:
     """It goes away, and does not come back."""
     device.absent = True
     device.lose("unplugged", after)
+
+
+async def back(acc: wdasync.Accelerator, program: Program) -> None:
+    """All devices are there again, and have been brought back."""
+    for device in program.devices:
+        device.absent = False
+    with anyio.fail_after(20):
+        while any(place.state == "lost" for place in acc.statistics().places):
+            await anyio.sleep(0.002)
 
 
 def opened(*names: str, **options: Any) -> Any:
@@ -212,6 +226,148 @@ async def test_a_reset_begins_anew_where_it_is() -> None:
                 await stream.compress(b"more")
 
 
+def streams_of(*rows: tuple[str, int]) -> Capabilities:
+    """A device that has compressing streams of these algorithms and windows, and nothing else."""
+    return Capabilities([Capability(Kind.COMPRESS_CHUNK, name, window=window) for name, window in rows])
+
+
+async def test_a_reset_that_cannot_begin_anew() -> None:
+    """What has become raw deflate is never taken for the gzip stream that it was."""
+    with backend.programmed(Program(Options(devices=2))) as program:
+        program.capabilities_of["mock-0"] = streams_of(("gzip", 15))
+        program.capabilities_of["mock-1"] = streams_of(("deflate", 15))
+        async with opened("mock", fallback=False, **SOON) as acc, acc.compressor("gzip") as stream:
+            await stream.compress(prose(300_000))
+            unplug(program.devices[0])
+            await stream.compress(prose(300_000))
+            assert stream.device == "mock/mock-1"
+            for _ in range(2):
+                with pytest.raises(wdasync.DeviceError, match="every device that could do it is lost"):
+                    await stream.reset()
+                with pytest.raises(wdasync.InvalidState, match="poisoned: it could not begin anew"):
+                    await stream.compress(b"anew")
+            await back(acc, program)
+            await stream.reset()
+            assert stream.device == "mock/mock-0"
+            assert gzip.decompress(await stream.finish(b"anew")) == b"anew"
+
+
+async def test_a_reset_is_no_retry() -> None:
+    """It begins where the stream would be opened now."""
+    with backend.programmed(Program()):
+        async with opened() as acc, acc.compressor("gzip") as stream:
+            await stream.compress(prose(300_000))
+            unplug(mock_of(acc))
+            await stream.compress(prose(300_000))
+            before = acc.statistics()
+            await stream.reset()
+            assert stream.device == "cpu/cpu0"
+            assert (acc.statistics().retries, acc.statistics().reasons) == (before.retries, before.reasons)
+
+
+async def test_a_reset_after_a_loss_goes_where_a_stream_can_be() -> None:
+    with backend.programmed(Program()):
+        async with opened(reopen_delay=100) as acc, acc.decompressor("gzip") as stream:
+            unplug(mock_of(acc))
+            with pytest.raises(wdasync.DeviceError):
+                await stream.decompress(gzip.compress(b"some"))
+            await stream.reset()
+            assert stream.device == "cpu/cpu0"
+            assert await stream.decompress(gzip.compress(b"anew")) == b"anew"
+
+
+async def test_it_is_called_what_was_asked_for() -> None:
+    with backend.programmed(Program()):
+        async with opened() as acc, acc.compressor("gzip") as stream:
+            await stream.compress(prose(300_000))
+            unplug(mock_of(acc))
+            await stream.compress(prose(300_000))
+            assert stream.algorithm == "gzip"
+            assert repr(stream) == "<Compressor <compress gzip on cpu/cpu0, open>>"
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "zlib"])
+async def test_a_healthy_device_that_has_no_raw_deflate(algorithm: str) -> None:
+    """Where the schedule would open the stream now is asked, not where it would open what goes on with it."""
+    content = prose(900_000)
+    with backend.programmed(Program()) as program:
+        program.capabilities = streams_of((algorithm, 15))
+        async with opened() as acc, acc.compressor(algorithm) as stream:
+            output = await stream.compress(content[:300_000]) + await stream.flush()
+            assert stream.device == "mock/mock-0"
+            output += await stream.compress(content[300_000:])
+            unplug(mock_of(acc))
+            output += await stream.finish()
+            assert stream.device == "cpu/cpu0"
+    assert unpack(output, algorithm) == content
+
+
+async def test_a_device_that_cannot_take_it_back() -> None:
+    """It would open the stream, but cannot go on with it: the stream stays, and is not opened anew at each boundary."""
+    content = prose(900_000)
+    with backend.programmed(Program(Options(devices=2))) as program:
+        program.capabilities = streams_of(("gzip", 15))
+        async with opened(**SOON) as acc, acc.compressor("gzip") as stream:
+            output = await stream.compress(content[:300_000])
+            for device in program.devices:
+                unplug(device)
+            output += await stream.compress(content[300_000:600_000])
+            assert stream.device == "cpu/cpu0"
+            await back(acc, program)
+            before = acc.statistics()
+            session = stream._session.session
+            output += await stream.compress(content[600_000:]) + await stream.finish()
+            assert stream._session.session is session
+            assert acc.statistics().retries == before.retries
+    assert gzip.decompress(output) == content
+
+
+async def test_going_on_with_the_window_of_the_header() -> None:
+    """The first device wrote 2**9 into zlib's header: what follows reaches no farther back."""
+    block = random.Random(1).randbytes(4000)
+    with backend.programmed(Program()) as program:
+        program.capabilities = streams_of(("zlib", 9), ("deflate", 9))
+        async with opened() as acc, acc.compressor("zlib", level=6) as stream:
+            output = await stream.compress(block) + await stream.flush()
+            unplug(mock_of(acc))
+            output += await stream.compress(block * 2) + await stream.finish()
+            assert stream.device == "cpu/cpu0"
+    decoder = zlib.decompressobj(0)  # the window of the header
+    got = decoder.decompress(output, 100)
+    while decoder.unconsumed_tail:
+        got += decoder.decompress(decoder.unconsumed_tail, 100)
+    assert got + decoder.flush() == block * 3
+
+
+async def test_who_is_never_offered_the_stream_is_no_other_device() -> None:
+    """Then nothing is held back: a rule keeps such streams away, or the device is to have no queue."""
+    content = random.Random(1).randbytes(200_000)
+    for rule in (
+        Rule("mock", operation="compress_chunk", priority="high"),
+        Rule("mock", operation="compress_chunk", min_size=1),
+        Rule("mock", operation="decompress"),
+    ):
+        async with opened("cpu", policy=(rule,)) as acc, acc.compressor("gzip") as stream:
+            assert len(await stream.compress(content)) > 100_000, rule
+    with backend.programmed(Program(Options(devices=2, nodes=(0, 1)))):
+        async with wdasync.open_accelerator("mock", fallback=False, open_queues="sync:1@0") as acc:
+            assert acc.compressor("gzip")._ledger is None
+
+
+async def test_who_is_away_for_now_is_another_device() -> None:
+    content = prose(100_000)
+    with backend.programmed(Program(Options(devices=2))) as program:
+        async with opened("mock", fallback=False, **SOON) as acc:
+            unplug(program.devices[0])
+            async with acc.compressor("gzip") as stream:
+                output = await stream.compress(content)
+                await back(acc, program)
+                unplug(program.devices[1])
+                output += await stream.finish()
+                assert stream.device == "mock/mock-0"
+    assert gzip.decompress(output) == content
+
+
 async def test_the_policy_moves_it() -> None:
     """A rule that holds no more when a boundary comes: the device has become too busy for it."""
     rules = (
@@ -230,6 +386,8 @@ async def test_the_policy_moves_it() -> None:
                         await acc.compress(b"busy", timeout=0.01)
                 output += await stream.compress(content[300_000:600_000])
                 assert stream.device == "cpu/cpu0"
+                assert acc.statistics().retries == 0
+                assert acc.statistics().reasons["load"] == 1
                 output += await stream.compress(content[600_000:]) + await stream.finish()
     assert gzip.decompress(output) == content
 
@@ -252,7 +410,7 @@ async def test_a_cancelled_step_poisons() -> None:
 
 def test_before_the_first_boundary_it_is_the_same_stream() -> None:
     spec = StreamSpec(Direction.COMPRESS, "zlib", 6, 12)
-    ledger = Ledger(spec)
+    ledger = Ledger(spec, 12)
     assert ledger.take(b"abc", Flush.NONE) is Flush.NONE
     ledger.made(b"lost")
     assert ledger.specs() == [spec]
@@ -264,7 +422,7 @@ def test_before_the_first_boundary_it_is_the_same_stream() -> None:
 
 @pytest.mark.parametrize("algorithm", WBITS)
 def test_what_another_device_is_asked_for(algorithm: str) -> None:
-    ledger = Ledger(StreamSpec(Direction.COMPRESS, algorithm, 6, 12))
+    ledger = Ledger(StreamSpec(Direction.COMPRESS, algorithm, 6, 12), 12)
     content = prose(BOUNDARY)
     assert ledger.take(content[:-1], Flush.NONE) is Flush.NONE
     assert ledger.take(content[-1:], Flush.NONE) is Flush.SYNC

@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from .backend import Direction, StreamSpec
@@ -52,15 +53,20 @@ WRAPPERS: Final[dict[str, Wrapper]] = {
 class Ledger:
     """A stream as far as another device must know it. Synchronous; one a stream.
 
+    :param window: base-2 logarithm of the history that the first device uses
     :ivar original: the stream that the caller opened
+    :ivar plain: what goes on with it, without history
     :ivar raw: it goes on as raw deflate, and its check value is ours to write
     :ivar pending: bytes of input since the last boundary
     """
 
-    def __init__(self, spec: StreamSpec) -> None:
+    def __init__(self, spec: StreamSpec, window: int) -> None:
         self.original = spec
+        # The decoder was told the window of the first device; one that is the largest of the format binds nobody.
+        bound = spec.window if 1 << window >= HISTORY else window
+        self.plain = StreamSpec(Direction.COMPRESS, "deflate", spec.level, bound)
         self._wrapper = WRAPPERS[spec.algorithm]
-        self._history = min(HISTORY, 1 << (spec.window or 15))
+        self._history = min(HISTORY, 1 << window)
         self.forget()
 
     def forget(self) -> None:
@@ -112,12 +118,9 @@ class Ledger:
         """The streams that would go on with it, best first. Before the first boundary it is the same one."""
         if not self._begun:
             return [self.original]
-        level, window = self.original.level, self.original.window
-        plain = StreamSpec(Direction.COMPRESS, "deflate", level, window)
         if not self._tail:
-            return [plain]
-        known = Dictionary(self._tail, raw=True)
-        return [StreamSpec(Direction.COMPRESS, "deflate", level, window, known), plain]
+            return [self.plain]
+        return [replace(self.plain, dictionary=Dictionary(self._tail, raw=True)), self.plain]
 
     def moved(self) -> None:
         """It goes on elsewhere."""

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 from .backend import Capability, Device, Lacking
@@ -173,6 +174,11 @@ class Place:
         usual = self._queues.get(queue_class, 1)
         return usual if priority is Priority.NORMAL and not purpose else min(usual, 1)
 
+    def may_take(self, key: LaneKey) -> bool:
+        """Whether it has queues for this key, or may have them later."""
+        usual = (key[0], Priority.NORMAL, "")
+        return self.lanes.get(usual) != () or usual in self.missing
+
     @property
     def lost(self) -> str | None:
         """Why nothing can be sent here any more; ``None`` if it can."""
@@ -280,6 +286,12 @@ class Choice:
         self._max_load = rule.max_load if rule else None
         self._min_deadline = rule.min_deadline if rule else None
         self.weighed = self._max_load is not None or self._min_deadline is not None
+
+    def able(self, nbytes: int) -> Iterator[Place]:
+        """The devices that may take an operation of this size, as they are now or later."""
+        for candidate in chain(*self._groups if nbytes >= self._min_size else ()):
+            if nbytes <= candidate.max_size and candidate.place.may_take(candidate.key):
+                yield candidate.place
 
     @property
     def only(self) -> Candidate | None:
@@ -462,6 +474,16 @@ class Schedule:
                 return candidate.place, candidate.row, reason or why or choice.refused or Reason.PREFERRED
             reason = reason or why
         raise self._nobody(operation, reason)
+
+    def able(self, operation: Operation, priority: Priority) -> Sequence[Place]:
+        """The devices that :meth:`choose` may name for an operation, whatever they are doing: also those that are lost,
+        busy or without a queue at the moment. None, if it would raise.
+        """
+        try:
+            choices = self.route(operation, priority).choices
+        except WdasyncError:
+            return ()
+        return [place for choice in choices for place in choice.able(operation.nbytes)]
 
     def _plan(
         self,

@@ -27,7 +27,7 @@ from .errors import (
 )
 from .eventloop.threads import in_thread
 from .execution import within
-from .operations import Kind, Operation, Priority
+from .operations import Operation, Priority
 from .scheduling import Reason
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def open_session(
 class PinnedSession:
     """A session, where it lives, and whether its state can be trusted.
 
+    :ivar spec: what was asked for; on the device it may have become another stream, that goes on with it
     :ivar place: the device
     :ivar session: the device's side
     :ivar poisoned: why the state cannot be trusted; empty: it can
@@ -91,6 +92,7 @@ class PinnedSession:
     def __init__(
         self, execution: Execution, place: Place, row: Capability, priority: Priority, session: Session
     ) -> None:
+        self.spec = session.spec
         self.place = place
         self.session = session
         self.poisoned = ""
@@ -103,14 +105,14 @@ class PinnedSession:
         self._closed = False
 
     def __repr__(self) -> str:
-        spec = self.session.spec
+        spec = self.spec
         state = "closed" if self._closed else f"poisoned: {self.poisoned}" if self.poisoned else "open"
         return f"<{spec.direction.value} {spec.algorithm} on {self.place.name}, {state}>"
 
     @property
-    def spec(self) -> StreamSpec:
-        """What was asked for."""
-        return self.session.spec
+    def window(self) -> int:
+        """Base-2 logarithm of the history that the device uses for what was asked for."""
+        return self.spec.window or self._row.window
 
     @property
     def closed(self) -> bool:
@@ -170,42 +172,54 @@ class PinnedSession:
             self._execution.tell(operation, self.place.name, Reason.STREAM, status, produced, started)
         return completion
 
-    @property
-    def can_move(self) -> bool:
-        """Whether there is another device that could go on with deflate data."""
-        key = (Kind.COMPRESS_CHUNK, "deflate")
-        return any(key in place.rows for place in self._execution.schedule.places if place is not self.place)
-
-    def misplaced(self, spec: StreamSpec) -> bool:
-        """Whether the schedule would now open this stream on another backend."""
-        try:
-            place, _, _ = self._execution.schedule.choose(_Probe(spec), self._priority)
-        except WdasyncError:
-            return False
-        return place.backend != self.place.backend
+    def can_become(self, spec: StreamSpec) -> bool:
+        """Whether there is another device where the schedule would open this stream, now or later."""
+        able = self._execution.schedule.able(_Probe(spec), self._priority)
+        return any(place is not self.place for place in able)
 
     def move(self, specs: Sequence[StreamSpec]) -> bool:
-        """Become the first of these streams that another device has, or this one if it is back; whether there is any.
-
-        What the stream was here is gone.
+        """The device failed: become the first of these streams that another has, or this one if it is back; whether one
+        has. What the stream was here is gone.
         """
+        reason = Reason.DEVICE_LOST if self.place.lost else Reason.RETRY
         anew = [()] if self.place.lost is None else []
-        for avoid in ((self.place,), *anew):
-            for spec in specs:
-                try:
-                    place, row, session = open_session(self._execution, spec, self._priority, avoid)
-                except (BackendUnavailable, UnsupportedOperation, DeviceError):
-                    continue
-                self._execution.reasons[Reason.DEVICE_LOST if self.place.lost else Reason.RETRY] += 1
-                self._execution.retries += 1
-                logger.info("stream %r goes on, on %s", self, place.name)
-                with suppress(WdasyncError):  # it may not be in a state in which it can be given back
-                    self.session.close()
-                self.place, self._row, self.session = place, row, session
-                self._losses = place.losses
-                self.poisoned = ""
+        moved = any(self._become_one_of(specs, avoid) for avoid in ((self.place,), *anew))
+        self._execution.retries += moved
+        self._execution.reasons[reason] += moved
+        return moved
+
+    def follow_policy(self, specs: Sequence[StreamSpec]) -> bool:
+        """Become the first of these streams that the backend has where the schedule would open it now, if that is
+        another one; whether it has one.
+        """
+        schedule = self._execution.schedule
+        try:
+            place, _, reason = schedule.choose(_Probe(self.spec), self._priority)
+        except WdasyncError:
+            return False
+        if place.backend == self.place.backend:
+            return False
+        others = [other for other in schedule.places if other.backend != place.backend]
+        moved = self._become_one_of(specs, others)
+        self._execution.reasons[reason] += moved
+        return moved
+
+    def _become_one_of(self, specs: Sequence[StreamSpec], avoid: Sequence[Place]) -> bool:
+        for spec in specs:
+            with suppress(BackendUnavailable, UnsupportedOperation, DeviceError):
+                self._become(spec, avoid)
                 return True
         return False
+
+    def _become(self, spec: StreamSpec, avoid: Sequence[Place] = ()) -> None:
+        """Go on as another stream, or as this one anew. Raises as :func:`open_session` does."""
+        place, row, session = open_session(self._execution, spec, self._priority, avoid)
+        logger.info("stream %r goes on, on %s", self, place.name)
+        with suppress(WdasyncError):  # it may not be in a state in which it can be given back
+            self.session.close()
+        self.place, self._row, self.session = place, row, session
+        self._losses = place.losses
+        self.poisoned = ""
 
     def _check_device(self, operation: Operation) -> None:
         """A device that was lost and is back knows nothing of it any more."""
@@ -231,8 +245,11 @@ class PinnedSession:
     async def reset(self) -> None:
         """Go back to the beginning, once the device has finished with what was cancelled.
 
+        What is not there any more, as its device was lost or it has become another stream, is opened anew.
+
         :raises ClosedResourceError: if it is closed
         :raises BusyResourceError: if another task uses it
+        :raises WdasyncError: if it cannot be opened anew, see :func:`open_session`; it is poisoned then
         """
         self._check()
         self._execution.check()
@@ -242,13 +259,12 @@ class PinnedSession:
             if left is not None and left.completion is None:
                 await self._execution.rejoin(left)
             self._left = None
-            if self.place.losses != self._losses:
-                self.session.close()
-                self.session = self.place.device.open_session(self.spec)
-                self._losses = self.place.losses
+            if self.place.losses != self._losses or self.session.spec != self.spec:
+                self.poisoned = "it could not begin anew"
+                self._become(self.spec)
             else:
                 self.session.reset()
-            self.poisoned = ""
+                self.poisoned = ""
         finally:
             self._busy = False
 

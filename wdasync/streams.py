@@ -83,6 +83,7 @@ class _Stream:
 
         :raises ClosedResourceError: if the stream is closed
         :raises BusyResourceError: if another task uses it
+        :raises DeviceError: if its device was lost, and no other can begin it; it stays poisoned
         """
         await self._session.reset()
         self._finished = False
@@ -104,15 +105,13 @@ class Compressor(_Stream):
 
     def __init__(self, session: PinnedSession) -> None:
         super().__init__(session)
-        movable = session.spec.algorithm in WRAPPERS and session.can_move
-        self._ledger = Ledger(session.spec) if movable else None
+        ledger = Ledger(session.spec, session.window) if session.spec.algorithm in WRAPPERS else None
+        self._ledger = ledger if ledger is not None and session.can_become(ledger.plain) else None
 
     async def reset(self) -> None:
         """Begin anew, as if just opened; also makes a poisoned stream usable again. See :meth:`Decompressor.reset`."""
         await super().reset()
         if self._ledger is not None:
-            if self._ledger.raw:
-                self._session.move([self._ledger.original])
             self._ledger.forget()
 
     async def compress(self, data: Source, *, timeout: float | None = None) -> bytes:
@@ -159,11 +158,7 @@ class Compressor(_Stream):
             # The ledger and the device may have gone different ways.
             self._session.poisoned = self._session.poisoned or "a call of it was cancelled"
             raise
-        if (
-            flush is not Flush.FINISH
-            and self._session.misplaced(ledger.specs()[-1])
-            and self._session.move(ledger.specs())
-        ):
+        if flush is not Flush.FINISH and self._session.follow_policy(ledger.specs()):
             ledger.moved()
         return output
 
