@@ -208,6 +208,13 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "wdasync", "bench", *session.posargs)
 
 
+@nox.session(name="bench-servers")
+def bench_servers(session: nox.Session) -> None:
+    """Compression in web servers, measured from outside with wrk; needs `apt install wrk nginx-light`; `-- --help` for more."""
+    install_checkout(session, *group("bench-servers"), extras="aiohttp,asgi,bench,uvloop,zstd")
+    session.run("python", "-m", "tests.bench_servers", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style; `-- --fix` repairs what can be repaired."""

@@ -1,0 +1,1 @@
+"""Compression in web servers, measured from outside: ``nox -s bench-servers``. See docs/explanation/performance.md."""
