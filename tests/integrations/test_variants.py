@@ -1,9 +1,12 @@
 """Files compressed once: when, how often, what is kept, and what becomes of changes, crashes and full folders."""
 
+import gc
 import gzip
 import os
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import anyio
 import brotli
@@ -192,6 +195,68 @@ async def test_a_device_that_fails(cache: VariantCache, source: Path) -> None:
             with variant.file:
                 assert (variant.coding, variant.file.read()) == ("identity", TEXT)
             assert list(cache.folder.iterdir()) == []
+
+
+async def test_a_disk_that_is_full(
+    cache: VariantCache, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writing fails, and so does closing, which writes what is left. The source is sent, from its beginning."""
+    drafted = variants._drafted
+
+    def full(folder: Path) -> tuple[BinaryIO, Path]:
+        draft, name = drafted(folder)
+        draft.close()
+        return Path("/dev/full").open("wb"), name
+
+    monkeypatch.setattr(variants, "_drafted", full)
+    write(source, noise := os.urandom(3 << 20))
+    variant, data = await content(cache, source)
+    assert (variant.coding, data == noise) == ("identity", True)
+    assert list(cache.folder.iterdir()) == []
+
+
+async def test_a_folder_that_cannot_be_read_keeps_nothing_back(
+    cache: VariantCache, source: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """It may be written to: then the variant is sent, and nothing is trimmed."""
+
+    def unreadable(self: Path) -> Iterator[Path]:
+        raise PermissionError(13, "nobody may read this")
+
+    monkeypatch.setattr(Path, "iterdir", unreadable)
+    variant, data = await content(cache, source)
+    assert (variant.coding, gzip.decompress(data), cache.dropped) == ("gzip", TEXT, 0)
+    gc.collect()
+    assert not recwarn.list
+
+
+async def test_a_variant_of_another_user(
+    cache: VariantCache, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be marked as used, and can be sent."""
+    await content(cache, source)
+
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(1, "not yours")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    variant, data = await content(cache, source)
+    assert (variant.coding, gzip.decompress(data), cache.hits) == ("gzip", TEXT, 1)
+
+
+async def test_a_variant_is_on_the_disk_before_it_has_its_name(
+    cache: VariantCache, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise, when the power fails, the name may be there and its content not."""
+    happened = []
+
+    def noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments: happened.append(name) or function(*arguments)  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(os, "fsync", noted("sync", os.fsync))
+    monkeypatch.setattr(Path, "replace", noted("replace", Path.replace))
+    await content(cache, source)
+    assert happened == ["sync", "replace"]
 
 
 async def test_drafts_of_the_dead_are_cleared_away(cache: VariantCache, source: Path) -> None:

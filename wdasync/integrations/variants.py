@@ -137,7 +137,7 @@ class VariantCache:
             coding = choose(preferences, [name for name in self.codings if name in able])
             if worth and coding not in (None, IDENTITY):
                 assert coding is not None
-                file = await self._variant(accelerator, source, version, coding)
+                file = await self._attempt(accelerator, source, version, coding)
                 if file is not None:
                     length = os.fstat(file.fileno()).st_size
                     source.close()
@@ -148,10 +148,20 @@ class VariantCache:
             raise
         return Variant(source, IDENTITY, version.size, f'"{version.etag}"', version.mtime / 1e9, varies=worth)
 
+    async def _attempt(
+        self, accelerator: Accelerator, source: BinaryIO, version: Version, coding: str
+    ) -> BinaryIO | None:
+        """The variant; ``None`` also if the device, the folder or its disk is in no state to have one."""
+        try:
+            return await self._variant(accelerator, source, version, coding)
+        except (WdasyncError, OSError) as error:
+            logger.warning("%s is sent as it is: %s", version.path, error)
+            return None
+
     async def _variant(
         self, accelerator: Accelerator, source: BinaryIO, version: Version, coding: str
     ) -> BinaryIO | None:
-        """The variant, made if need be; ``None``: it cannot be made, or is not smaller."""
+        """The variant, made if need be; ``None``: its source has changed meanwhile, or it is not smaller."""
         key = hashlib.sha256(f"{version.etag} {coding} {self.level}".encode()).hexdigest()
         target = self.folder / f"{key}{SUFFIX}"
         lock = self._making.setdefault(key, anyio.Lock())
@@ -177,21 +187,19 @@ class VariantCache:
         """Compress into a new file, and put it in its place if the source has not changed meanwhile."""
         draft, name = await to_thread.run_sync(_drafted, self.folder)
         try:
-            try:
-                await self._compress(accelerator, source, coding, draft)
-            except WdasyncError as error:
-                logger.warning("%s is sent as it is: %s", version.path, error)
-                return None
+            await self._compress(accelerator, source, coding, draft)
             if await to_thread.run_sync(_version, source.fileno(), version.path) != version:
                 return None
-            await to_thread.run_sync(_finished, draft, name, version.size, target)
-            file = await to_thread.run_sync(_reopened, target)
-            self.dropped += await to_thread.run_sync(_trimmed, self.folder, self.max_bytes)
+            file, dropped = await to_thread.run_sync(
+                _finished, draft, name, version.size, target, self.max_bytes
+            )
+            self.dropped += dropped
             return file
         finally:
-            draft.close()
-            name.unlink(missing_ok=True)
             source.seek(0)
+            with suppress(OSError):  # it has said so before
+                draft.close()
+            name.unlink(missing_ok=True)
 
     async def _compress(
         self, accelerator: Accelerator, source: BinaryIO, coding: str, draft: BinaryIO
@@ -234,7 +242,8 @@ def _reopened(target: Path) -> BinaryIO | None:
         file = target.open("rb")
     except FileNotFoundError:
         return None
-    os.utime(file.fileno())
+    with suppress(OSError):  # it is another user's
+        os.utime(file.fileno())
     return file
 
 
@@ -245,12 +254,22 @@ def _drafted(folder: Path) -> tuple[BinaryIO, Path]:
     return os.fdopen(number, "wb"), Path(name)
 
 
-def _finished(draft: BinaryIO, name: Path, size: int, target: Path) -> None:
-    """Put a draft in its place; one that is not smaller than its source leaves an empty file there, as a mark."""
+def _finished(draft: BinaryIO, name: Path, size: int, target: Path, most: int) -> tuple[BinaryIO | None, int]:
+    """Put a draft in its place; one that is not smaller than its source leaves an empty file there, as a mark.
+
+    :returns: the variant, opened, and how many others had to go for it
+    """
     draft.flush()
     if os.fstat(draft.fileno()).st_size >= size:
         draft.truncate(0)
+    os.fsync(draft.fileno())  # else a crash may leave the name without the content
     name.replace(target)
+    file = _reopened(target)
+    try:
+        return file, _trimmed(target.parent, most)
+    except OSError as error:
+        logger.warning("%s cannot be kept within %d bytes: %s", target.parent, most, error)
+        return file, 0
 
 
 def _trimmed(folder: Path, most: int, now: Callable[[], float] = time.time) -> int:

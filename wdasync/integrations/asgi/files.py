@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import time
 from collections.abc import Callable
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import formatdate
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from anyio import to_thread
 
 from ...errors import InvalidArgument
 from .. import media
+from ..conditions import evaluate
 from ..negotiation import parse_accept_encoding
 from ..variants import Variant, VariantCache
 from .bodies import BODY
@@ -38,8 +40,8 @@ _PACKED: Final = {
 class CompressedFiles:
     """Serves the files of a folder. What a client accepts compressed is compressed at the first request, and kept.
 
-    ``GET`` and ``HEAD``; ``ETag`` and ``Last-Modified`` with their conditional requests (RFC 9110 section 13); each coding has a strong
-    ``ETag`` of its own. ``Range`` is ignored, as RFC 9110 section 14.2 allows. Nothing outside of the folder is served, neither by
+    ``GET`` and ``HEAD``; ``ETag`` and ``Last-Modified`` with their conditional requests (RFC 9110 section 13, but for ``If-Range``); each
+    coding has a strong ``ETag`` of its own. ``Range`` is ignored, as RFC 9110 section 14.2 allows. Nothing outside of the folder is served, neither by
     ``..`` nor through a symbolic link.
 
     :param directory: the folder
@@ -100,19 +102,15 @@ class CompressedFiles:
             if self._index and found.is_dir():
                 found = (found / self._index).resolve()
             return found if found.is_relative_to(self.directory) and found.is_file() else None
-        except (OSError, RuntimeError):  # a name that is too long, or a circle of links
+        except (OSError, RuntimeError, ValueError):  # too long, a circle of links, or no name of a file
             return None
 
     async def _send(self, scope: Scope, send: Send, variant: Variant, kind: str) -> None:
-        lines = [
-            (b"etag", variant.etag.encode()),
-            (b"last-modified", formatdate(variant.modified, usegmt=True).encode()),
-        ]
-        if variant.varies:
-            lines.append((b"vary", b"accept-encoding"))
-        if self._headers is not None:
-            lines += self._headers(scope["path"])
-        if is_fresh(folded(scope["headers"]), variant):
+        status = evaluate(folded(scope["headers"]), variant.etag, variant.modified)
+        if status == 412:
+            return await reply(send, 412, "it is another one by now\n")
+        lines = self._lines(scope, variant)
+        if status == 304:
             await send({"type": "http.response.start", "status": 304, "headers": lines})
             return await send({"type": BODY, "body": b""})
         lines += [(b"content-type", kind.encode()), (b"content-length", str(variant.length).encode())]
@@ -120,9 +118,34 @@ class CompressedFiles:
             lines.append((b"content-encoding", variant.coding.encode()))
         await send({"type": "http.response.start", "status": 200, "headers": lines})
         if scope["method"] == "GET":
-            while piece := await to_thread.run_sync(variant.file.read, READ):
-                await send({"type": BODY, "body": piece, "more_body": True})
+            await self._send_body(send, variant)
         return await send({"type": BODY, "body": b""})
+
+    def _lines(self, scope: Scope, variant: Variant) -> list[tuple[bytes, bytes]]:
+        """The fields that a 304 has, too."""
+        modified = formatdate(min(variant.modified, time.time()), usegmt=True)  # RFC 9110 section 8.8.2.1
+        lines = [(b"etag", variant.etag.encode()), (b"last-modified", modified.encode())]
+        if variant.varies:
+            lines.append((b"vary", b"accept-encoding"))
+        if self._headers is not None:
+            lines += self._headers(scope["path"])
+        return lines
+
+    async def _send_body(self, send: Send, variant: Variant) -> None:
+        """As much as was announced, though the file may have grown.
+
+        :raises EOFError: if it has become shorter
+        """
+        left = variant.length
+        while left:
+            piece = await to_thread.run_sync(variant.file.read, min(READ, left))
+            if not piece:
+                sent = variant.length - left
+                raise EOFError(
+                    f"{variant.file.name}: expected {variant.length} bytes, got {sent}; it was truncated while it was sent"
+                )
+            left -= len(piece)
+            await send({"type": BODY, "body": piece, "more_body": True})
 
 
 def content_type(path: Path) -> str:
@@ -132,15 +155,3 @@ def content_type(path: Path) -> str:
         return _PACKED.get(packed, "application/octet-stream")
     kind = kind or "application/octet-stream"
     return f"{kind}; charset=utf-8" if media.essence(kind).startswith("text/") else kind
-
-
-def is_fresh(headers: dict[str, str], variant: Variant) -> bool:
-    """Whether the client has it already (RFC 9110 sections 13.1.2, 13.1.3, 13.2.2): by its tag, else by the date."""
-    if (tags := headers.get("if-none-match")) is not None:
-        named = [tag.strip().removeprefix("W/") for tag in tags.split(",")]
-        return "*" in named or variant.etag in named
-    try:
-        since = parsedate_to_datetime(headers["if-modified-since"]).timestamp()
-    except (KeyError, ValueError, TypeError):
-        return False
-    return int(variant.modified) <= since
