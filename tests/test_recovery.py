@@ -12,6 +12,7 @@ import pytest
 
 import wdasync
 from wdasync import Compress, Priority, Reason
+from wdasync.dispatch import LaneState
 from wdasync.testing.mock import MockDevice, backend
 
 from .dispatch.test_lane import HandLoop, HandQueue
@@ -320,7 +321,7 @@ class Loop(HandLoop):
 class Clock:
     """Time of a loop that is moved by hand."""
 
-    def __init__(self, resets: int, **how: float) -> None:
+    def __init__(self, resets: int, queues: int = 1, **how: float) -> None:
         from wdasync.dispatch import Reaper
         from wdasync.opener import Opener
         from wdasync.recovery import Recovery
@@ -342,7 +343,7 @@ class Clock:
         )
         key = ("", Priority.NORMAL, "")
         self.place.put(key, [])
-        self.opener.add(self.place, key, [HandQueue()])
+        self.opener.add(self.place, key, [HandQueue() for _ in range(queues)])
 
     def _changed(self) -> None:
         self.changes += 1
@@ -396,6 +397,82 @@ async def test_an_attempt_waits_until_the_queues_are_closed() -> None:
     clock.loop.work()
     clock.next_attempt()
     assert (clock.place.attempts, clock.place.returns) == (1, 1)
+
+
+async def test_a_device_with_very_many_queues() -> None:
+    """One loss, told of once: not one inside of another for each queue."""
+    clock = Clock(resets=0, queues=2000)
+    clock.lose()
+    assert {lane.state for lane in clock.place.every} == {LaneState.LOST}
+    assert clock.place.losses == 1
+    clock.next_attempt()
+    assert {lane.state for lane in clock.place.every} == {LaneState.OPEN}
+    assert clock.place.returns == 1
+
+
+async def test_a_queue_that_was_back_when_the_device_is_lost_again() -> None:
+    """Before all were back: it ends with the others."""
+    clock = Clock(resets=0, queues=3)
+    clock.lose()
+    opened = iter([HandQueue(), HandQueue()])
+
+    def open_queue(*_: object) -> HandQueue:
+        for queue in opened:
+            return queue
+        clock.device.lost = "away again"
+        raise wdasync.BackendUnavailable("away again")
+
+    clock.device.open_queue = open_queue  # type: ignore[method-assign]
+    clock.next_attempt()
+    lanes = clock.place.every
+    assert [lane.state for lane in lanes] == [LaneState.OPEN, LaneState.OPEN, LaneState.LOST]
+    assert clock.place.away
+    lanes[1].lose("away again")
+    clock.loop.work()
+    assert {lane.state for lane in clock.place.every} == {LaneState.LOST}
+    assert clock.place.losses == 1, "it was never back as a whole"
+
+
+async def test_nothing_is_tried_after_it_was_forgotten() -> None:
+    """By another thread, which cannot take back a timer of this loop: the devices are closed when it fires."""
+    clock = Clock(resets=0)
+    clock.lose()
+    clock.loop.here = False
+    clock.recovery.forget()
+    assert clock.loop.cancelled == 0
+    clock.device.reset = clock.device.open_queue = None  # type: ignore[assignment, method-assign]
+    clock.next_attempt()
+    assert clock.place.attempts == 0
+
+
+async def test_the_end_waits_for_queues_that_nobody_needs_any_more() -> None:
+    """Opened by a thread that had been told of no end yet: the device is not closed before they are."""
+    clock = Clock(resets=0)
+    key = ("", Priority.NORMAL, "")
+    clock.place.missing[key] = 1
+    clock.recovery.watch(clock.place)
+    ((_, attempt),) = clock.loop.later
+    attempt()
+    ((bring_back, attempted),) = clock.loop.background
+    clock.loop.background.clear()
+    result = bring_back()
+    ((_, queue),) = result[0]
+    async with anyio.create_task_group() as tasks:
+        ended = anyio.Event()
+
+        async def stop() -> None:
+            await clock.recovery.stop()
+            ended.set()
+
+        tasks.start_soon(stop)
+        await anyio.wait_all_tasks_blocked()
+        attempted(result, None)
+        await anyio.wait_all_tasks_blocked()
+        assert "close" not in queue.calls
+        assert not ended.is_set()
+        clock.loop.work()
+        assert "close" in queue.calls
+    assert ended.is_set()
 
 
 async def test_nothing_is_tried_after_the_end() -> None:

@@ -23,6 +23,7 @@ class Lane:
 
     def __init__(self, load: int = 0) -> None:
         self.load = load
+        self.parked = 0
         self.depth = 100
         self.state = wdasync.dispatch.LaneState.OPEN
         self.reason = ""
@@ -133,6 +134,33 @@ def test_the_least_loaded_of_equals() -> None:
         made.every[0].load = load  # type: ignore[misc]
     assert choose(places)[0] == "chip/1"
     assert choose(places, avoid=[places[1]])[0] == "chip/0"
+
+
+def test_queues_that_are_away_have_no_free_slots() -> None:
+    """What is lost does not count; what is being opened again is full."""
+    key = ("", Priority.NORMAL, "")
+    made = Place("chip", Device("0", GZIP))  # type: ignore[arg-type]
+    made.put(key, [Lane(80), Lane(0), Lane(0)])  # type: ignore[list-item]
+    open_lane, lost, resetting = made.every
+    assert (made.load, made.full(key)) == (80 / 300, False)
+    lost.lose("broken")
+    assert (made.load, made.full(key)) == (80 / 200, False)
+    resetting.state, resetting.parked = wdasync.dispatch.LaneState.RESETTING, 10
+    assert (made.load, made.full(key)) == ((80 + 100 + 10) / 200, False)
+    open_lane.load = 100  # type: ignore[misc]
+    assert (made.load, made.full(key)) == (210 / 200, True)
+    open_lane.lose("broken")
+    assert (made.load, made.full(key)) == (110 / 100, True), "whoever comes waits"
+    resetting.lose("broken")
+    assert made.load == 0, "it is not asked"
+
+
+def test_a_farther_device_when_what_is_left_of_the_near_one_is_full() -> None:
+    near, far = place("chip", GZIP, name="near"), place("chip", GZIP, name="far")
+    far.distance = 20
+    near.put(("", Priority.NORMAL, ""), [Lane(100), Lane(0)])  # type: ignore[list-item]
+    near.every[1].lose("broken")
+    assert choose([near, far]) == ("chip/far", Reason.LOAD)
 
 
 def test_levels_outside_of_every_scale(chip: Place, cpu: Place) -> None:

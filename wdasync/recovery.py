@@ -54,6 +54,7 @@ class _Case:
     :ivar timer: for it
     :ivar busy: set when the attempt that is under way has ended; ``None``: none is
     :ivar tried: when the last attempt ended, by the clock
+    :ivar losing: its lanes are just being ended: each of them tells of it, and need not
     """
 
     def __init__(self, delay: float) -> None:
@@ -61,6 +62,7 @@ class _Case:
         self.timer: TimerHandle | None = None
         self.busy: anyio.Event | None = None
         self.tried = float("-inf")
+        self.losing = False
 
 
 class Recovery:
@@ -100,20 +102,22 @@ class Recovery:
     def lane_lost(self, lane: Lane) -> None:
         """A lane was lost. If that is the device's doing, all of them are."""
         place = next((place for place in self._cases if lane in place.every), None)
-        if place is None:  # it is just being opened
+        if place is None or self._cases[place].losing:  # it is just being opened, or ended with the others
             return
         if place.device.lost is not None or place.given_up is not None or lane.broken:
-            self._lose(place, lane)
+            self._lose(place, self._cases[place], lane)
         self.watch(place)
 
-    def _lose(self, place: Place, first: Lane) -> None:
+    def _lose(self, place: Place, case: _Case, first: Lane) -> None:
         if not place.away:
             place.away = True
             place.losses += 1
             if self._trusted(place):
                 logger.warning("%s: lost: %s", place.name, first.reason)
+        case.losing = True
         for lane in place.every:
             lane.lose(first.reason)
+        case.losing = False
 
     def watch(self, place: Place) -> None:
         """A device may lack a queue, or itself: if so, try again in a while."""
@@ -147,6 +151,8 @@ class Recovery:
 
     def _attempt(self, place: Place, case: _Case) -> None:
         case.timer = None
+        if self._stopped:
+            return
         if any(map(self._reaper.is_winding_up, place.every)):
             self._put_off(place, case)
             return
@@ -182,17 +188,23 @@ class Recovery:
         self, place: Place, case: _Case, result: Opened | None, error: BaseException | None
     ) -> None:
         opened, failure = result or ([], error)
-        for want, queue in opened:
-            self._install(place, want, queue)
+        useless = [queue for want, queue in opened if not self._install(place, want, queue)]
         case.tried = self._clock()
         case.delay = min(2 * case.delay, self._limit)
-        if case.busy is not None:
-            case.busy.set()
-            case.busy = None
-        if opened:
+        if len(useless) < len(opened):
             self._back(place)
         if failure is not None:
             logger.debug("%s: tried again in vain: %s", place.name, failure)
+        if useless:
+            self._loop.in_background(partial(close_queues, useless), lambda _, __: self._ended(place, case))
+        else:
+            self._ended(place, case)
+
+    def _ended(self, place: Place, case: _Case) -> None:
+        """Nothing of the attempt is under way any more."""
+        if case.busy is not None:
+            case.busy.set()
+            case.busy = None
         self._put_off(place, case)
 
     def _back(self, place: Place) -> None:
@@ -202,14 +214,16 @@ class Recovery:
             place.returns += 1
             logger.warning("%s: back, after %d attempts", place.name, place.attempts)
 
-    def _install(self, place: Place, want: Want, queue: Queue) -> None:
+    def _install(self, place: Place, want: Want, queue: Queue) -> bool:
+        """Use a queue. False: there is no use for it, as all was closed meanwhile."""
         if want.lane is None and want.key is not None and not self._stopped:
             place.found(want.key)
             self._opener.add(place, want.key, [queue])
-        elif want.lane is not None and want.lane.state is LaneState.LOST:
+            return True
+        if want.lane is not None and want.lane.state is LaneState.LOST:
             self._reaper.revive(want.lane, queue)
-        else:  # closed meanwhile
-            self._loop.in_background(partial(close_queues, [queue]), _ignore)
+            return True
+        return False
 
     # -- the end ----------------------------------------------------------------------------------------------
 
@@ -229,7 +243,3 @@ class Recovery:
             for case in self._cases.values():
                 if case.timer is not None:
                     case.timer.cancel()
-
-
-def _ignore(result: object, error: BaseException | None) -> None:
-    """It was logged."""

@@ -210,7 +210,9 @@ class Place:
     def full(self, key: LaneKey) -> bool:
         """Whether who comes for this key has to wait for a slot."""
         lanes = self.lanes_of(key) if key in self.lanes or key in self.sharing else ()
-        return bool(lanes) and all(lane.load >= lane.depth for lane in lanes)
+        return bool(lanes) and all(
+            lane.state is not LaneState.OPEN or lane.load >= lane.depth for lane in lanes
+        )
 
     def pick(self, lanes: Sequence[Lane]) -> Lane:
         """One of these: the least loaded of those that take work, in turn among equals; else one that says why not."""
@@ -233,11 +235,15 @@ class Place:
 
     @property
     def load(self) -> float:
-        """Fraction of its slots that are taken or waited for; above 1 if callers wait."""
+        """Fraction of its slots that are taken or waited for; above 1 if callers wait.
+
+        A lost queue has no slots, and one that is being opened again none that is free.
+        """
         load = depth = 0
         for lane in self.every:
-            load += lane.load
-            depth += lane.depth
+            if lane.state is not LaneState.LOST:
+                load += lane.load if lane.state is LaneState.OPEN else lane.depth + lane.parked
+                depth += lane.depth
         return load / depth if depth else 0.0
 
 

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 import anyio
 import anyio.lowlevel
 import pytest
+import trio
 
 import wdasync
 from wdasync import Status
-from wdasync.dispatch import Lane, LaneState
+from wdasync.dispatch import Lane, LaneState, Reaper
 from wdasync.testing.mock import MockQueue, Program
 
 from .conftest import Opener
@@ -433,6 +434,29 @@ async def test_a_lane_that_is_forgotten_while_its_queue_is_closed() -> None:
     bench.loop.work()
     assert bench.queue.calls.count("close") == 1
     assert bench.reopened.calls in ([], ["open", "close"])
+
+
+def test_a_loss_that_a_task_finds_is_not_broken_off(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On trio a KeyboardInterrupt comes in the user's task: not between the stop of a queue and its winding up."""
+    protected: list[bool] = []
+    wind_up = Reaper.wind_up
+
+    def look(self: Reaper, lane: Lane) -> None:
+        protected.append(trio.lowlevel.currently_ki_protected())
+        wind_up(self, lane)
+
+    async def main() -> None:
+        async with wdasync.open_accelerator("mock", fallback=False) as acc:
+            program.lose_device()
+            monkeypatch.setattr(Reaper, "wind_up", look)
+            assert not trio.lowlevel.currently_ki_protected()
+            with pytest.raises(wdasync.DeviceError):
+                await acc.execute(wdasync.Compress(PAGE, "gzip"))
+
+    trio.run(main)
+    assert protected == [True]
 
 
 async def test_memory_of_the_caller_on_a_lost_device(opener: Opener, program: Program) -> None:

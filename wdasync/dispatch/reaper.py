@@ -209,6 +209,7 @@ PROTECTED = (
     Lane.check_wake,
     Lane.drain,
     Lane.look_again,
+    Lane.lose,
     Lane.readable,
     Lane.resume,
     Lane.retry,
