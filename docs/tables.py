@@ -33,7 +33,11 @@ from wdasync.scheduling import Reason
 from wdasync.sources import FOREIGN, RESERVED
 from wdasync.values import describe, field_types, is_settable, settings_of
 from wdasync_hip08.kernel.modes import MODES, Mode
+from wdasync_uacce import hpre_descriptor as hpre
+from wdasync_uacce import sec_descriptor as sec
+from wdasync_uacce import zip_descriptor
 from wdasync_uacce.attributes import ATTRIBUTES
+from wdasync_uacce.layout import Layout
 from wdasync_uacce.states import CALLS, REFUSALS, QueueState
 
 Row = tuple[str, ...]
@@ -557,12 +561,54 @@ def attributes() -> Iterator[Table]:
     yield Table("", ("Field", "File, the first that can be read", "Needed"), rows)
 
 
+def descriptor(layout: Layout) -> Table:
+    """The fields of a submission entry."""
+    rows = [
+        (
+            f"`{field.name}`",
+            f"{field.bit // 32}",
+            f"{field.bit % 32}"
+            if field.width == 1
+            else f"{field.bit % 32} to {field.bit % 32 + field.width - 1}",
+            field.owner.value,
+            field.meaning,
+        )
+        for field in layout.fields
+    ]
+    return Table(
+        f"{layout.name}, {layout.size} bytes",
+        ("Field", "Word", "Bits", "Written by", "Meaning"),
+        rows,
+    )
+
+
+def descriptors() -> Iterator[Table]:
+    """The submission entries of all engines."""
+    for layout in (zip_descriptor.SQE, hpre.SQE, *sec.SQES.values()):
+        yield descriptor(layout)
+
+
+def hpre_algorithms() -> Iterator[Table]:
+    """What HPRE computes, from what."""
+    rows = [
+        (f"`{algorithm:#x}`", blocks.meaning, *(written(block) for block in blocks[:3]))
+        for algorithm, blocks in hpre.BLOCKS.items()
+    ]
+    yield Table("", ("Code", "What", "Key block", "Input", "Output"), rows)
+
+
+def written(block: hpre.Block) -> str:
+    """The numbers of a block."""
+    names = [f"`{name}`" for name in block.names] + [f"`{name}`/2" for name in block.halves]
+    return ", ".join(names) or "–"
+
+
 TABLES: dict[str, Callable[[], Iterator[Table]]] = {
     function.__name__: function
     for function in (
         settings, rules, options, variables, statuses, errors, causes, reasons, capabilities, installed,
         codecs, named_levels, targets, missed, memory_modes, negotiation, content_codings,
-        errnos, queue_states, attributes,
+        errnos, queue_states, attributes, descriptors, hpre_algorithms,
     )
 }  # fmt: skip
 

@@ -9,10 +9,11 @@ from wdasync.backend import Capability, Completion, DataCause, Status
 from wdasync.buffers import Segment
 from wdasync.operations import Compress, Decompress, Nop, Operation
 
+from .requests import Answer, Request, Settled, paged_input
 from .zip_descriptor import SQE, WINDOWS, Format, QueueType
 from .zip_headers import EMPTY_UNIT, HEADERS, HeaderError, gzip_trailer, header_length, peek
-from .zip_requests import SLACK, Carrier, Request, Settled, Workshop
-from .zip_units import UnitRequest, paged_input
+from .zip_requests import SLACK, Carrier, ZipWorkshop
+from .zip_units import UnitRequest
 
 __all__ = ["MAX_COMPRESS_INPUT", "CompressRequest", "DecompressRequest", "make_request"]
 
@@ -109,9 +110,9 @@ class DecompressRequest(UnitRequest[Decompress]):
             return super().number()
         return self._shop.toucher | self._source + self._missing << _SOURCE
 
-    def finish(self, status: int, consumed: int, produced: int, entry: memoryview) -> Completion | None:
+    def finish(self, answer: Answer, entry: memoryview) -> Completion | None:
         if self._missing is None:
-            return super().finish(status, consumed, produced, entry)
+            return super().finish(answer, entry)
         before, self._missing = self._missing, None
         try:
             completion = self._go_on() if self._members else self._begin() if self._has_header() else None
@@ -223,7 +224,7 @@ class DecompressRequest(UnitRequest[Decompress]):
         return self._begin() if self._has_header() else None
 
 
-def make_request(tag: int, operation: Operation, shop: Workshop) -> Request[Any]:
+def make_request(tag: int, operation: Operation, shop: ZipWorkshop) -> Request[Any, ZipWorkshop]:
     """The request for an operation, ready for its first descriptor. What needs no device is carried by it.
 
     :raises OSError: ENOMEM: the reserved region is used up for now

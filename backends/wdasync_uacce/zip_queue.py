@@ -1,52 +1,37 @@
-"""One queue of the ZIP engine, as the queue contract wants it.
-
-Every accepted operation becomes a descriptor, also one that needs no work of the device: nothing but a completion of
-the device makes the queue's descriptor readable. Between the rings (:mod:`.qm`) and the operations
-(:mod:`.zip_operations`) this module keeps account: which request is where, and in what order completions go out.
-
-Where Python becomes too slow, C can take over here, in :meth:`ZipQueue._pack` (a burst of descriptors) and
-:meth:`ZipQueue._collect` (a batch of finished ones); the rings' side of both is C already.
-"""
+"""One queue of the ZIP engine, as the queue contract wants it."""
 
 from __future__ import annotations
 
-import errno
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from wdasync.backend import Capability, Completion, QueueStatistics, Status
+from wdasync.backend import Capability
 from wdasync.operations import Operation
 
-from .files import QueueFile
-from .qm import QueuePair
+from .engine_queue import EngineQueue
+from .files import AddressSpace, QueueFile
+from .requests import Answer, Request, Settled
 from .zip_descriptor import SQE, SQE_SIZE, QueueType
 from .zip_operations import make_request
-from .zip_requests import Carrier, Request, Settled, Shortage, Workshop
+from .zip_requests import Carrier, ZipWorkshop
 
 __all__ = ["ZipQueue"]
 
 #: What a finished descriptor is asked for.
 _ANSWER: Final = SQE.struct("consumed", "produced", "status", "tag0", "tag3")
-_TAG: Final = {0: SQE["tag0"].bit, 3: SQE["tag3"].bit}
-
-#: A tag on the wire is the slot, and above it a number that changes with each descriptor.
-_SLOT_BITS: Final = 16
-_SLOT_MASK: Final = (1 << _SLOT_BITS) - 1
+_TAG_0: Final = SQE["tag0"].bit
 
 
-class ZipQueue:
-    """A queue of the ZIP engine. One thread owns it, and no method but ``close`` waits.
+class ZipQueue(EngineQueue[ZipWorkshop]):
+    """A queue of the ZIP engine.
 
-    :param file: the open node; belongs to the queue from now on
-    :param version: of the queue manager
     :param queue_type: compress or decompress
     :param rows: capabilities of this direction, by algorithm
-    :param depth: operations in flight wished for
-    :param on_lost: is told why the device cannot be used any more
-    :raises OSError: from the file layer
-    :raises QueueLayoutError: the rings have another shape
+
+    The other parameters, and what is raised, are :class:`~wdasync_uacce.engine_queue.EngineQueue`'s.
     """
+
+    sqe_size = SQE_SIZE
 
     def __init__(
         self,
@@ -57,280 +42,19 @@ class ZipQueue:
         depth: int,
         on_lost: Callable[[str], None],
     ) -> None:
-        self._file = file
-        self._pair: QueuePair[Request[Any]] = QueuePair(file, version, queue_type, SQE_SIZE)
-        self._on_lost = on_lost
-        try:
-            sqe_type = 0 if version < 3 else 3
-            where = f"queue {self._pair.number}"
-            self._shop = Workshop(file.space, queue_type, sqe_type, rows, where)
-        except BaseException:
-            self._pair.close()
-            raise
-        self.depth = max(1, min(depth, self._pair.depth - 1))
-        self._descriptor = file.fileno()
-        self._again: deque[Request[Any]] = deque()
-        #: Those that begin anew when there is memory for them; until then nothing new is accepted.
-        self._starved: deque[Request[Any]] = deque()
-        self._ready: deque[Completion] = deque()
-        self._graves: list[Request[Any]] = []
-        self._generation = 0
-        self._stopped = self._lost = self._closed = False
-        self._in_flight = self._enqueued = self._dequeued = self._withdrawn = self._rejected = 0
-        self._wakes = self._bad_tags = self._doorbells = 0
+        self._queue_type = queue_type
+        self._rows = rows
+        super().__init__(file, version, queue_type, depth, on_lost)
 
-    # -- in ---------------------------------------------------------------------------------------------------
+    def _open_shop(self, space: AddressSpace, version: int, where: str) -> ZipWorkshop:
+        return ZipWorkshop(space, self._queue_type, 0 if version < 3 else 3, self._rows, where)
 
-    def enqueue_burst(self, entries: Sequence[tuple[int, Operation]]) -> int:
-        room = 0 if self._stopped else min(len(entries), self.depth - self._in_flight)
-        if self._lost:
-            return self._refuse(entries[:room], len(entries))
-        if self._again or self._starved:
-            self._send_again()
-        room = 0 if self._starved else self._pair.room(room)
-        requests = self._make(entries[:room])
-        if requests and not self._push(requests):
-            for request in requests:
-                request.release()
-            return self._refuse(entries[:room], len(entries))
-        self._account(len(requests), len(entries))
-        return len(requests)
+    def _request(self, tag: int, operation: Operation) -> Request[Any, ZipWorkshop]:
+        return make_request(tag, operation, self._shop)
 
-    def _make(self, entries: Sequence[tuple[int, Operation]]) -> list[Request[Any]]:
-        """Requests for as many operations as there is memory for."""
-        requests: list[Request[Any]] = []
-        for tag, operation in entries:
-            try:
-                requests.append(make_request(tag, operation, self._shop))
-            except (OSError, MemoryError) as error:
-                shortage = isinstance(error, MemoryError) or error.errno == errno.ENOMEM
-                if shortage and (requests or self._in_flight):
-                    break  # what is in flight gives memory back
-                settled = Settled(Status.INVALID_ARGS, f"the device cannot have the memory: {error}")
-                requests.append(Carrier(tag, operation, self._shop, settled))
-        return requests
+    def _carrier(self, tag: int, operation: Operation, settled: Settled | None) -> Carrier:
+        return Carrier(tag, operation, self._shop, settled)
 
-    def _push(self, requests: Sequence[Request[Any]]) -> bool:
-        """Descriptors for all of them, one doorbell."""
-        sent = self._pair.push(self._pack(requests), requests)
-        self._doorbells += sent
-        return sent
-
-    def _pack(self, requests: Sequence[Request[Any]]) -> bytes:
-        slot, depth, generation = self._pair.tail, self._pair.depth, self._generation
-        entries = []
-        for request in requests:
-            generation = generation + 1 & _SLOT_MASK
-            request.wire_tag = generation << _SLOT_BITS | slot
-            number = request.number() | request.wire_tag << _TAG[request.sqe_type]
-            entries.append(number.to_bytes(SQE_SIZE, "little"))
-            slot = slot + 1 if slot + 1 < depth else 0
-        self._generation = generation
-        return b"".join(entries)
-
-    def _send_again(self) -> None:
-        """Descriptors for requests that need another one, as far as there are slots."""
-        again = self._again
-        if self._stopped:
-            return
-        if self._starved:
-            self._feed()
-        room = self._pair.room(len(again))
-        requests = [again.popleft() for _ in range(room)]
-        if requests and not self._push(requests):
-            again.extendleft(reversed(requests))
-            self._lose(self._pair.failure or "")
-
-    def _feed(self) -> None:
-        """Let those begin anew for which there is memory now. If nobody will give any back, the first one has failed."""
-        while self._starved:
-            request = self._starved[0]
-            try:
-                request.restart()
-            except Settled as settled:
-                request.release()
-                self._ready.append(request.failure(settled.status, str(settled), settled.cause))
-            except (OSError, MemoryError) as error:
-                request.release()
-                if self._pair.in_flight or self._again:
-                    return
-                message = f"no memory for the output: {error}"
-                self._ready.append(request.failure(Status.INVALID_ARGS, message))
-            else:
-                self._again.append(request)
-            self._starved.popleft()
-
-    def _refuse(self, entries: Sequence[tuple[int, Operation]], wanted: int) -> int:
-        """Accept operations for a device that is gone: they end as DEVICE_ERROR."""
-        if not self._lost:
-            self._lose(self._pair.failure or "")
-        for tag, operation in entries:
-            request = Carrier(tag, operation, self._shop, None)
-            self._ready.append(request.failure(Status.DEVICE_ERROR, self._pair.failure or ""))
-        self._account(len(entries), wanted)
-        return len(entries)
-
-    def _account(self, accepted: int, wanted: int) -> None:
-        self._in_flight += accepted
-        self._enqueued += accepted
-        self._rejected += wanted - accepted
-
-    # -- out --------------------------------------------------------------------------------------------------
-
-    def dequeue_burst(self, limit: int) -> Sequence[Completion]:
-        completions: list[Completion] = []
-        self._hand_out(completions, limit)
-        if limit > len(completions) and not self._stopped and not self._lost:
-            self._file.pump()
-            self._collect(completions, limit)
-            if not completions and self._pair.in_flight and self._pair.failed():
-                self._lose(self._pair.failure or "")
-            self._hand_out(completions, limit)
-            if not completions and not self._pair.armed:
-                # Who has nothing in flight does not arm, and must not find the last wake again and again.
-                self._file.acknowledge()
-        self._in_flight -= len(completions)
-        self._dequeued += len(completions)
-        return completions
-
-    def _hand_out(self, completions: list[Completion], limit: int) -> None:
-        """Completions that the driver made itself."""
-        while self._ready and limit > len(completions):
-            completions.append(self._ready.popleft())
-
-    def _collect(self, completions: list[Completion], limit: int) -> None:
-        """Completions of the device, until there are none or ``limit``, oldest first."""
-        pair = self._pair
-        while limit > len(completions):
-            armed = pair.armed
-            finished = pair.reap(limit - len(completions))
-            if not finished:
-                break
-            self._wakes += armed
-            for request, offset in finished:
-                completion = self._settle(request, offset)
-                if completion is not None:
-                    completions.append(completion)
-            if self._again or self._starved:
-                self._send_again()
-
-    def _settle(self, request: Request[Any], offset: int) -> Completion | None:
-        """The completion that a finished descriptor makes; ``None``: the request needs another one, now or later."""
-        entry = self._pair.entries[offset : offset + SQE_SIZE]
+    def _read(self, request: Request[Any, ZipWorkshop], entry: memoryview) -> tuple[int, int, Answer]:
         consumed, produced, status, tag0, tag3 = _ANSWER.unpack(entry)
-        slot = request.wire_tag & _SLOT_MASK
-        refusal = self._file.refusal(slot) if status else None
-        request.faults += self._file.faults(slot)
-        if (tag3 if request.sqe_type == 3 else tag0) != request.wire_tag:
-            self._bad_tags += 1
-            completion: Completion | None = request.failure(
-                Status.DEVICE_ERROR, "the device returned another tag than the descriptor's"
-            )
-        else:
-            try:
-                completion = request.finish(status, consumed, produced, entry)
-            except Shortage:
-                request.release()
-                self._starved.append(request)
-                return None
-        if completion is None:
-            self._again.append(request)
-        else:
-            if refusal and completion.status is Status.PAGE_FAULT:
-                completion = request.failure(Status.PAGE_FAULT, refusal.words, raised=refusal.raised)
-            request.release()
-        return completion
-
-    # -- waiting ----------------------------------------------------------------------------------------------
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def arm(self) -> bool:
-        if self._ready:
-            return False
-        if self._stopped or self._lost:
-            return True
-        if self._pair.in_flight and self._pair.failed():
-            self._lose(self._pair.failure or "")
-            return not self._ready
-        armed = self._pair.arm()
-        if self._pair.failure is not None:
-            self._lose(self._pair.failure)
-            return not self._ready
-        return armed
-
-    # -- the end ----------------------------------------------------------------------------------------------
-
-    def withdraw(self, tag: int) -> bool:
-        """Only between two descriptors of one operation: the doorbell rings within ``enqueue_burst``.
-
-        An operation that the device has is given up: no more pages of it are asked for.
-        """
-        for waiting in (self._again, self._starved):
-            request = next((request for request in waiting if request.tag == tag), None)
-            if request is not None:
-                waiting.remove(request)
-                request.release()
-                self._in_flight -= 1
-                self._withdrawn += 1
-                return True
-        slot = self._pair.slot_of(lambda request: request.tag == tag)
-        if slot is not None and not self._stopped:
-            self._file.give_up(slot)
-        return False
-
-    def stop(self) -> None:
-        if self._stopped:
-            return
-        self._stopped = True
-        if not self._lost:
-            completions: list[Completion] = []
-            self._collect(completions, self._in_flight)
-            self._ready.extend(completions)
-        self._bury(Status.ABORTED, "the queue was stopped")
-
-    def _lose(self, reason: str) -> None:
-        """The queue is over. While the kernel resets a device, that device does nothing any more."""
-        self._lost = True
-        self._bury(Status.DEVICE_ERROR, reason)
-        self._on_lost(reason)
-
-    def _bury(self, status: Status, reason: str) -> None:
-        """End all that is under way. Its memory stays as it is until the device cannot touch it any more."""
-        requests = [*self._pair.abandon(), *self._again, *self._starved]
-        self._again.clear()
-        self._starved.clear()
-        self._graves += requests
-        self._ready.extend(request.failure(status, reason) for request in requests)
-
-    def close(self) -> None:
-        if self._closed:
-            return
-        self.stop()
-        self._pair.close()
-        self._closed = True
-        for request in self._graves:
-            request.release()
-        self._graves.clear()
-        self._shop.close()
-
-    def statistics(self) -> QueueStatistics:
-        extra = self._shop.counters.as_dict()
-        levels_mapped = extra.pop("levels_mapped")
-        extra |= {"doorbells": self._doorbells, "strays": self._pair.strays, "bad_tags": self._bad_tags}
-        return QueueStatistics(
-            depth=self.depth,
-            in_flight=self._in_flight,
-            enqueued=self._enqueued,
-            dequeued=self._dequeued,
-            withdrawn=self._withdrawn,
-            rejected=self._rejected,
-            wakes=self._wakes,
-            levels_mapped=levels_mapped,
-            extra=extra,
-        )
-
-    def __repr__(self) -> str:
-        state = "closed" if self._closed else "stopped" if self._stopped else "lost" if self._lost else "open"
-        return f"<{type(self).__name__} {state}, {self._in_flight} of {self.depth} in flight, {self._pair!r}>"
+        return tag0 if request.tag_bit == _TAG_0 else tag3, status, (status, consumed, produced)

@@ -10,29 +10,22 @@ is more than that takes further descriptors:
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
 from typing import ClassVar, Final, TypeVar
 
 from wdasync.backend import Capability, Completion, Status
-from wdasync.buffers import Segment
 from wdasync.operations import Operation
-from wdasync.paged import PagedBuffer
 
-from .memory import address_of
 from .outputs import Output
-from .scatter import ALIGNMENT, chain_size, write_chain
+from .requests import Answer, Settled, Shortage, paged_input
 from .zip_descriptor import SQE, STATUSES, Format, ZipStatus
-from .zip_requests import SLACK, Request, Settled, Shortage, Workshop, template
+from .zip_requests import SLACK, TAG_BITS, ZipRequest, ZipWorkshop, template
 
-__all__ = ["FORMATS", "UnitRequest", "paged_input"]
+__all__ = ["FORMATS", "UnitRequest"]
 
 OperationT = TypeVar("OperationT", bound=Operation)
 
 #: Name of an algorithm, here and in the attributes of a device -> format in the descriptor.
 FORMATS: Final = {"gzip": Format.GZIP, "zlib": Format.ZLIB, "deflate": Format.DEFLATE}
-
-#: Inputs in pieces of up to so many bytes are joined: the copy costs less than a scatter list.
-JOIN_LIMIT: Final = 16 << 10
 
 #: How much more room there is after what was too little.
 GROWTH: Final = 4
@@ -48,7 +41,7 @@ _DESTINATION: Final = SQE["destination"].bit
 _DESTINATION_OFFSET: Final = SQE["destination_offset"].bit
 
 
-class UnitRequest(Request[OperationT]):
+class UnitRequest(ZipRequest[OperationT]):
     """One unit after the other, from one input into one output.
 
     All positions are bytes. The present unit's body lies in the input from ``skip`` on, and is ``left`` long at most;
@@ -57,16 +50,15 @@ class UnitRequest(Request[OperationT]):
     """
 
     __slots__ = (
-        "_at", "_beyond", "_bound", "_fixed", "_keep", "_least", "_left", "_limit", "_origin", "_output", "_room", "_scattered",
+        "_at", "_beyond", "_bound", "_fixed", "_least", "_left", "_limit", "_origin", "_output", "_room", "_scattered",
         "_skip", "_source", "_source_grants", "_target", "_view",
     )  # fmt: skip
 
     #: What a status means that is in no table.
     unknown: ClassVar[Status]
 
-    def __init__(self, tag: int, operation: OperationT, shop: Workshop) -> None:
+    def __init__(self, tag: int, operation: OperationT, shop: ZipWorkshop) -> None:
         super().__init__(tag, operation, shop)
-        self._keep: list[Segment] = []
         self._output: Output | None = None
         self._source_grants = self._skip = self._at = self._least = 0
         self._left = operation.nbytes
@@ -103,50 +95,19 @@ class UnitRequest(Request[OperationT]):
 
     def _reach_source(self, unit: Format, window: int) -> None:
         if unit is Format.DEFLATE:
-            self.sqe_type = 3
+            self.sqe_type, self.tag_bit = 3, TAG_BITS[3]
         source = self.operation.source
         if isinstance(source, tuple):
-            source = self._few(source)
+            source = self.few(source)
         self._scattered = isinstance(source, tuple)
         if isinstance(source, tuple):
-            self._source = self._chain([(self.grant(piece, False), len(piece)) for piece in source])
+            self._source = self.chain([(self.grant(piece, False), len(piece)) for piece in source])
         elif (paged := paged_input(self.operation)) is not None:
             self._source = self.grant(paged, False)
         else:
-            self._source = self.grant(self._reachable(source), False)
+            self._source = self.grant(self.reachable(source), False)
         self._source_grants = len(self._grants)
         self._fixed = template(unit, window, self._scattered, self.sqe_type)
-
-    def _few(self, source: tuple[Segment, ...]) -> Segment | tuple[Segment, ...]:
-        """Pieces without empty ones; one piece if there are few bytes, or if they are copied anyway."""
-        pieces = tuple(piece for piece in source if len(piece))
-        if len(pieces) == 1:
-            return pieces[0]
-        if self.operation.nbytes > JOIN_LIMIT and self._shop.space.direct:
-            return pieces
-        self._shop.counters.joined += 1
-        return self.copy(pieces)
-
-    def _reachable(self, source: Segment) -> Segment:
-        """The input itself, or a copy where the device can reach it; kept alive."""
-        memory = self._shop.space.allocate(len(source))
-        if memory is not None:
-            memory[: len(source)] = self.copy([source])
-            source = memory[: len(source)]
-        self._keep.append(source)
-        return source
-
-    def _chain(self, spans: Sequence[tuple[int, int]]) -> int:
-        """A scatter list, as an address."""
-        size = chain_size(len(spans))
-        memory = memoryview(bytearray(size + ALIGNMENT))
-        start = -address_of(memory) % ALIGNMENT
-        memory = memory[start : start + size]
-        address = self.grant(memory, False)
-        write_chain(memory, address, spans)
-        self._keep.append(memory)
-        self._shop.counters.chains += 1
-        return address
 
     # -- output -----------------------------------------------------------------------------------------------
 
@@ -187,7 +148,7 @@ class UnitRequest(Request[OperationT]):
         # Of an input in pages, the faults are to be those that ask the program for a page.
         self._target = self.grant(part, True, paged_input(self.operation) is not None)
         if self._scattered:
-            self._target = self._chain([(self._target, len(part))])
+            self._target = self.chain([(self._target, len(part))])
 
     def _grow(self) -> bool:
         """Make more room, if there may be more. What earlier members produced is kept."""
@@ -223,7 +184,8 @@ class UnitRequest(Request[OperationT]):
             return number | self._target << _DESTINATION | offset << _DESTINATION_OFFSET
         return number | self._source + self._skip << _SOURCE | self._target + offset << _DESTINATION
 
-    def finish(self, status: int, consumed: int, produced: int, entry: memoryview) -> Completion | None:
+    def finish(self, answer: Answer, entry: memoryview) -> Completion | None:
+        status, consumed, produced = answer
         try:
             if status == ZipStatus.OUTPUT_FULL:
                 return self._full()
@@ -268,9 +230,3 @@ class UnitRequest(Request[OperationT]):
             self._output.drop()
             self._output = None
         self._view = _NOTHING
-        self._keep.clear()
-
-
-def paged_input(operation: Operation) -> PagedBuffer | None:
-    """The input, if its pages come only when the device touches them."""
-    return operation.paged if operation.nbytes and not operation.source else None

@@ -20,8 +20,8 @@ from wdasync.backend import Completion, DataCause, Status
 from wdasync.operations import Compress, Decompress, Nop, Operation
 from wdasync.paged import PagedBuffer
 from wdasync_uacce.memory import address_of
+from wdasync_uacce.requests import Settled
 from wdasync_uacce.zip_descriptor import SQE, STATUSES, ZipStatus
-from wdasync_uacce.zip_requests import Settled
 
 from .stand_in import IOVA, Mishap, StandIn, ViolationError
 from .support import pieces, run, running, sample, take, zip_queue
