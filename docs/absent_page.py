@@ -22,7 +22,7 @@ import wdasync
 
 #: Agent of the trace -> colour; told apart by colour-blind people too (Okabe and Ito).
 COLUMNS = {
-    "queue 2": "#0072B2",
+    "hisi_zip-0 queue 2": "#0072B2",
     "smmu": "#D55E00",
     "kernel": "#009E73",
     "engine": "#CC79A7",

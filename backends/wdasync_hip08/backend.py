@@ -15,8 +15,10 @@ from wdasync.errors import BackendUnavailable, ConfigError
 from wdasync.faults import FaultHandler, FaultReporter
 from wdasync.operations import Kind
 from wdasync_hip08.backings import OwnProcess
+from wdasync_hip08.functions import FUNCTIONS
 from wdasync_hip08.kernel.modes import MODES, mode_of
-from wdasync_hip08.machine import NODE, Machine, node_info
+from wdasync_hip08.kernel.nodes import node_info
+from wdasync_hip08.machine import Machine
 from wdasync_hip08.options import Options
 from wdasync_uacce import ZipDevice
 from wdasync_uacce.device import device_info
@@ -39,7 +41,7 @@ class Hip08Device(ZipDevice):
     """
 
     def __init__(self, machine: Machine, info: DeviceInfo) -> None:
-        super().__init__(machine, machine.discover()[0], info.backend)
+        super().__init__(machine, machine.nodes[info.name].info(), info.backend)
         _machines.add(machine)
         self.info = info
         if machine.page_faults is PageFaults.HANDLER:
@@ -53,14 +55,14 @@ class Hip08Device(ZipDevice):
             return machine.faults.counters.as_dict() | {
                 "guard_violations": machine.chip.frames.guard_violations,
                 "stale_accesses": machine.chip.frames.stale_access,
-                "queues_reset": machine.reset_queues,
+                "queues_reset": machine.nodes[self.info.name].reset_queues,
                 "lost_interrupts": machine.rescues,
             }
 
     def reset(self) -> None:
-        """Switch the machine off and on again."""
+        """Switch the device off and on again."""
         super().reset()
-        self.machine.reset()
+        self.machine.reset(self.info.name)
 
     def close(self) -> None:
         self.machine.close()
@@ -78,16 +80,17 @@ class Hip08Provoker:
     def stick(self, device: Device) -> Iterator[None]:
         """Entries that the engine begins inside never end."""
         machine = _machine(device)
-        machine.chip.engine.stuck = True
+        engine = machine.chip.blocks[device.info.name].engine
+        engine.stuck = True
         try:
             yield
         finally:
             machine.run()  # All that was submitted is begun, however slow we are.
-            machine.chip.engine.stuck = False
+            engine.stuck = False
 
     def lose(self, device: Device) -> None:
         """The device is taken out of the machine."""
-        _machine(device).remove()
+        _machine(device).remove(device.info.name)
 
     def __repr__(self) -> str:
         return "<Hip08Provoker>"
@@ -128,7 +131,7 @@ class Hip08Backend:
     }
 
     def devices(self) -> Sequence[DeviceInfo]:
-        return [device_info(self.name, node_info(Options()))]
+        return [device_info(self.name, node_info(function, Options())) for function in FUNCTIONS]
 
     def open(
         self,
@@ -138,8 +141,10 @@ class Hip08Backend:
         on_fault: FaultHandler | None = None,
         report: FaultReporter | None = None,
     ) -> Hip08Device:
-        if info.name != NODE:
-            raise BackendUnavailable(f"{info.name}: there is no such device; the emulated chip has {NODE}")
+        if info.name not in (names := [function.name for function in FUNCTIONS]):
+            raise BackendUnavailable(
+                f"{info.name}: there is no such device; the emulated chip has {', '.join(names)}"
+            )
         mode = mode_of(options)
         if on_fault is not None and not mode.stall:
             raise BackendUnavailable(

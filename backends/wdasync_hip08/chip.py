@@ -1,4 +1,4 @@
-"""The chip: memory, SMMU, queue manager and engine on one board, and the order in which they take their turns.
+"""The chip: memory, SMMU, queue managers and engines on one board, and the order in which they take their turns.
 
 Everything is synchronous and happens in :meth:`Chip.step`, one small thing a call: an interrupt is delivered, a
 resumed access goes on, a task runs up to its next wait, a doorbell is looked at, an entry is fetched. Who calls it and
@@ -8,10 +8,10 @@ when is not the chip's business.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from wdasync_hip08.engines.zip import ZipEngine
 from wdasync_hip08.frames import Frames
+from wdasync_hip08.functions import FUNCTIONS, Function
 from wdasync_hip08.memory import Mmio, PhysicalMemory, Ram
 from wdasync_hip08.port import Port
 from wdasync_hip08.qm.manager import QueueManager
@@ -21,19 +21,64 @@ from wdasync_hip08.smmu.commands import Command
 from wdasync_hip08.tasks import Task, Tasks, Work
 from wdasync_hip08.trace import Trace
 
-__all__ = ["FRAMES_BASE", "QM_BASE", "RAM_BASE", "SMMU_BASE", "ZIP_STREAM", "Chip"]
+__all__ = ["FRAMES_BASE", "QM_BASE", "RAM_BASE", "SMMU_BASE", "Block", "Chip"]
 
 # The physical memory map.
 RAM_BASE = 0x4000_0000
 SMMU_BASE, SMMU_SIZE = 0x2_0000_0000, 0x2_0000
 QM_BASE, QM_SIZE = 0x2_1000_0000, 0x40_0000
 FRAMES_BASE = 0x100_0000_0000
-#: StreamID of the ZIP function: bus 0x75, device 0, function 0.
-ZIP_STREAM = 0x7500
+
+
+class Block:
+    """What of the chip is one function's: its way to memory, its queue manager, its engine.
+
+    :param registers: physical address of its BAR
+    """
+
+    def __init__(self, chip: Chip, function: Function, registers: int, window: int) -> None:
+        self.function = function
+        self.registers = registers
+        self._chip = chip
+        self._window = window
+        self.switch_on()
+        chip.memory.add(
+            Mmio(
+                registers,
+                QM_SIZE,
+                function.name,
+                self._load,
+                self._store,
+            )
+        )
+
+    def switch_on(self) -> None:
+        """Begin anew, with nothing in the registers. No queue has anything in work."""
+        chip, function = self._chip, self.function
+        self.port = Port(function.stream, chip.smmu, chip.memory, chip.frames, chip.trace)
+        self.engine = function.engine(self.port, chip.trace)
+        self.qm = QueueManager(
+            function.name, self.port, self.engine, chip.trace,
+            lambda line: chip.interrupt(self.line(line)), self._window,
+        )  # fmt: skip
+        self.qm.tasks = chip.tasks
+
+    def _load(self, offset: int, width: int) -> int:
+        return self.qm.load(offset, width)
+
+    def _store(self, offset: int, width: int, value: int) -> None:
+        self.qm.store(offset, width, value)
+
+    def line(self, interrupt: str) -> str:
+        """The name of one of its interrupt lines in the chip."""
+        return f"{self.function.name} {interrupt}"
+
+    def __repr__(self) -> str:
+        return f"<Block {self.function.name}: {self.port!r}, {self.engine!r}, {self.qm!r}>"
 
 
 class Chip:
-    """One emulated chip with its ZIP function.
+    """One emulated chip with its functions.
 
     :param start_work: does an engine's work sometime, or at once, and calls ``tasks.finish``
     :param ram: bytes of RAM
@@ -41,6 +86,7 @@ class Chip:
     :param window: entries of one queue that are in work at a time
     :param stall_quota: stalled accesses of one PASID that software is told of at a time
 
+    :ivar blocks: its functions, by name
     :ivar handlers: what is called for an interrupt line
     :ivar lose: interrupts to be lost, by line: the next so many do not arrive
     """
@@ -49,6 +95,7 @@ class Chip:
         self,
         start_work: Callable[[Task, Work], None],
         trace: Trace,
+        functions: Sequence[Function] = FUNCTIONS,
         *,
         ram: int,
         seed: int = 0,
@@ -70,10 +117,7 @@ class Chip:
             trace=self._note if trace.on else None,
             memory=TableMemory(*self.memory.ram.host_window),
         )
-        self.port = Port(ZIP_STREAM, self.smmu, self.memory, self.frames, trace)
-        self.engine = ZipEngine(self.port, trace)
-        self.qm = QueueManager(self.port, self.engine, trace, self.interrupt, window)
-        self.tasks = self.qm.tasks = Tasks(start_work, self.qm.finished)
+        self.tasks = Tasks(start_work, self._finished)
         self.handlers: dict[str, Callable[[str], object]] = {}
         self.lose: Counter[str] = Counter()
         self.steps = 0
@@ -81,7 +125,15 @@ class Chip:
         self._resumed = False
         self.memory.add(self.frames)
         self.memory.add(Mmio(SMMU_BASE, SMMU_SIZE, "smmu", self._load_smmu, self._store_smmu))
-        self.memory.add(Mmio(QM_BASE, QM_SIZE, "qm", self.qm.load, self.qm.store))
+        self.blocks = {
+            function.name: Block(self, function, QM_BASE + index * QM_SIZE, window)
+            for index, function in enumerate(functions)
+        }
+        self._of_stream = {block.function.stream: block for block in self.blocks.values()}
+        self._turns = deque(self.blocks.values())
+
+    def _finished(self, task: Task) -> None:
+        self._of_stream[task.stream].qm.finished(task)
 
     def _load_smmu(self, offset: int, width: int) -> int:
         return self.smmu.read64(offset) if width == 8 else self.smmu.read32(offset)
@@ -124,14 +176,22 @@ class Chip:
                     "smmu", "resume", address=stall.access.va, stag=stall.stag, verdict=verdict
                 )
                 self.tasks.resume(stall)
-        elif not self.tasks.step() and not self.qm.step():
+        elif not self.tasks.step() and not self._step_queues():
             return False
         self.steps += 1
         return True
+
+    def _step_queues(self) -> bool:
+        """Each function in turn."""
+        for _ in self.blocks:
+            self._turns.rotate(-1)
+            if self._turns[-1].qm.step():
+                return True
+        return False
 
     def close(self) -> None:
         """Give the memory back."""
         self.memory.ram.close()
 
     def __repr__(self) -> str:
-        return f"<Chip {self.steps} steps: {self.qm!r}, {self.tasks!r}, {self.smmu!r}, {self.frames!r}>"
+        return f"<Chip {self.steps} steps: {[*self.blocks.values()]}, {self.tasks!r}, {self.smmu!r}, {self.frames!r}>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from wdasync_hip08.chip import ZIP_STREAM
 from wdasync_hip08.engines.zip import dump_entry
 from wdasync_hip08.machine import Machine
 from wdasync_hip08.qm.contexts import CQE_BYTES, unpack_cqe
@@ -16,21 +15,25 @@ def dump(machine: Machine) -> str:
     """Everything that can be seen of a machine: its state and registers, each queue with its ring, each address space."""
     with machine.lock:
         parts = [machine.dump()]
-        parts += [dump_queue(machine, number) for number in sorted(machine.qm.queues)]
+        for name, node in machine.nodes.items():
+            parts += [dump_queue(machine, name, number) for number in sorted(node.qm.queues)]
         parts += [dump_space(machine, pasid) for pasid in sorted(machine.spaces)]
     return "\n\n".join(parts)
 
 
-def dump_queue(machine: Machine, number: int, entries: int = 4) -> str:
-    """The contexts of a queue, its last completions and the entries that they are for.
+def dump_queue(machine: Machine, name: str, number: int, entries: int = 4) -> str:
+    """The contexts of a queue of a device, its last completions and the entries that they are for.
 
     :param entries: how many completions to go back
     :raises KeyError: there is no such queue
     """
     with machine.lock:
-        queue, pair = machine.qm.queues[number], machine.chip.qm.queues.get(number)
-        cq = machine.chip.qm.completion_queues.get(number)
-        lines = [f"queue {number}: {queue.depth} entries of {queue.entry_bytes} bytes, PASID {queue.pasid}"]
+        node = machine.nodes[name]
+        queue, pair = node.qm.queues[number], node.block.qm.queues.get(number)
+        cq = node.block.qm.completion_queues.get(number)
+        lines = [
+            f"{name} queue {number}: {queue.depth} entries of {queue.entry_bytes} bytes, PASID {queue.pasid}"
+        ]
         if pair is None or cq is None:
             return "\n".join([*lines, "  not started"])
         lines += [f"  {pair.sq}", f"  {cq}"]
@@ -51,9 +54,11 @@ def dump_space(machine: Machine, pasid: int) -> str:
     """
     with machine.lock:
         space, memory = machine.spaces[pasid], machine.chip.memory
-        entry = StreamTableEntry.unpack(memory.read(machine.iommu.entry(ZIP_STREAM), 64))
-        descriptor = ContextDescriptor.unpack(memory.read(machine.iommu.descriptor(ZIP_STREAM, pasid), 64))
-        lines = [repr(space), f"  {entry!r}", f"  {descriptor!r}"]
+        lines = [repr(space)]
+        for stream in sorted(+space.users):
+            entry = StreamTableEntry.unpack(memory.read(machine.iommu.entry(stream), 64))
+            descriptor = ContextDescriptor.unpack(memory.read(machine.iommu.descriptor(stream, pasid), 64))
+            lines += [f"  stream {stream:#x}: {entry!r}", f"  {descriptor!r}"]
         lines += [
             f"  {vpn << 12:#014x} → {page.frame.pa:#014x} {'rw' if page.writable else 'r-'} {page.grants}"
             for vpn, page in sorted(space.pages.items())

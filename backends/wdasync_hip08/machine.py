@@ -28,18 +28,17 @@ import anyio.lowlevel
 from wdasync.backend import PageFaults
 from wdasync.faults import FaultHandler, FaultReporter
 from wdasync_hip08.backings import Memfd, OwnProcess
-from wdasync_hip08.chip import QM_BASE, SMMU_BASE, ZIP_STREAM, Chip
+from wdasync_hip08.chip import SMMU_BASE, Chip
 from wdasync_hip08.clocks import RealClock, Timer, Timers, VirtualClock
 from wdasync_hip08.codec import CodecWorkers
 from wdasync_hip08.engines.deflate import Deflation
-from wdasync_hip08.engines.zip import ENTRY_BYTES
+from wdasync_hip08.functions import FUNCTIONS, Function
+from wdasync_hip08.kernel.bindings import Bindings
 from wdasync_hip08.kernel.dma import DmaDomain
-from wdasync_hip08.kernel.hisi_qm import HisiQm, KernelQueue, MailboxError, share_bytes
 from wdasync_hip08.kernel.iommu import Iommu
 from wdasync_hip08.kernel.iopf import FaultHandling, PendingFault
 from wdasync_hip08.kernel.modes import mode_of
-from wdasync_hip08.kernel.pasids import PasidAllocator
-from wdasync_hip08.kernel.regions import MMIO_BYTES
+from wdasync_hip08.kernel.nodes import Node
 from wdasync_hip08.kernel.spaces import Area, Residency, Space
 from wdasync_hip08.kernel.uacce import OpenQueue
 from wdasync_hip08.memory import PAGE_SHIFT, pages_of
@@ -50,19 +49,16 @@ from wdasync_hip08.trace import Recorder, Trace
 from wdasync_hip08.workers import Workers
 from wdasync_uacce.files import NodeInfo
 
-__all__ = ["NODE", "Machine", "node_info"]
+__all__ = ["Machine"]
 
 log = logging.getLogger(__name__)
 
-NODE = "hisi_zip-0"
 #: Steps of one pump, and seconds after which it begins no other: they bound how long a caller is kept. But a step is
 #: indivisible, and one that translates and copies megabytes takes milliseconds itself.
 STEPS = 256
 SECONDS = 0.001
 #: Work on so many bytes is done at once, in the thread that comes upon it.
 INLINE_BYTES = 1024
-#: Seconds that the kernel waits for a queue to drain before it resets it (1,000 looks, 100 to 200 µs apart).
-DRAIN_SECONDS = 0.15
 #: Seconds after which records that lie in the SMMU's event queue with no interrupt are looked for.
 LOOK_SECONDS = 0.1
 
@@ -73,29 +69,33 @@ class Machine:
     :raises OSError: no memory for the chip; or, with the path as ``filename``, the trace cannot be written
 
     :ivar lock: held by whoever changes anything
-    :ivar reset_queues: queues that did not drain and were reset
+    :ivar nodes: its devices, by name
+    :ivar spaces: the address spaces that are bound, by PASID
+    :ivar at_work: tasks whose work is in a thread
     :ivar rescues: times that records of the SMMU had to be looked for, because their interrupt was lost
     """
 
     def __init__(
         self,
         options: Options,
+        functions: Sequence[Function] = FUNCTIONS,
         *,
         handler: FaultHandler | None = None,
         reporter: FaultReporter | None = None,
         clock: VirtualClock | None = None,
     ) -> None:
         self.options = options
+        self._functions = functions
         self.mode = mode_of(options)
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.clock = clock or (VirtualClock() if options.clock == "virtual" else RealClock())
         self.timers = Timers(self.clock)
         self.trace: Trace = Recorder(self.clock) if options.trace else Trace()
-        self.reset_queues = 0
         self.rescues = 0
         self._look: Timer | None = None
-        self._lost: str | None = None
+        #: What is wrong with the model, if anything is.
+        self._defect: str | None = None
         self._serving = False
         #: The task that serves: it sleeps, until so late; there is something that it has not seen.
         self._asleep, self._until, self._unseen = False, math.inf, False
@@ -106,9 +106,7 @@ class Machine:
         self._codec = CodecWorkers()
         #: Work that an engine's thread has done, and its result.
         self._done: deque[tuple[Task, object]] = deque()
-        self._open: list[OpenQueue] = []
-        #: Those whose work is in a thread.
-        self._at_work: set[Task] = set()
+        self.at_work: set[Task] = set()
         self._process: Space | None = None
         self._handler, self._reporter = handler, reporter
         if options.trace:
@@ -130,6 +128,7 @@ class Machine:
         self.chip = chip = Chip(
             self._start_work,
             self.trace,
+            self._functions,
             ram=options.ram << 20,
             seed=options.seed,
             window=options.window,
@@ -140,20 +139,14 @@ class Machine:
             self._look.cancel()
             self._look = None
         self.spaces: dict[int, Space] = {}
-        self.pasids = PasidAllocator()
         self.iommu = Iommu(chip.memory, SMMU_BASE, self.trace)
-        self.dma = DmaDomain(chip.memory.ram, self.iommu)
-        self.iommu.attach(
-            ZIP_STREAM, self.dma.table, self.dma.asid,
-            substreams=self.mode.substreams, stall=self.mode.stall,
-        )  # fmt: skip
         self.faults = FaultHandling(
             self.iommu,
             self.timers,
             self.spaces,
             self.trace,
             self.lock,
-            device=NODE,
+            devices={function.stream: function.name for function in self._functions},
             handler=self._handler,
             reporter=self._reporter,
             deadline=options.fault_deadline or None,
@@ -161,17 +154,20 @@ class Machine:
             elsewhere=self._elsewhere,
             wake=self._wake,
         )
-        self.qm = HisiQm(
-            chip.memory, QM_BASE, self.dma, chip.qm.step,
-            entry_bytes=ENTRY_BYTES, depth=options.depth, limit=options.queues, pasids=self.mode.substreams,
-        )  # fmt: skip
+        self.bindings = Bindings(self.spaces, self.iommu, self.faults, self.mode, self.trace)
         chip.handlers = {
             "smmu events": lambda _: self.faults.drain_events(),
             "smmu errors": lambda _: self.iommu.acknowledge_errors(),
-            "eq": self.qm.interrupt,
-            "aeq": self.qm.interrupt,
-            "abnormal": self.qm.interrupt,
         }
+        # Where nothing bears a PASID, all functions have one address space: whoever has one of them has them all.
+        shared = None if self.mode.substreams else DmaDomain(chip.memory.ram, self.iommu)
+        self.nodes = {
+            name: Node(self, block, shared or DmaDomain(chip.memory.ram, self.iommu))
+            for name, block in chip.blocks.items()
+        }
+        for node in self.nodes.values():
+            chip.handlers.update(node.handlers)
+        self._domain = shared
 
     def _switch_off(self) -> None:
         with self.lock:
@@ -186,12 +182,11 @@ class Machine:
                 return False
             try:
                 return self._pump(limit)
-            except MailboxError as error:
-                self._refused(error)
-                return False
             except Exception as error:
-                log.exception("the model of the chip has a defect; the device is lost")
-                self._lose(f"defect of the model: {type(error).__name__}: {error}")
+                log.exception("the model of the chip has a defect; its devices are lost")
+                self._defect = f"defect of the model: {type(error).__name__}: {error}"
+                for node in self.nodes.values():
+                    node.lose(self._defect)
                 return False
 
     def _pump(self, limit: int) -> bool:
@@ -246,12 +241,25 @@ class Machine:
         clock.advance(end - clock.now())
         self.run()
 
+    def advance_until(self, done: Callable[[], bool]) -> bool:
+        """Let virtual time pass, timer by timer, until something has happened; False: no timer helps.
+
+        :raises TypeError: the clock is real
+        """
+        clock = self._virtual()
+        while (when := self.timers.next()) is not None:
+            clock.advance(max(when - clock.now(), 0.0))
+            self.run()
+            if done():
+                return True
+        return False
+
     def _virtual(self) -> VirtualClock:
         if not isinstance(self.clock, VirtualClock):
             raise TypeError("expected a virtual clock, got the real one; set the option clock=virtual")
         return self.clock
 
-    def ring(self, word: int) -> None:
+    def ring(self, node: Node, word: int) -> None:
         """A doorbell was stored in a program's page. It is taken note of; :meth:`pump` looks at it.
 
         But who arms an interrupt is about to sleep, and nobody else may be there to go on. Who has armed one and submits may
@@ -263,9 +271,9 @@ class Machine:
             if not self.alive:
                 return
             if bell.command == DoorbellCommand.CQ and self.options.consuming:
-                self._has_polled(bell.queue)
-            awaited = bell.command == DoorbellCommand.SQ and self.chip.qm.awaited(bell.queue)
-            self.chip.qm.ring(word)
+                self._has_polled(node, bell.queue)
+            awaited = bell.command == DoorbellCommand.SQ and node.block.qm.awaited(bell.queue)
+            node.block.qm.ring(word)
         if self.clock.virtual:
             if arms or awaited:
                 self.run()
@@ -274,9 +282,10 @@ class Machine:
         elif (awaited or (arms and self.pump())) and not self._serving:
             self._workers.call(self.run)
 
-    def _has_polled(self, queue: int) -> None:
+    @staticmethod
+    def _has_polled(node: Node, queue: int) -> None:
         # The kernel's poll eats the events before it. Nobody sees a poll; but who takes completions or arms has done one.
-        for file in self._open:
+        for file in node.files:
             if file.queue is not None and file.queue.number == queue:
                 file.readiness.take()
 
@@ -294,7 +303,7 @@ class Machine:
         if self.clock.virtual or work.nbytes <= INLINE_BYTES:
             self.chip.tasks.finish(task, work.run())
             return
-        self._at_work.add(task)
+        self.at_work.add(task)
         if not (self._serving and isinstance(work, Deflation) and self._codec.submit(task, work)):
             self._workers.submit(task, work)
 
@@ -305,7 +314,7 @@ class Machine:
         while self._done:
             done.append(self._done.popleft())
         for task, result in done:
-            self._at_work.discard(task)
+            self.at_work.discard(task)
             self.chip.tasks.finish(task, result)
         return bool(done)
 
@@ -403,81 +412,6 @@ class Machine:
         except BlockingIOError:
             pass
 
-    # Stopping a queue
-
-    def drain(self, queue: KernelQueue) -> None:
-        """Let a queue finish what was submitted; after a while, refuse its pages; then give up."""
-        self.trace.begin("kernel", "drain", queue.number)
-        drained = self._drain(queue)
-        self.trace.end("kernel", "drain", queue.number, drained=drained)
-        if not drained:
-            with self.lock:
-                self.reset_queues += 1
-                log.warning("queue %d did not drain; it is reset", queue.number)
-
-    def _drain(self, queue: KernelQueue) -> bool:
-        if self._drained_within(queue, DRAIN_SECONDS):
-            return True
-        # Handlers have until their deadline: then the answer is INVALID, and the entries end.
-        with self.lock:
-            faults = [fault for fault in self.faults.pending.values() if fault.pasid == queue.pasid]
-        deadlines = [fault.timer.when for fault in faults if fault.timer is not None]
-        return bool(deadlines) and self._drained_within(
-            queue, max(deadlines) - self.clock.now() + DRAIN_SECONDS
-        )
-
-    def stop(self, queue: KernelQueue) -> None:
-        """Take a queue away from the chip. A chip that refuses might go on with it, so it is lost."""
-        with self.lock:
-            try:
-                self.qm.stop(queue)
-                self.trace.instant("kernel", "queue stopped", queue=queue.number)
-            except MailboxError as error:
-                self._refused(error)
-
-    def _drained_within(self, queue: KernelQueue, seconds: float) -> bool:
-        end = time.monotonic() + seconds
-        with self.lock:
-            while True:
-                more = self.pump()
-                if not self.alive or self._drained(queue):
-                    return True
-                if self.clock.virtual:
-                    if not more:
-                        return self._advance_drain(queue)
-                elif (
-                    not more
-                    and not self.changed.wait(0.01)
-                    and time.monotonic() >= end
-                    and not self._under_way(queue)
-                ):
-                    return False
-
-    def _under_way(self, queue: KernelQueue) -> bool:
-        """Threads of this program are at something that a queue waits for. They may be slow; that is no chip that hangs."""
-        faults = self.faults.pending.values()
-        return any(task.queue == queue.number for task in self._at_work) or any(
-            fault.populating and fault.pasid == queue.pasid for fault in faults
-        )
-
-    def _advance_drain(self, queue: KernelQueue) -> bool:
-        """Under a virtual clock nothing happens by waiting: only timers can help."""
-        clock = self._virtual()
-        while (when := self.timers.next()) is not None:
-            clock.advance(max(when - clock.now(), 0.0))
-            self.run()
-            if self._drained(queue):
-                return True
-        return False
-
-    def _drained(self, queue: KernelQueue) -> bool:
-        """As the kernel sees it: by the contexts, which it reads through the mailbox."""
-        try:
-            return self.qm.drained(queue)
-        except MailboxError as error:
-            self._refused(error)
-            return True
-
     # Spaces
 
     def new_space(self, name: str, *, residency: Residency | None = None) -> Space:
@@ -491,7 +425,7 @@ class Machine:
             residency = Residency(self.options.residency) if mode.shared else Residency.PINNED
         return Space(
             name, self.chip.memory.ram, self.chip.frames, self.iommu,
-            whole=whole if mode.shared else None, residency=residency, domain=None if mode.substreams else self.dma,
+            whole=whole if mode.shared else None, residency=residency, domain=self._domain,
         )  # fmt: skip
 
     def map_memory(self, space: Space, address: int, nbytes: int, *, writable: bool = True) -> Memfd:
@@ -501,54 +435,6 @@ class Machine:
         with self.lock:
             space.add(Area(first, first + pages_of(nbytes), memory, writable=writable))
         return memory
-
-    def bind(self, space: Space) -> int:
-        """One more user of a space; the first one gives it a PASID and its context descriptor.
-
-        Where the function has one address space for all, it belongs to the space that has it first.
-
-        :raises OSError: ENOSPC: no PASID left; EBUSY: the function belongs to another; ESRCH: its program is gone
-        """
-        with self.lock:
-            if not space.alive:
-                raise OSError(errno.ESRCH, f"bind: expected an address space that is alive, got {space!r}")
-            if space.pasid is None:
-                space.pasid = self._new_pasid(space)
-                self.spaces[space.pasid] = space
-            space.users += 1
-            return space.pasid
-
-    def _new_pasid(self, space: Space) -> int:
-        if not self.mode.substreams:
-            if self.spaces:
-                raise OSError(
-                    errno.EBUSY, f"bind: expected a function that nobody owns, got that of {self.spaces[0]!r}"
-                )
-            return 0
-        pasid = self.pasids.allocate()
-        stall = self.mode.stall and space.residency is not Residency.PINNED
-        self.iommu.bind(ZIP_STREAM, pasid, space.table, space.asid, stall=stall)
-        return pasid
-
-    def unbind(self, space: Space) -> None:
-        """One user less. With the last one: descriptor away, caches told, events read, faults refused, PASID free.
-
-        The users have stopped their queues: nothing that bears this PASID is on its way any more.
-        """
-        with self.lock:
-            space.users -= 1
-            if space.users or space.pasid is None:
-                return
-            pasid = space.pasid
-            if self.mode.substreams:
-                self.iommu.unbind(ZIP_STREAM, pasid, space.asid)
-            self.faults.drain_events()
-            self.faults.flush(pasid)
-            del self.spaces[pasid]
-            space.pasid = None
-            if self.mode.substreams:
-                self.pasids.free(pasid)
-                self.trace.instant("kernel", "PASID free", pasid=pasid)
 
     # The file layer
 
@@ -564,66 +450,45 @@ class Machine:
         return self._process
 
     def discover(self) -> Sequence[NodeInfo]:
-        return (node_info(self.options, self.qm.available),)
+        return tuple(self.nodes[name].info() for name in sorted(self.nodes))
 
     def open(self, name: str, space: Space | None = None) -> OpenQueue:
         """Open a node, for this process or for a made-up space."""
-        if name != NODE:
-            raise OSError(errno.ENOENT, f"open: expected {NODE}, got {name!r}")
+        if name not in self.nodes:
+            raise OSError(errno.ENOENT, f"open: expected one of {', '.join(self.nodes)}, got {name!r}")
         with self.lock:
-            if not self.alive:
-                raise OSError(errno.ENODEV, f"open: {self._lost or 'the machine is off'}")
-            space = space or self.process
-            self.bind(space)
-            try:
-                file = OpenQueue(self, space)
-            except OSError:
-                self.unbind(space)
-                raise
-            self._open.append(file)
-            return file
-
-    def closed(self, file: OpenQueue, space: Space) -> None:
-        """An opened queue was closed."""
-        self._open.remove(file)
-        if self.alive:
-            self.unbind(space)
+            if self._closed:
+                raise OSError(errno.ENODEV, "open: the machine is off")
+            return self.nodes[name].open(space or self.process)
 
     @property
     def alive(self) -> bool:
-        """The chip is there and works."""
-        return self._lost is None and not self._closed
+        """The chip is on and works."""
+        return self._defect is None and not self._closed
 
     def lost(self, name: str) -> str | None:
-        return self._lost
+        return self.nodes[name].lost
 
-    def remove(self, reason: str = "the device was removed") -> None:
-        """Take the device out of the machine while it is in use."""
+    def remove(self, name: str, reason: str = "the device was removed") -> None:
+        """Take a device out of the machine while it is in use."""
         with self.lock:
-            self._lose(reason)
+            self.nodes[name].lose(reason)
 
-    def _refused(self, error: MailboxError) -> None:
-        log.error("%s; the device is lost", error.strerror)
-        self._lose(f"it takes no orders: {error.strerror}")
-
-    def _lose(self, reason: str) -> None:
-        self._lost = reason
-        for file in self._open:
-            file.remove()
-        self.changed.notify_all()
-
-    def reset(self) -> None:
-        """Switch it off and on again. All queues are closed.
+    def reset(self, name: str) -> None:
+        """Switch a device off and on again; after a defect of the model, all of them. All their queues are closed.
 
         :raises OSError: EBUSY: there are queues in use
         """
         with self.lock:
-            if self._open:
-                raise OSError(errno.EBUSY, f"reset: expected all queues closed, got {len(self._open)} open")
-            self._process = None
-            self._switch_off()
-            self._switch_on()
-            self._lost = None
+            if self._defect is None:
+                self.nodes[name].reset()
+            elif still := sum(len(node.files) for node in self.nodes.values()):
+                raise OSError(errno.EBUSY, f"reset: expected all queues closed, got {still} open")
+            else:
+                self._process = None
+                self._switch_off()
+                self._switch_on()
+                self._defect = None
 
     def close(self) -> None:
         """Switch it off. All queues are closed.
@@ -642,31 +507,13 @@ class Machine:
 
     def dump(self) -> str:
         """The state of everything, for people."""
-        parts = [repr(self), repr(self.chip), repr(self.qm), repr(self.faults), self.chip.qm.registers.dump()]
+        parts = [repr(self), repr(self.chip), repr(self.faults)]
+        for node in self.nodes.values():
+            parts += [repr(node), repr(node.qm), node.block.qm.registers.dump()]
+            parts += [repr(queue) for queue in node.block.qm.queues.values()]
         parts += [repr(space) for space in self.spaces.values()]
-        parts += [repr(queue) for queue in self.chip.qm.queues.values()]
         return "\n".join([*parts, self.chip.smmu.dump()])
 
     def __repr__(self) -> str:
-        state = self._lost or ("off" if self._closed else "on")
-        return f"<Machine {state}, {len(self._open)} queues open, {len(self.spaces)} spaces bound>"
-
-
-def node_info(options: Options, available: int | None = None) -> NodeInfo:
-    """The attributes of the device, as the kernel shows them.
-
-    :param available: free queues; ``None``: all
-    """
-    available = options.queues if available is None else available
-    share = share_bytes(ENTRY_BYTES, options.depth)
-    flags = mode_of(options).flags
-    attributes = {
-        "api": "hisi_qm_v2\n", "flags": f"{int(flags)}\n", "algorithms": "zlib\ngzip\n", "isolate": "0\n",
-        "available_instances": f"{available}\n", "region_mmio_size": f"{MMIO_BYTES}\n",
-        "region_dus_size": f"{share}\n", "device/numa_node": "0\n", "node_id": "0\n", "numa_distance": "10\n",
-        "isolate_strategy": "0\n", "dev_state": "0\n",
-    }  # fmt: skip
-    return NodeInfo(
-        NODE, "hisi_qm_v2", flags, ("zlib", "gzip"), available, MMIO_BYTES, share,
-        numa_node=0, attributes=attributes,
-    )  # fmt: skip
+        state = self._defect or ("off" if self._closed else "on")
+        return f"<Machine {state}, {[*self.nodes.values()]}, {len(self.spaces)} spaces bound>"

@@ -25,7 +25,7 @@ from typing import TypeAlias
 
 from wdasync_hip08.smmu import Stall, Verdict
 
-__all__ = ["TRANSITIONS", "Life", "Task", "TaskState", "Tasks", "Work"]
+__all__ = ["TRANSITIONS", "Entry", "Life", "Task", "TaskState", "Tasks", "Work"]
 
 
 @dataclass(slots=True)
@@ -44,6 +44,10 @@ class Work:
 
 #: What a task yields, what it is sent, and what it returns: the entry to write back.
 Life: TypeAlias = Generator[Stall | Work, Verdict | object, bytes]
+
+
+#: A submission entry in work: StreamID of the function, number of the queue, slot in its ring.
+Entry: TypeAlias = tuple[int, int, int]
 
 
 class TaskState(enum.Enum):
@@ -71,15 +75,17 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
 class Task:
     """One submission entry in work.
 
+    :ivar stream: StreamID of its function
     :ivar queue: number of its queue
     :ivar slot: index in the submission ring
     :ivar faults: accesses of it that software was told of, for a page, and answered
     :ivar result: the entry to write back, once DONE
     """
 
-    __slots__ = ("_send", "faults", "life", "queue", "result", "slot", "stall", "state")
+    __slots__ = ("_send", "faults", "life", "queue", "result", "slot", "stall", "state", "stream")
 
-    def __init__(self, queue: int, slot: int) -> None:
+    def __init__(self, stream: int, queue: int, slot: int) -> None:
+        self.stream = stream
         self.queue = queue
         self.slot = slot
         self.faults = 0
@@ -101,6 +107,16 @@ class Task:
         self.state = state
 
     @property
+    def entry(self) -> Entry:
+        """Which entry it is, in the whole chip."""
+        return self.stream, self.queue, self.slot
+
+    @property
+    def number(self) -> int:
+        """The same as one number, for traces."""
+        return self.stream << 32 | self.queue << 16 | self.slot
+
+    @property
     def over(self) -> bool:
         """Nothing more will come of it."""
         return self.state in (TaskState.DONE, TaskState.DEAD)
@@ -118,9 +134,7 @@ class Task:
 
     def __repr__(self) -> str:
         where = f" at {self.stall.access.va:#x}" if self.stall is not None else ""
-        return (
-            f"<Task of queue {self.queue} slot {self.slot}: {self.state.value}{where}, {self.faults} faults>"
-        )
+        return f"<Task of stream {self.stream:#x} queue {self.queue} slot {self.slot}: {self.state.value}{where}, {self.faults} faults>"
 
 
 class Tasks:
@@ -191,11 +205,11 @@ class Tasks:
             if task.life is not None:
                 task.life.close()
 
-    def entry_of(self, stag: int) -> tuple[int, int] | None:
-        """Queue and slot of the task whose stall has this tag; ``None``: it was killed."""
+    def entry_of(self, stag: int) -> Entry | None:
+        """The entry of the task whose stall has this tag; ``None``: it was killed."""
         for task in self.alive:
             if task.stall is not None and task.stall.stag == stag:
-                return task.queue, task.slot
+                return task.entry
         return None
 
     @property

@@ -114,7 +114,7 @@ class Recorder(Trace):
             details = " ".join(f"{key}={_short(value)}" for key, value in event.details.items())
             number = f" {event.number:#x}" if event.phase != "i" else ""
             lines.append(
-                f"{(event.when - first) * 1e6:12.1f}  {event.track:<10} {marks[event.phase]} {event.name}{number} {details}".rstrip()
+                f"{(event.when - first) * 1e6:12.1f}  {event.track:<20} {marks[event.phase]} {event.name}{number} {details}".rstrip()
             )
         return "\n".join(lines)
 

@@ -18,7 +18,8 @@ from tests.cpu.support import CHECKOUT
 from tests.fuzz.decoders import read_corpus, write_corpus
 from tests.hip08.conftest import RawDriver
 from tests.hip08.fuzz import BYSTANDER, VA, Bench
-from wdasync_hip08.machine import NODE, Machine
+from wdasync_hip08.functions import ZIP
+from wdasync_hip08.machine import Machine
 from wdasync_hip08.memory import PAGE
 from wdasync_hip08.options import Options
 
@@ -90,7 +91,7 @@ class Target:
         found = driver.run(entry)
         assert len(found) == 1, f"{len(found)} completions of one entry"
         assert found[0][13] == int.from_bytes(entry[52:56], "little"), "another entry was completed"
-        assert bench.machine.lost(NODE) is None
+        assert bench.machine.lost(ZIP.name) is None
         assert not bench.machine.faults.pending
         if self.cases % LOOK == 0:
             bench.unharmed()

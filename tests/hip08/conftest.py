@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from wdasync_hip08.functions import FUNCTIONS, ZIP
 from wdasync_hip08.kernel.spaces import Space
-from wdasync_hip08.machine import NODE, Machine
+from wdasync_hip08.machine import Machine
 from wdasync_hip08.options import Options
 from wdasync_uacce.files import RegionKind
 
@@ -23,10 +24,16 @@ class RawDriver:
     """One queue of one space. Addresses are the device's."""
 
     def __init__(
-        self, machine: Machine, *, queue_type: int = 0, space: Space | None = None, start: bool = True
+        self,
+        machine: Machine,
+        *,
+        name: str = ZIP.name,
+        queue_type: int = 0,
+        space: Space | None = None,
+        start: bool = True,
     ) -> None:
         self.machine = machine
-        self.file = machine.open(NODE, space)
+        self.file = machine.open(name, space)
         self.share = self.file.map(RegionKind.DUS)
         self.doorbell = self.file.map(RegionKind.MMIO)
         self.number = self.file.set_queue_type(queue_type)
@@ -112,9 +119,12 @@ def new_machine() -> Iterator[Any]:
     """Makes machines under a virtual clock, unless it is told otherwise."""
     machines: list[Machine] = []
 
-    def make(handler: Any = None, reporter: Any = None, **options: Any) -> Machine:
+    def make(
+        handler: Any = None, reporter: Any = None, functions: Any = FUNCTIONS, **options: Any
+    ) -> Machine:
         machine = Machine(
             Options(**{"clock": "virtual", "depth": 64, "ram": 32} | options),
+            functions,
             handler=handler,
             reporter=reporter,
         )

@@ -9,8 +9,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from wdasync_hip08.chip import QM_BASE, ZIP_STREAM
-from wdasync_hip08.machine import NODE
+from wdasync_hip08.chip import QM_BASE
+from wdasync_hip08.functions import ZIP
 from wdasync_hip08.memory import PAGE
 from wdasync_hip08.qm import registers as reg
 from wdasync_hip08.smmu.commands import Command, Opcode
@@ -60,7 +60,7 @@ class Bench:
 
     def unharmed(self) -> None:
         """The machine is well, and the victim gets its work done."""
-        assert self.machine.lost(NODE) is None
+        assert self.machine.lost(ZIP.name) is None
         assert self.victim_memory.peek(0, len(BYSTANDER)) == BYSTANDER
         entry = self.victim.entry(VA, len(BYSTANDER), VA + 4 * PAGE, 2 * PAGE, tag=77)
         (sqe,) = self.victim.run(entry)
@@ -141,9 +141,9 @@ def doorbells(bench: Bench, count: int) -> None:
             bench.machine.run()
     bench.machine.run()
     # A doorbell page rings for every queue, so the victim may have got work that it never asked for.
-    assert bench.machine.lost(NODE) is None
+    assert bench.machine.lost(ZIP.name) is None
     assert bench.victim_memory.peek(0, len(BYSTANDER)) == BYSTANDER
-    assert bench.machine.qm.errors
+    assert bench.machine.nodes[ZIP.name].qm.errors
     bench.fresh()
     entry = bench.driver.entry(VA, 100, VA + PAGE, 200)
     assert len(bench.driver.run(entry)) == 1
@@ -161,7 +161,7 @@ def mailbox_words(new_bench: Callable[[], Bench], count: int) -> None:
         for _ in range(TURN):
             one_mailbox_word(bench, choose, kernel=bool(turn % 4), registers=turn % 4 == 3)
             bench.machine.run()
-            if (reason := bench.machine.lost(NODE)) is not None:
+            if (reason := bench.machine.lost(ZIP.name)) is not None:
                 assert "refused" in reason
                 assert turn % 4
                 lost += 1
@@ -210,7 +210,7 @@ def registers(bench: Bench, count: int) -> None:
         memory.write32(QM_BASE + offset, choose.getrandbits(32))
         memory.read32(QM_BASE + offset)
     bench.machine.run()
-    assert bench.machine.lost(NODE) is None
+    assert bench.machine.lost(ZIP.name) is None
 
 
 def table_words(bench: Bench, count: int) -> None:
@@ -219,7 +219,7 @@ def table_words(bench: Bench, count: int) -> None:
     machine = bench.machine
     memory, iommu = machine.chip.memory, machine.iommu
     assert bench.space.pasid is not None
-    cd = iommu.descriptor(ZIP_STREAM, bench.space.pasid)
+    cd = iommu.descriptor(ZIP.stream, bench.space.pasid)
     leaf = bench.space.table.entry(VA >> 12)
     victims = [page.frame.pa for page in bench.victim_space.pages.values()]
     for _ in range(count):
@@ -231,11 +231,11 @@ def table_words(bench: Bench, count: int) -> None:
         memory.write64(pa, bad)
         bench.driver.run(bench.driver.entry(VA, 300, VA + PAGE, 500))
         memory.write64(pa, good)
-        machine.faults.flush(bench.space.pasid)
+        machine.faults.flush(ZIP.stream, bench.space.pasid)
         # A broken entry may be a global one, or of another address space: everything has to be forgotten.
         iommu.run([Command(Opcode.TLBI_NH_ALL)])
-        iommu.unbind(ZIP_STREAM, bench.space.pasid, bench.space.asid)
-        iommu.bind(ZIP_STREAM, bench.space.pasid, bench.space.table, bench.space.asid, stall=True)
+        iommu.unbind(ZIP.stream, bench.space.pasid, bench.space.asid)
+        iommu.bind(ZIP.stream, bench.space.pasid, bench.space.table, bench.space.asid, stall=True)
         machine.run()
         bench.driver.completions()
     assert bench.driver.run(bench.driver.entry(VA, 300, VA + PAGE, 500))[0][3] in (0, 0x0D)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.hip08.conftest import RawDriver
-from wdasync_hip08.machine import NODE, Machine
+from wdasync_hip08.functions import ZIP
+from wdasync_hip08.machine import Machine
 from wdasync_hip08.memory import PAGE
 from wdasync_hip08.options import Options
 
@@ -95,7 +96,7 @@ class ChipRings(RuleBasedStateMachine):
 
     @invariant()
     def well(self) -> None:
-        assert self.machine.lost(NODE) is None
+        assert self.machine.lost(ZIP.name) is None
         assert self.driver.status() == (0, 0)
 
     def teardown(self) -> None:

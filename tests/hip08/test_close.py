@@ -13,7 +13,8 @@ import wdasync_hip08.machine
 from wdasync import PagedBuffer
 from wdasync.faults import FaultResponse, PageFault
 from wdasync_hip08 import backend
-from wdasync_hip08.machine import DRAIN_SECONDS
+from wdasync_hip08.functions import ZIP
+from wdasync_hip08.kernel.nodes import DRAIN_SECONDS
 from wdasync_hip08.memory import PAGE
 from wdasync_hip08.trace import Recorder
 
@@ -35,7 +36,7 @@ def in_words(trace: Recorder) -> list[str]:
 def test_a_drain_waits_for_the_last_of_its_faults(
     new_machine: Any, raw_driver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of other address spaces, and other timers, are not its business."""
+    """Those of other address spaces, of other queues of its own, and other timers, are not its business."""
 
     async def never(fault: PageFault) -> FaultResponse:
         await anyio.sleep_forever()
@@ -48,9 +49,11 @@ def test_a_drain_waits_for_the_last_of_its_faults(
         machine.map_memory(space, 0x10000, 8 * PAGE)
         space.grant(0x10000, 8 * PAGE, writable=True)
         drivers.append(raw_driver(machine, space=space))
+        drivers[-1].space = space
     ours, another = drivers
-    for driver in (ours, ours, another):
-        driver.submit(driver.entry(0x10000, 100, 0x14000, 200))
+    neighbour = raw_driver(machine, space=ours.space)
+    for driver, page in ((ours, 0), (ours, 0), (another, 0), (neighbour, 2)):
+        driver.submit(driver.entry(0x10000 + page * PAGE, 100, 0x14000, 200))
         machine.advance(1.0)
     machine.timers.after(0.5, lambda: None)
     waits: list[float] = []
@@ -59,10 +62,10 @@ def test_a_drain_waits_for_the_last_of_its_faults(
         waits.append(seconds)
         return False
 
-    monkeypatch.setattr(machine, "_drained_within", give_up)
-    machine.drain(ours.file.queue)
-    assert waits == pytest.approx([DRAIN_SECONDS, 3.0 + DRAIN_SECONDS])
-    assert machine.reset_queues == 1
+    monkeypatch.setattr(machine.nodes[ZIP.name], "_drained_within", give_up)
+    machine.nodes[ZIP.name].drain(ours.file.queue)
+    assert waits == pytest.approx([DRAIN_SECONDS, 2.0 + DRAIN_SECONDS])
+    assert machine.nodes[ZIP.name].reset_queues == 1
 
 
 @pytest.mark.anyio
@@ -96,8 +99,8 @@ async def test_a_pager_of_five_seconds_is_pending(new_machine: Any, raw_driver: 
         group.cancel_scope.cancel()
     assert machine.clock.now() == 5.0
     assert machine.faults.counters.expired == 1
-    assert machine.reset_queues == 0
-    assert pasid not in machine.pasids.used
+    assert machine.nodes[ZIP.name].reset_queues == 0
+    assert pasid not in machine.bindings.pasids.used
 
     trace = machine.trace
     told = in_words(trace)
@@ -162,7 +165,7 @@ class TestSlowThreads:
     @pytest.fixture
     def driver(self, new_machine: Any, raw_driver: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         """Of a queue with an entry in work. Threads go on when somebody has waited for them three times."""
-        monkeypatch.setattr(wdasync_hip08.machine, "DRAIN_SECONDS", 0.0)
+        monkeypatch.setattr(wdasync_hip08.kernel.nodes, "DRAIN_SECONDS", 0.0)
         machine = new_machine(clock="real")
         looks = threading.Semaphore(0)
         wait = machine.changed.wait
@@ -196,8 +199,8 @@ class TestSlowThreads:
         driver.submit(driver.entry(0x10000, 2 * PAGE, 0x14000, 2 * PAGE))
         machine.run()
         assert not driver.completions()
-        machine.drain(driver.file.queue)
-        assert machine.reset_queues == 0
+        machine.nodes[ZIP.name].drain(driver.file.queue)
+        assert machine.nodes[ZIP.name].reset_queues == 0
         ((_, words),) = driver.completions()
         assert words[3] == 0
         driver.file.close()
@@ -212,11 +215,11 @@ class TestSlowThreads:
         assert driver.machine.faults.counters.taken
 
     def test_an_engine_that_hangs_is_given_up(self, driver: Any) -> None:
-        driver.machine.chip.engine.stuck = True
+        driver.machine.chip.blocks[ZIP.name].engine.stuck = True
         driver.submit(driver.entry(0x10000, 2 * PAGE, 0x14000, 2 * PAGE))
         driver.machine.run()
         driver.file.close()
-        assert driver.machine.reset_queues == 1
+        assert driver.machine.nodes[ZIP.name].reset_queues == 1
 
 
 def test_what_is_stuck_was_begun_inside(monkeypatch: pytest.MonkeyPatch) -> None:

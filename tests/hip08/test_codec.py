@@ -41,7 +41,7 @@ def wait(workers: CodecWorkers) -> list[tuple[Task, object]]:
 def test_a_worker_gives_what_the_engine_gives(
     codec: CodecWorkers, check: Check, window: int, data: bytes
 ) -> None:
-    work, task = Deflation(data, window, check), Task(1, 2)
+    work, task = Deflation(data, window, check), Task(0, 1, 2)
     assert codec.submit(task, work)
     [(done, result)] = wait(codec)
     assert done is task
@@ -54,7 +54,7 @@ def test_a_worker_gives_what_the_engine_gives(
 
 
 def test_results_come_to_their_tasks(codec: CodecWorkers) -> None:
-    works = {Task(0, slot): Deflation(bytes([slot]) * 5000, 15, Check.ADLER32) for slot in range(50)}
+    works = {Task(0, 0, slot): Deflation(bytes([slot]) * 5000, 15, Check.ADLER32) for slot in range(50)}
     for task, work in works.items():
         assert codec.submit(task, work)
     codec.kick()
@@ -77,17 +77,17 @@ def test_a_worker_that_fails_is_replaced_by_the_caller(
     real = CpuQueue.dequeue_burst
     monkeypatch.setattr(CpuQueue, "dequeue_burst", fail)
     work = Deflation(DATA, 15, Check.CRC32_SIZE)
-    codec.submit(Task(0, 0), work)
+    codec.submit(Task(0, 0, 0), work)
     [(_, result)] = wait(codec)
     assert result == work.run()
 
 
 def test_without_a_queue_or_room_the_work_is_to_be_done_otherwise(codec: CodecWorkers) -> None:
     work = Deflation(DATA, 15, Check.CRC32_SIZE)
-    assert not CodecWorkers().submit(Task(0, 0), work)
+    assert not CodecWorkers().submit(Task(0, 0, 0), work)
     for slot in range(DEPTH):
-        assert codec.submit(Task(0, slot), work)
-    assert not codec.submit(Task(0, DEPTH), work)
+        assert codec.submit(Task(0, 0, slot), work)
+    assert not codec.submit(Task(0, 0, DEPTH), work)
 
 
 def test_the_first_is_given_at_once_and_the_rest_together(
@@ -102,7 +102,7 @@ def test_the_first_is_given_at_once_and_the_rest_together(
     real = CpuQueue.enqueue_burst
     monkeypatch.setattr(CpuQueue, "enqueue_burst", enqueue)
     for slot in range(6):
-        codec.submit(Task(0, slot), Deflation(DATA, 15, Check.CRC32_SIZE))
+        codec.submit(Task(0, 0, slot), Deflation(DATA, 15, Check.CRC32_SIZE))
     assert bursts == [1]
     for _ in range(3):
         codec.kick()
@@ -116,7 +116,7 @@ def test_closing_waits_for_what_is_in_work() -> None:
     workers = CodecWorkers()
     workers.open()
     for slot in range(20):
-        workers.submit(Task(0, slot), Deflation(DATA * 4, 15, Check.CRC32_SIZE))
+        workers.submit(Task(0, 0, slot), Deflation(DATA * 4, 15, Check.CRC32_SIZE))
     workers.close()
     workers.close()
     assert workers.collect() == []

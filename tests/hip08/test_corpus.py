@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.uacce.replay import DEPTH, Mismatch, Replay, load, replay
-from wdasync_hip08.machine import NODE
+from wdasync_hip08.functions import ZIP
 
 
 @pytest.mark.parametrize("options", [{}, {"residency": "cold"}, {"seed": 3, "tlb_entries": 4}], ids=str)
@@ -32,7 +32,7 @@ def test_another_answer_is_found(new_machine: Any, what: str, change: Any) -> No
     recording = copy.deepcopy(load()["queues"][0])
     change(next(step["complete"][0] for step in recording["steps"] if step.get("complete")))
     with pytest.raises(Mismatch, match=what):
-        Replay(machine.open(NODE), recording).run()
+        Replay(machine.open(ZIP.name), recording).run()
 
 
 def test_another_output_is_found(new_machine: Any) -> None:
@@ -41,7 +41,7 @@ def test_another_output_is_found(new_machine: Any) -> None:
     completions = [told for step in recording["steps"] for told in step.get("complete", ())]
     next(told for told in completions if "output" in told)["output"] = "0" * 64
     with pytest.raises(Mismatch, match="another output"):
-        Replay(machine.open(NODE), recording).run()
+        Replay(machine.open(ZIP.name), recording).run()
 
 
 def test_rings_of_another_depth(new_machine: Any) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from wdasync.faults import Access, FaultResponse, PageFault
 from wdasync_hip08.dumps import dump_queue, dump_space
+from wdasync_hip08.functions import ZIP
 from wdasync_hip08.kernel.spaces import Residency
 from wdasync_hip08.memory import PAGE
 from wdasync_hip08.port import MAX_RETRIES
@@ -219,29 +220,29 @@ def test_the_trace_is_written_when_the_machine_is_switched_off(
 def test_dumps(machine: Any, raw_driver: Any) -> None:
     driver = tenant(machine, raw_driver, "shown")
     driver.run(*[driver.entry(VA, 200, VA + 8 * PAGE, 500, tag=0x51DE)] * 3)
-    text = dump_queue(machine, driver.number)
+    text = dump_queue(machine, ZIP.name, driver.number)
     assert text.count("CQE") == 3
     assert text.count("0x000051de tag (type 0)") == 3
     assert "input length" in text
-    assert "CQE" not in dump_queue(machine, driver.number, 0)
+    assert "CQE" not in dump_queue(machine, ZIP.name, driver.number, 0)
     pasid = machine.process.pasid or next(iter(machine.spaces))
     table = dump_space(machine, pasid)
     assert table.count(" → ") == 16
     assert "<STE v=0x1 config=0x5" in table
     idle = machine.open("hisi_zip-0")
-    assert "not started" in dump_queue(machine, idle.queue.number)
+    assert "not started" in dump_queue(machine, ZIP.name, idle.queue.number)
     idle.close()
     with pytest.raises(KeyError):
-        dump_queue(machine, 63)
+        dump_queue(machine, ZIP.name, 63)
 
 
 def test_every_object_tells_its_state(machine: Any, raw_driver: Any) -> None:
     driver = tenant(machine, raw_driver, "shown")
     driver.run(driver.entry(VA, 200, VA + 8 * PAGE, 500))
     text = machine.dump()
-    for part in ("<Machine on, 1 queues", "<Chip ", "<QueueManager 1 queues, 1 fetched", "<Smmu enabled", "<Tlb ",
+    for part in ("<Machine on, ", "<Node hisi_zip-0 there, 1 queues open>", "<Chip ", "<QueueManager 1 queues, 1 fetched", "<Smmu enabled", "<Tlb ",
                  "<Frames 16 live", "<Space shown", "queues: of the chip", "EVENTQ_PROD", "<QueuePair 0 running"):  # fmt: skip
         assert part in text
     assert "OpenQueue 0 started" in repr(driver.file)
-    assert "<Port of stream 0x7500" in repr(machine.chip.port)
-    assert "refused" in repr(machine.chip.engine)
+    assert "<Port of stream 0x7500" in repr(machine.chip.blocks[ZIP.name].port)
+    assert "refused" in repr(machine.chip.blocks[ZIP.name].engine)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from wdasync_hip08.functions import ZIP
 from wdasync_hip08.kernel.pagetable import page_descriptor
 from wdasync_hip08.kernel.spaces import Space
 from wdasync_hip08.machine import Machine
@@ -97,7 +98,7 @@ def test_no_foreign_byte_ever(new_machine: Any, raw_driver: Any) -> None:
     counters = machine.chip.smmu.statistics
     assert counters.tlb_hits / (counters.tlb_hits + counters.tlb_misses) > 0.8
     assert counters.tlb_evictions > 64
-    assert not machine.pasids.used
+    assert not machine.bindings.pasids.used
     assert machine.lost("hisi_zip-0") is None
 
 
@@ -156,7 +157,7 @@ class TestNoWayRoundTheSmmu:
         owners = [Owner(machine, number, raw_driver) for number in range(3)]
         for owner in owners:
             owner.bind()
-        port = machine.chip.port
+        port = machine.chip.blocks[ZIP.name].port
         before = dict(port.ledger.read), dict(port.ledger.written)
         out, made = VA + PAGES * PAGE, {}
         for owner in owners:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from wdasync_hip08.functions import ZIP
 from wdasync_hip08.kernel.spaces import Residency
 from wdasync_hip08.machine import Machine
 from wdasync_hip08.qm.contexts import AeqType, EqContext
@@ -154,7 +155,7 @@ class TestRings:
             assert sqe[13] == number
             assert gzip.decompress(gzip_of(data.peek(4096, sqe[1]))) == number.to_bytes(4, "little")
         assert driver.phase == 0 or driver.head == 0
-        assert machine.chip.qm.completed == 40
+        assert machine.chip.blocks[ZIP.name].qm.completed == 40
 
     @pytest.mark.parametrize("depth", [64, 1024])
     def test_a_full_ring(self, new_machine: Any, raw_driver: Any, depth: int) -> None:
@@ -199,7 +200,7 @@ class TestRings:
         driver = raw_driver(machine, space=space)
         driver.arm()
         machine.run()
-        machine.chip.lose["eq"] = 1
+        machine.chip.lose[f"{ZIP.name} eq"] = 1
         assert len(driver.run(driver.entry(VA, 100, VA + 0x8000, 200))) == 1
         assert driver.file.wakes == 0
         driver.arm()
@@ -243,23 +244,23 @@ class TestRings:
         machine.chip.lose["smmu events"] = 1
         assert driver.run(driver.entry(VA, 100, VA + 0x8000, 200)) == []
         driver.file.close()
-        assert (machine.rescues, machine.reset_queues) == (1, 0)
+        assert (machine.rescues, machine.nodes[ZIP.name].reset_queues) == (1, 0)
 
     def test_spurious_interrupts_are_counted(self, machine: Machine) -> None:
-        machine.chip.interrupt("eq")
-        machine.chip.interrupt("aeq")
+        machine.chip.interrupt(f"{ZIP.name} eq")
+        machine.chip.interrupt(f"{ZIP.name} aeq")
         machine.run()
-        assert machine.qm.spurious == 2
+        assert machine.nodes[ZIP.name].qm.spurious == 2
 
     def test_a_line_that_is_raised_for_ever_is_masked(
         self, machine: Machine, memory: Any, raw_driver: Any, caplog: Any
     ) -> None:
         """The abnormal event queue is told to be elsewhere, so its driver finds nothing and the line stays raised."""
         space, _ = memory
-        elsewhere = machine.dma.allocate(4096)
+        elsewhere = machine.nodes[ZIP.name].dma.allocate(4096)
         machine.chip.memory.ram.write(elsewhere.pa, EqContext(elsewhere.iova, 1024).pack())
-        machine.qm.mailbox(Mailbox(MailboxCommand.AEQ_CONTEXT, 0, elsewhere.iova))
-        machine.chip.qm.events.abnormal(AeqType.CQ_OVERFLOW, 5)
+        machine.nodes[ZIP.name].qm.mailbox(Mailbox(MailboxCommand.AEQ_CONTEXT, 0, elsewhere.iova))
+        machine.chip.blocks[ZIP.name].qm.events.abnormal(AeqType.CQ_OVERFLOW, 5)
         pumps = 0
         while machine.pump() and pumps < 100:
             pumps += 1
@@ -279,7 +280,7 @@ class TestRings:
         for _ in range(3):
             driver.submit(*[driver.entry(VA, 7, VA + 4096, 100)] * 5)
             machine.run()
-        assert ("CQ overflow", driver.number) in machine.qm.abnormal
+        assert ("CQ overflow", driver.number) in machine.nodes[ZIP.name].qm.abnormal
         assert driver.status() == (1, 1)
         assert len(other.run(other.entry(VA, 7, VA + 4096, 100))) == 1
 

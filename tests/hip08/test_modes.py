@@ -16,11 +16,12 @@ import pytest
 import wdasync
 from wdasync.backend import PageFaults
 from wdasync_hip08 import Hip08Device, Options, backend, dump, machines
-from wdasync_hip08.chip import QM_BASE, ZIP_STREAM
+from wdasync_hip08.chip import QM_BASE
+from wdasync_hip08.functions import ZIP
 from wdasync_hip08.kernel.modes import MODES, Mode, mode_of
 from wdasync_hip08.kernel.pagetable import page_descriptor
 from wdasync_hip08.kernel.spaces import Residency
-from wdasync_hip08.machine import NODE, Machine
+from wdasync_hip08.machine import Machine
 from wdasync_hip08.memory import PAGE
 from wdasync_hip08.qm import registers as reg
 from wdasync_hip08.qm.contexts import SqContext
@@ -64,8 +65,8 @@ def in_mode(new_machine: Any) -> Any:
 def tables(machine: Machine, pasid: int) -> tuple[StreamTableEntry, ContextDescriptor]:
     memory = machine.chip.memory
     return (
-        StreamTableEntry.unpack(memory.read(machine.iommu.entry(ZIP_STREAM), 64)),
-        ContextDescriptor.unpack(memory.read(machine.iommu.descriptor(ZIP_STREAM, pasid), 64)),
+        StreamTableEntry.unpack(memory.read(machine.iommu.entry(ZIP.stream), 64)),
+        ContextDescriptor.unpack(memory.read(machine.iommu.descriptor(ZIP.stream, pasid), 64)),
     )
 
 
@@ -117,15 +118,17 @@ class TestWhatTheSmmuIsTold:
         if row.substreams:
             assert (ste.s1cdmax, ste.s1fmt, ste.s1dss) == (16, 2, S1Dss.SUBSTREAM0)
             assert pasid > 0
-            assert cd.ttb0 not in (0, machine.dma.table.root)
+            assert cd.ttb0 not in (0, machine.nodes[ZIP.name].dma.table.root)
         else:
             assert (ste.s1cdmax, ste.s1fmt) == (0, 0)
             assert pasid == 0
-            assert ste.s1contextptr == machine.iommu.descriptor(ZIP_STREAM, 0)
-            assert cd.ttb0 == machine.dma.table.root
+            assert ste.s1contextptr == machine.iommu.descriptor(ZIP.stream, 0)
+            assert cd.ttb0 == machine.nodes[ZIP.name].dma.table.root
         assert ste.s1stalld == (not row.stall)
         assert (cd.v, cd.s, cd.r, cd.a, cd.asid) == (1, int(row.stall), 1, 1, machine.process.asid)
-        sq = SqContext.unpack(machine.qm.read_context(MailboxCommand.SQ_CONTEXT, driver.number))
+        sq = SqContext.unpack(
+            machine.nodes[ZIP.name].qm.read_context(MailboxCommand.SQ_CONTEXT, driver.number)
+        )
         assert sq.pasid == pasid
         for port in (reg.SGL_READ_USER, reg.DATA_READ_USER, reg.DATA_WRITE_USER):
             assert machine.chip.memory.read32(QM_BASE + port) & 1 == row.substreams
@@ -190,7 +193,7 @@ class TestTheWayThere:
         program = Program(machine, raw_driver)
         source = program.space.grant(program.memory(TEXT[:5000]), False)
         target = program.space.grant(program.memory(bytes(8000)), True)
-        ledger = machine.chip.port.ledger
+        ledger = machine.chip.blocks[ZIP.name].port.ledger
         before = dict(ledger.read), dict(ledger.written)
         status, made = program.compress(source, 5000, target, 8000)
         assert status == OK
@@ -383,23 +386,23 @@ class TestIsolation:
     def test_who_owns_the_function_owns_it_alone(self, new_machine: Any, raw_driver: Any) -> None:
         machine = new_machine(memory="function")
         owner = Program(machine, raw_driver)
-        second = machine.open(NODE)  # The same process may have more queues.
+        second = machine.open(ZIP.name)  # The same process may have more queues.
         other = machine.new_space("another process")
         with raises_errno(errno.EBUSY):
-            machine.open(NODE, other)
+            machine.open(ZIP.name, other)
         source = owner.space.grant(owner.memory(TEXT[:1000]), False)
         owner.driver.file.close()
         with raises_errno(errno.EBUSY):
-            machine.open(NODE, other)
+            machine.open(ZIP.name, other)
         second.close()
         driver = raw_driver(machine, space=other)
         with raises_errno(errno.EBUSY):
-            machine.open(NODE)
+            machine.open(ZIP.name)
         machine.map_memory(other, 0x5000_0000_0000, PAGE)
         other.grant(0x5000_0000_0000, PAGE, writable=True)
         (words,) = driver.run(driver.entry(source, 100, 0x5000_0000_0000, PAGE))
         assert words[3] == REFUSED
-        assert not machine.pasids.used
+        assert not machine.bindings.pasids.used
 
     def test_a_function_without_substreams_takes_no_pasid(self, new_machine: Any, raw_driver: Any) -> None:
         machine = new_machine(memory="function")
@@ -415,7 +418,7 @@ class TestIsolation:
         program = Program(machine, raw_driver)
         source = program.space.grant(program.memory(TEXT[:1000]), False)
         space = machine.process
-        machine.iommu.bind(ZIP_STREAM, space.pasid, space.table, space.asid, stall=True)
+        machine.iommu.bind(ZIP.stream, space.pasid, space.table, space.asid, stall=True)
         assert program.compress(source, 100, source, 100) == (REFUSED, 0)
         assert machine.faults.counters.other_events[EventCode.C_BAD_CD] == 1
 
@@ -427,7 +430,7 @@ class TestReservedRegion:
         return made
 
     def test_it_is_mapped_and_told_in_slices(self, machine: Machine) -> None:
-        file = machine.open(NODE)
+        file = machine.open(ZIP.name)
         with raises_errno(errno.EINVAL):
             file.dma_slice(0)
         region = file.map(RegionKind.STATIC_SHARE)
@@ -449,7 +452,7 @@ class TestReservedRegion:
         file.close()
 
     def test_unmapping_takes_it_from_the_device(self, machine: Machine) -> None:
-        file = machine.open(NODE)
+        file = machine.open(ZIP.name)
         region = file.map(RegionKind.STATIC_SHARE)
         assert machine.chip.frames.live == 256
         file.unmap(region)
@@ -479,7 +482,7 @@ class TestReservedRegion:
         def none(*args: object) -> None:
             raise MemoryError("no frames")
 
-        file = machine.open(NODE)
+        file = machine.open(ZIP.name)
         monkeypatch.setattr(machine.chip.frames, "checked", none)
         with pytest.raises(MemoryError):
             file.map(RegionKind.STATIC_SHARE)
@@ -489,7 +492,7 @@ class TestReservedRegion:
 
     @pytest.mark.parametrize("memory", ["sva", "private", "function"])
     def test_others_have_none(self, new_machine: Any, memory: str) -> None:
-        file = new_machine(memory=memory).open(NODE)
+        file = new_machine(memory=memory).open(ZIP.name)
         with raises_errno(errno.EINVAL):
             file.map(RegionKind.STATIC_SHARE)
 

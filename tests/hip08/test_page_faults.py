@@ -12,6 +12,7 @@ import pytest
 
 from wdasync.faults import Access, FaultResponse, PageFault
 from wdasync_hip08._native import ffi
+from wdasync_hip08.functions import ZIP
 from wdasync_hip08.kernel.spaces import Residency
 from wdasync_hip08.memory import PAGE
 
@@ -141,7 +142,7 @@ class TestKernelAnswers:
         machine.run()
         assert driver.completions()[0][1][3] == 3
         with pytest.raises(OSError, match="alive"):
-            machine.bind(space)
+            machine.bindings.bind(space, ZIP.stream)
 
 
 class TestThisProcess:
@@ -190,7 +191,7 @@ class TestThisProcess:
             )
         ]
         assert statuses == [3, 3, 3]
-        assert machine.chip.port.aborts >= 3
+        assert machine.chip.blocks[ZIP.name].port.aborts >= 3
 
     def test_constant_memory_is_not_written(self, line: Any, tmp_path: Any) -> None:
         _, driver, space = line
@@ -225,12 +226,12 @@ class TestThisProcess:
 
     def test_one_pasid_for_all_queues_of_the_process(self, machine: Any, raw_driver: Any) -> None:
         first, second = raw_driver(machine), raw_driver(machine, queue_type=1)
-        assert machine.process.users == 2
-        assert len(machine.pasids.used) == 1
+        assert machine.process.users.total() == 2
+        assert len(machine.bindings.pasids.used) == 1
         first.file.close()
-        assert machine.pasids.used
+        assert machine.bindings.pasids.used
         second.file.close()
-        assert not machine.pasids.used
+        assert not machine.bindings.pasids.used
 
     def test_granting_what_is_no_memory_of_programs(self, line: Any) -> None:
         machine, _, _ = line
@@ -369,8 +370,8 @@ class TestHandlers:
             group.cancel_scope.cancel()
         assert machine.faults.counters.expired == 1
         assert not machine.faults.pending
-        assert not machine.pasids.used
-        assert machine.reset_queues == 0
+        assert not machine.bindings.pasids.used
+        assert machine.nodes[ZIP.name].reset_queues == 0
 
     async def test_serve_that_ends_refuses_what_waits(self, new_machine: Any, raw_driver: Any) -> None:
         async def handler(fault: PageFault) -> FaultResponse:

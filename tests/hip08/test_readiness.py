@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 import wdasync
+from wdasync_hip08.functions import ZIP
 from wdasync_hip08.machine import Machine
 from wdasync_uacce.zip_queue import ZipQueue
 
@@ -97,7 +98,7 @@ def test_an_event_that_two_may_poll(line: Line) -> None:
 
 
 def test_a_device_that_goes_away_is_heard_of_all_the_same(line: Line) -> None:
-    line.machine.remove("unplugged")
+    line.machine.remove(ZIP.name, "unplugged")
     with line.listener() as listener:
         assert listener.poll(0)
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from wdasync_hip08.chip import QM_BASE
+from wdasync_hip08.functions import ZIP
 from wdasync_hip08.machine import Machine
 from wdasync_hip08.qm import registers as reg
 from wdasync_hip08.qm.contexts import CqContext, EqContext, SqContext, pack_cqe, unpack_cqe
@@ -111,12 +112,15 @@ def test_queue_ranges(machine: Machine, base: int, count: int, submission: int, 
         ):  # fmt: skip
             memory.write32(QM_BASE + offset, value)
         assert memory.read32(QM_BASE + reg.RANGE_READY) == 1
-    assert machine.chip.qm.range == range(base, base + count)
-    assert machine.qm.mailbox(Mailbox(MailboxCommand.QUEUE_RANGE, 0, read=True)).base == submission
+    assert machine.chip.blocks[ZIP.name].qm.range == range(base, base + count)
+    assert (
+        machine.nodes[ZIP.name].qm.mailbox(Mailbox(MailboxCommand.QUEUE_RANGE, 0, read=True)).base
+        == submission
+    )
 
 
 def test_the_driver_writes_the_range_of_its_queues(new_machine: Any) -> None:
     """VFT2, for 64 queues from the first on."""
     machine = new_machine(queues=64)
-    answer = machine.qm.mailbox(Mailbox(MailboxCommand.QUEUE_RANGE, 0, read=True))
+    answer = machine.nodes[ZIP.name].qm.mailbox(Mailbox(MailboxCommand.QUEUE_RANGE, 0, read=True))
     assert answer.base == 0x0007F00000000000

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from wdasync_hip08.functions import ZIP
 from wdasync_hip08.kernel.hisi_qm import share_bytes
-from wdasync_hip08.machine import NODE, SECONDS, STEPS, Machine
+from wdasync_hip08.machine import SECONDS, STEPS, Machine
 from wdasync_hip08.qm.contexts import AeqType
 from wdasync_hip08.qm.registers import Mailbox, MailboxCommand
 from wdasync_uacce.files import NodeFlag, RegionKind
@@ -28,7 +29,7 @@ def raises_errno(number: int) -> Iterator[None]:
 
 def test_attributes(machine: Machine) -> None:
     (node,) = machine.discover()
-    assert node.name == NODE == "hisi_zip-0"
+    assert node.name == ZIP.name == "hisi_zip-0"
     assert node.api == "hisi_qm_v2"
     assert node.flags == NodeFlag.SVA
     assert node.algorithms == ("zlib", "gzip")
@@ -43,7 +44,7 @@ def test_attributes(machine: Machine) -> None:
     assert all(text.endswith("\n") for text in node.attributes.values())
     assert node.attributes["numa_distance"] == "10\n"
     before = node.available_instances
-    file = machine.open(NODE)
+    file = machine.open(ZIP.name)
     assert machine.discover()[0].available_instances == before - 1
     file.close()
     assert machine.discover()[0].available_instances == before
@@ -51,7 +52,7 @@ def test_attributes(machine: Machine) -> None:
 
 class TestStates:
     def test_start_once(self, machine: Machine) -> None:
-        file = machine.open(NODE)
+        file = machine.open(ZIP.name)
         assert file.set_queue_type(0) == file.queue.number  # type: ignore[union-attr]  # it is open
         file.start()
         with raises_errno(errno.EINVAL):
@@ -62,7 +63,7 @@ class TestStates:
 
     @pytest.mark.parametrize("started", [False, True])
     def test_put_is_the_end(self, machine: Machine, started: bool) -> None:
-        file = machine.open(NODE)
+        file = machine.open(ZIP.name)
         share = file.map(RegionKind.DUS)
         if started:
             file.start()
@@ -105,7 +106,7 @@ class TestStates:
 
     @pytest.mark.parametrize("queue_type", [2, -1, 0xFFFF])
     def test_queue_types(self, machine: Machine, queue_type: int) -> None:
-        file = machine.open(NODE)
+        file = machine.open(ZIP.name)
         with raises_errno(errno.EINVAL):
             file.set_queue_type(queue_type)
         file.set_queue_type(1)
@@ -114,7 +115,7 @@ class TestStates:
         file.close()
 
     def test_the_shape_of_the_rings(self, machine: Machine) -> None:
-        file = machine.open(NODE)
+        file = machine.open(ZIP.name)
         assert file.queue_info() == (128, 64, 64)
         file.close()
 
@@ -129,7 +130,7 @@ ABSENT = {"mremap of a region"}
     "row", [row for row in VECTORS["uacce_states"] if row["action"] not in ABSENT], ids=lambda row: row["id"]
 )
 def test_the_table_of_states(machine: Machine, row: dict[str, str]) -> None:
-    file = machine.open(NODE)
+    file = machine.open(ZIP.name)
     if row["state"] == "STARTED":
         file.start()
     elif row["state"] == "ZOMBIE":
@@ -142,7 +143,7 @@ def test_the_table_of_states(machine: Machine, row: dict[str, str]) -> None:
         "mmap region 0": lambda: file.map(RegionKind.MMIO),
         "mmap region 7": lambda: file.map(7),  # type: ignore[arg-type]  # no region
         "poll": lambda: len(select.select([file], [], [], 0)[0]),
-        "device removed": machine.remove,
+        "device removed": lambda: machine.remove(ZIP.name),
     }
     action = actions[row["action"].removesuffix(" again")]
     if row["action"].endswith("again"):
@@ -173,38 +174,38 @@ class TestOpening:
 
     def test_all_queues_taken(self, new_machine: Any) -> None:
         machine = new_machine(queues=3)
-        files = [machine.open(NODE) for _ in range(3)]
+        files = [machine.open(ZIP.name) for _ in range(3)]
         with raises_errno(errno.EBUSY):
-            machine.open(NODE)
-        assert machine.process.users == 3
+            machine.open(ZIP.name)
+        assert machine.process.users.total() == 3
         files[1].close()
-        machine.open(NODE).close()
+        machine.open(ZIP.name).close()
         for file in files:
             file.close()
-        assert not machine.pasids.used
+        assert not machine.bindings.pasids.used
 
     def test_no_memory_for_rings(self, new_machine: Any) -> None:
         machine = new_machine(depth=1024, ram=16, queues=1024)
         with raises_errno(errno.ENOMEM):
             for _ in range(1024):
-                machine.open(NODE)
-        for file in list(machine._open):
+                machine.open(ZIP.name)
+        for file in list(machine.nodes[ZIP.name].files):
             file.close()
-        machine.open(NODE).close()
+        machine.open(ZIP.name).close()
 
     def test_pasids_run_out_and_come_back(self, machine: Machine) -> None:
-        machine.pasids._next = 0xFFFF
+        machine.bindings.pasids._next = 0xFFFF
         first, second = machine.new_space("a"), machine.new_space("b")
-        file = machine.open(NODE, first)
+        file = machine.open(ZIP.name, first)
         with raises_errno(errno.ENOSPC):
-            machine.open(NODE, second)
+            machine.open(ZIP.name, second)
         file.close()
-        machine.open(NODE, second).close()
+        machine.open(ZIP.name, second).close()
 
 
 class TestRegions:
     def test_mapping(self, machine: Machine) -> None:
-        file = machine.open(NODE)
+        file = machine.open(ZIP.name)
         share = file.map(RegionKind.DUS)
         with raises_errno(errno.EEXIST):
             file.map(RegionKind.DUS)
@@ -220,7 +221,7 @@ class TestRegions:
 
     @pytest.mark.parametrize("offset", [-8, 4, 1, 1 << 20])
     def test_bad_offsets(self, machine: Machine, offset: int) -> None:
-        file = machine.open(NODE)
+        file = machine.open(ZIP.name)
         for kind in (RegionKind.DUS, RegionKind.MMIO):
             region = file.map(kind)
             with pytest.raises(ValueError, match=kind.name):
@@ -230,7 +231,7 @@ class TestRegions:
         file.close()
 
     def test_share_is_memory_seen_twice(self, machine: Machine) -> None:
-        file = machine.open(NODE)
+        file = machine.open(ZIP.name)
         share = file.map(RegionKind.DUS)
         assert share.kind is RegionKind.DUS
         assert share.size == machine.discover()[0].dus_size
@@ -250,14 +251,14 @@ class TestRegions:
         file.close()
 
     def test_the_doorbell_page_is_a_call(self, machine: Machine) -> None:
-        file = machine.open(NODE)
+        file = machine.open(ZIP.name)
         page = file.map(RegionKind.MMIO)
         assert (page.address, page.view, page.size) == (None, None, 8192)
         page.store64(0x1000, 0)
         page.store64(0x1000, 0)
         page.store32(0x1000, 0)
         page.store64(0x0, 0)
-        assert machine.chip.qm.doorbells == 2
+        assert machine.chip.blocks[ZIP.name].qm.doorbells == 2
         with pytest.raises(ValueError, match="one aligned store"):
             page.write(0x1000, bytes(8))
         assert page.load64(0x1000) == page.load32(0x1000) == 0
@@ -272,30 +273,30 @@ class TestRemoval:
         space.grant(0x10000, 0x2000, writable=True)
         driver = raw_driver(machine, space=space)
         driver.submit(driver.entry(0x10000, 100, 0x11000, 200))
-        machine.remove("unplugged")
-        assert machine.lost(NODE) == "unplugged"
+        machine.remove(ZIP.name, "unplugged")
+        assert machine.lost(ZIP.name) == "unplugged"
         assert select.select([driver.file], [], [], 0)[0]
         for call in (driver.file.start, driver.status, driver.completions, lambda: driver.ring(0, 5)):
             with raises_errno(errno.ENXIO):
                 call()
         machine.run()
         with raises_errno(errno.ENODEV):
-            machine.open(NODE)
+            machine.open(ZIP.name)
         with raises_errno(errno.EBUSY):
-            machine.reset()
+            machine.reset(ZIP.name)
         driver.file.close()
-        machine.reset()
-        assert machine.lost(NODE) is None
-        machine.open(NODE).close()
+        machine.reset(ZIP.name)
+        assert machine.lost(ZIP.name) is None
+        machine.open(ZIP.name).close()
 
     def test_a_defect_of_the_model_is_a_lost_device(
         self, machine: Machine, raw_driver: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
     ) -> None:
         driver = raw_driver(machine)
-        monkeypatch.setattr(machine.chip.engine, "process", lambda *args: 1 // 0)
+        monkeypatch.setattr(machine.chip.blocks[ZIP.name].engine, "process", lambda *args: 1 // 0)
         driver.submit(driver.entry(0, 0, 0, 0))
         assert machine.pump() is False
-        assert "ZeroDivisionError" in str(machine.lost(NODE))
+        assert "ZeroDivisionError" in str(machine.lost(ZIP.name))
         assert "defect" in caplog.text
         driver.file.close()
 
@@ -306,11 +307,11 @@ class TestRefusals:
     @pytest.fixture
     def driver(self, new_machine: Any, raw_driver: Any) -> Any:
         driver = raw_driver(new_machine(restartable=True))
-        driver.machine.qm.mailbox(Mailbox(MailboxCommand.SQ_TABLE, 0, 1 << 40))
+        driver.machine.nodes[ZIP.name].qm.mailbox(Mailbox(MailboxCommand.SQ_TABLE, 0, 1 << 40))
         return driver
 
     def test_in_an_interrupt(self, driver: Any, caplog: Any) -> None:
-        driver.machine.chip.qm.events.abnormal(AeqType.CQ_OVERFLOW, driver.number)
+        driver.machine.chip.blocks[ZIP.name].qm.events.abnormal(AeqType.CQ_OVERFLOW, driver.number)
         driver.machine.run()
         self.lost(driver, caplog)
 
@@ -325,22 +326,22 @@ class TestRefusals:
     def test_of_a_context(self, driver: Any, caplog: Any) -> None:
         """The driver cannot tell whether a queue has drained."""
         machine = driver.machine
-        scratch = machine.qm._scratch.iova >> 12
-        machine.dma.table.set(scratch, 0)
-        machine.iommu.invalidate(machine.dma.asid, [scratch])
+        scratch = machine.nodes[ZIP.name].qm._scratch.iova >> 12
+        machine.nodes[ZIP.name].dma.table.set(scratch, 0)
+        machine.iommu.invalidate(machine.nodes[ZIP.name].dma.asid, [scratch])
         driver.file.put()
         self.lost(driver, caplog)
 
     def lost(self, driver: Any, caplog: Any) -> None:
         machine = driver.machine
-        assert "command 0 for queue 0 was refused" in str(machine.lost(NODE))
+        assert "command 0 for queue 0 was refused" in str(machine.lost(ZIP.name))
         assert "defect" not in caplog.text
         assert "refused" in caplog.text
         with raises_errno(errno.ENXIO):
             driver.file.start()
         driver.file.close()
-        machine.reset()
-        machine.open(NODE).close()
+        machine.reset(ZIP.name)
+        machine.open(ZIP.name).close()
 
 
 @pytest.mark.parametrize(("clock", "steps"), [("real", 1), ("virtual", STEPS)])
@@ -371,30 +372,30 @@ def test_whether_a_queue_has_drained_is_read_from_its_contexts(
     entry = driver.entry(0, 0, 0, 0)
     for laps in (1, 40, 70):  # The tails wrap, and their wrap bits have to agree too.
         assert len(driver.run(*[entry] * min(laps, 60))) == min(laps, 60)
-        assert machine.qm.drained(driver.file.queue)
-    machine.chip.engine.stuck = True
+        assert machine.nodes[ZIP.name].qm.drained(driver.file.queue)
+    machine.chip.blocks[ZIP.name].engine.stuck = True
     driver.submit(entry)
     machine.run()
-    assert not machine.qm.drained(driver.file.queue)
+    assert not machine.nodes[ZIP.name].qm.drained(driver.file.queue)
     before = len(machine.trace.events)
     driver.file.put()
     asked = [event for event in list(machine.trace.events)[before:] if event.name == "mailbox"]
     commands = [event.details["command"] for event in asked if event.details["read"]]
     assert {MailboxCommand.SQ_CONTEXT, MailboxCommand.CQ_CONTEXT} == set(commands)
     assert {event.details["queue"] for event in asked} == {driver.number}
-    assert machine.reset_queues == 1
+    assert machine.nodes[ZIP.name].reset_queues == 1
 
 
 def test_a_queue_that_does_not_drain_is_reset(new_machine: Any, raw_driver: Any, caplog: Any) -> None:
     machine = new_machine()
     driver, other = raw_driver(machine), raw_driver(machine)
-    machine.chip.engine.stuck = True
+    machine.chip.blocks[ZIP.name].engine.stuck = True
     driver.submit(*[driver.entry(0, 0, 0, 0)] * 10)
     machine.run()
-    machine.chip.engine.stuck = False
+    machine.chip.blocks[ZIP.name].engine.stuck = False
     assert len(other.run(other.entry(0, 0, 0, 0))) == 1
     driver.file.put()
-    assert machine.reset_queues == 1
+    assert machine.nodes[ZIP.name].reset_queues == 1
     assert "did not drain" in caplog.text
     assert not machine.chip.tasks.alive
     driver.file.close()

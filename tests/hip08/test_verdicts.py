@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from wdasync.faults import FaultResponse
-from wdasync_hip08.chip import ZIP_STREAM
+from wdasync_hip08.functions import ZIP
 from wdasync_hip08.kernel.spaces import Residency
-from wdasync_hip08.machine import NODE
 from wdasync_hip08.memory import PAGE
 from wdasync_hip08.smmu.context_descriptor import ContextDescriptor
 
@@ -68,7 +67,7 @@ def test_verdicts(
     assert sqe[3] == status
     answer = FaultResponse.INVALID if status else FaultResponse.SUCCESS
     assert case.machine.faults.counters.answers[answer]
-    assert case.machine.lost(NODE) is None
+    assert case.machine.lost(ZIP.name) is None
     case.driver.file.close()
     case.space.close()
     assert case.machine.chip.frames.live == 0
@@ -98,7 +97,7 @@ def test_what_comes_late_aborts_quietly(case: Case) -> None:
     taken, syncs = machine.faults.counters.taken, machine.chip.smmu.statistics.syncs
     space.exit()
     assert machine.chip.smmu.statistics.syncs > syncs
-    at = machine.iommu.descriptor(ZIP_STREAM, space.pasid)
+    at = machine.iommu.descriptor(ZIP.stream, space.pasid)
     cd = ContextDescriptor.unpack(machine.chip.memory.read(at, 64))
     assert (cd.v, cd.epd0, cd.epd1, cd.s, cd.r, cd.a, cd.asid) == (1, 1, 1, 0, 0, 1, space.asid)
     for source in (VA, VA + PAGE, READ_ONLY):

@@ -17,7 +17,8 @@ from typing import Any
 
 from tests.uacce.replay import CORPUS, CQE, DEPTH, DOORBELL, QUEUE_BITS, SQE, packed
 from wdasync.operations import Compress, Decompress, Nop, Operation
-from wdasync_hip08.machine import NODE, Machine
+from wdasync_hip08.functions import ZIP
+from wdasync_hip08.machine import Machine
 from wdasync_hip08.options import Options
 from wdasync_uacce import NodeInfo, QueueFile, QueueInfo, Region, RegionKind, ZipDevice
 from wdasync_uacce.memory import address_of
@@ -290,7 +291,7 @@ def drive(layer: Layer, node: NodeInfo, queue_class: str, work: Sequence[Operati
 
 def hostile(layer: Layer, kind: int) -> Recorder:
     """Descriptors that are wrong, on a queue without a driver."""
-    recorder = layer.open(NODE)
+    recorder = layer.open(ZIP.name)
     recorder.map(RegionKind.DUS)
     recorder.map(RegionKind.MMIO)
     recorder.number = recorder.set_queue_type(kind)

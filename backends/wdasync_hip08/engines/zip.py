@@ -220,7 +220,7 @@ class _Job:
         self._user = user
         self._task = task
         self._trace = trace
-        self._number = task.queue << 16 | task.slot
+        self._number = task.number
 
     def compress(self) -> Life:
         descriptor = self._descriptor

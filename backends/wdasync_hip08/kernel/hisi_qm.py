@@ -104,15 +104,27 @@ class HisiQm:
         self._dma = dma
         self._step = step
         self._free = list(range(limit - 1, -1, -1))
-        self._scratch = dma.allocate(PAGE)
-        self._eq = dma.allocate(EQ_DEPTH * EQE_BYTES)
-        self._aeq = dma.allocate(AEQ_DEPTH * EQE_BYTES)
+        #: Memory of its own, for as long as it drives.
+        self._buffers: list[CoherentBuffer] = []
+        self._scratch = self._allocate(PAGE)
+        self._eq = self._allocate(EQ_DEPTH * EQE_BYTES)
+        self._aeq = self._allocate(AEQ_DEPTH * EQE_BYTES)
         self._heads = {"eq": 0, "aeq": 0}
         self._phases = {"eq": 1, "aeq": 1}
         self._unexplained = {"eq": 0, "aeq": 0}
         self._start(USER_SIGNALS | (USER_PASID if pasids else 0))
 
     # Start-up
+
+    def _allocate(self, nbytes: int) -> CoherentBuffer:
+        buffer = self._dma.allocate(nbytes)
+        self._buffers.append(buffer)
+        return buffer
+
+    def close(self) -> None:
+        """Give its memory back. The queue manager does not use it any more."""
+        while self._buffers:
+            self._dma.free(self._buffers.pop())
 
     def _write(self, offset: int, value: int) -> None:
         self._memory.write32(self._registers + offset, value)
@@ -127,7 +139,7 @@ class HisiQm:
         self._write_range(0, (self.limit - 1) << 45 | 1 << 44)
         self._write_range(1, 1 << 28)
         for command in (MailboxCommand.SQ_TABLE, MailboxCommand.CQ_TABLE):
-            table = self._dma.allocate(self.limit * CONTEXT_BYTES)
+            table = self._allocate(self.limit * CONTEXT_BYTES)
             self.mailbox(Mailbox(command, 0, table.iova))
         self._write_context(MailboxCommand.EQ_CONTEXT, 0, EqContext(self._eq.iova, EQ_DEPTH).pack())
         self._write_context(MailboxCommand.AEQ_CONTEXT, 0, EqContext(self._aeq.iova, AEQ_DEPTH).pack())

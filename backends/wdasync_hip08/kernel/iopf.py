@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -24,6 +24,7 @@ from wdasync_hip08.kernel.iommu import Iommu
 from wdasync_hip08.kernel.spaces import Space
 from wdasync_hip08.memory import PAGE, PAGE_SHIFT
 from wdasync_hip08.smmu.events import EventCode, EventRecord
+from wdasync_hip08.tasks import Entry
 from wdasync_hip08.trace import Trace
 from wdasync_uacce.files import Refusal
 
@@ -77,10 +78,6 @@ class FaultCounters:
         }
 
 
-#: A submission entry in work: number of its queue, and its slot there.
-Entry = tuple[int, int]
-
-
 @dataclass(slots=True, eq=False)
 class PendingFault:
     """One stalled access that has no answer yet.
@@ -116,7 +113,7 @@ class PendingFault:
 class FaultHandling:
     """Answers the faults of one machine.
 
-    :param device: name for reports, from a StreamID
+    :param devices: their names for reports, by StreamID
     :param lock: the chip's
     :param deadline: seconds that a handler may take; ``None``: for ever, as upstream Linux
     :param entry_of: the entry whose access bears this STAG
@@ -133,7 +130,7 @@ class FaultHandling:
         trace: Trace,
         lock: AbstractContextManager[object],
         *,
-        device: str,
+        devices: Mapping[int, str],
         handler: FaultHandler | None = None,
         reporter: FaultReporter | None = None,
         deadline: float | None = None,
@@ -151,7 +148,7 @@ class FaultHandling:
         self._spaces = spaces
         self._trace = trace
         self._lock = lock
-        self._device = device
+        self._devices = devices
         self._deadline = deadline
         self._entry_of = entry_of
         #: Entries for which nobody waits any more.
@@ -201,8 +198,8 @@ class FaultHandling:
             pasid=fault.pasid,
             access=fault.access.name,
         )
+        fault.entry = self._entry_of(fault.stag)
         if self._needs_task(fault):
-            fault.entry = self._entry_of(fault.stag)
             if fault.entry in self._given_up:
                 self.answer(fault, FaultResponse.INVALID)
                 return
@@ -286,16 +283,24 @@ class FaultHandling:
         """Why the program gave an entry no page; empty: it did not say."""
         return self._refusals.get(entry)
 
-    def forget(self, queue: int, slot: int | None = None) -> None:
+    def forget(self, stream: int, queue: int, slot: int | None = None) -> None:
         """An entry is complete, or all of a queue: what was noted about it is of no more use."""
-        for entry in [entry for entry in (*self._given_up, *self._refusals) if entry[0] == queue]:
-            if slot is None or slot == entry[1]:
+        for entry in [*self._given_up, *self._refusals]:
+            if entry[:2] == (stream, queue) and slot in (None, entry[2]):
                 self._given_up.discard(entry)
                 self._refusals.pop(entry, None)
 
-    def flush(self, pasid: int) -> int:
-        """Answer INVALID to everything that is pending for a PASID: it is about to be freed; how many."""
-        faults = [fault for fault in self.pending.values() if fault.pasid == pasid]
+    def of_queue(self, stream: int, queue: int) -> list[PendingFault]:
+        """What is pending for entries of a queue."""
+        return [
+            fault
+            for fault in self.pending.values()
+            if fault.entry is not None and fault.entry[:2] == (stream, queue)
+        ]
+
+    def flush(self, stream: int, pasid: int) -> int:
+        """Answer INVALID to all that is pending of a function for a PASID, which it is about to lose; how many."""
+        faults = [fault for fault in self.pending.values() if (fault.sid, fault.pasid) == (stream, pasid)]
         for fault in faults:
             self._end(fault)
         return len(faults)
@@ -307,7 +312,7 @@ class FaultHandling:
         self._wake()
 
     def _public(self, fault: PendingFault) -> PageFault:
-        return PageFault(self._device, fault.address, fault.access, fault.pasid, fault.stag, PAGE)
+        return PageFault(self._devices[fault.sid], fault.address, fault.access, fault.pasid, fault.stag, PAGE)
 
     def report(self) -> None:
         """Tell the reporter of answered faults. Called in the owner's thread, outside the chip's lock."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import enum
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -196,7 +197,7 @@ class Space:
     :ivar pasid: its number for devices while it is bound
     :ivar asid: its tag in the TLB
     :ivar iovas: addresses for what is mapped in it for devices alone
-    :ivar users: queues that are bound to it
+    :ivar users: queues that are bound to it, by StreamID of their function
     :ivar alive: its program has not exited
     :ivar faults: page faults of devices in it, answered
     """
@@ -215,7 +216,7 @@ class Space:
         self.name = name
         self.pasid: int | None = None
         self.asid = iommu.allocate_asid() if domain is None else domain.asid
-        self.users = 0
+        self.users: Counter[int] = Counter()
         self.alive = True
         self.faults = 0
         self.residency = residency
@@ -492,7 +493,7 @@ class Space:
         counts = self.pages.counts()
         return (
             f"<Space {self.name}: PASID {self.pasid}, ASID {self.asid}, {counts.mapped} pages mapped, "
-            f"{counts.granted} granted, {self.users} queues{'' if self.alive else ', gone'}>"
+            f"{counts.granted} granted, {self.users.total()} queues{'' if self.alive else ', gone'}>"
         )
 
 

@@ -25,11 +25,13 @@ from wdasync_hip08.kernel.readiness import Readiness
 from wdasync_hip08.kernel.regions import MmioRegion, ShareRegion
 from wdasync_hip08.kernel.spaces import Space
 from wdasync_hip08.memory import Mapping
+from wdasync_hip08.tasks import Entry
 from wdasync_uacce import Slice, read_slices
 from wdasync_uacce.files import AddressSpace, QueueInfo, Refusal, RegionKind
 from wdasync_uacce.states import TRANSITIONS, QueueState
 
 if TYPE_CHECKING:
+    from wdasync_hip08.kernel.nodes import Node
     from wdasync_hip08.machine import Machine
 
 __all__ = ["OpenQueue"]
@@ -43,8 +45,9 @@ class OpenQueue:
     :ivar readiness: its descriptor
     """
 
-    def __init__(self, machine: Machine, space: Space) -> None:
+    def __init__(self, machine: Machine, node: Node, space: Space) -> None:
         self._machine = machine
+        self._node = node
         self._space = space
         self._restartable = machine.options.restartable
         self.state = QueueState.INIT
@@ -56,7 +59,7 @@ class OpenQueue:
         self._reserved: tuple[Memfd, int] | None = None
         self._addresses: AddressSpace | None = None
         self.readiness = Readiness(machine.options.consuming)
-        self.queue: KernelQueue | None = machine.qm.allocate(self._woken)
+        self.queue: KernelQueue | None = node.qm.allocate(self._woken)
 
     def _to(self, state: QueueState) -> None:
         if state not in TRANSITIONS[self.state]:
@@ -98,7 +101,7 @@ class OpenQueue:
             self.wakes += 1
             number = self.queue.number if self.queue is not None else -1
             told = self.readiness.tell()
-            self._machine.trace.instant(f"queue {number}", "wake" if told else "wake eaten")
+            self._machine.trace.instant(self._node.block.qm.track(number), "wake" if told else "wake eaten")
 
     def acknowledge(self) -> None:
         self.readiness.take()
@@ -127,7 +130,7 @@ class OpenQueue:
             if self.state is not QueueState.INIT:
                 raise OSError(errno.EINVAL, f"start: expected a queue in init, got {self.state.value}")
             assert self._space.pasid is not None
-            self._machine.qm.start(queue, self._space.pasid)
+            self._node.qm.start(queue, self._space.pasid)
             self._to(QueueState.STARTED)
 
     def put(self) -> None:
@@ -143,10 +146,10 @@ class OpenQueue:
     def _stop(self) -> None:
         queue = self.queue
         if self.state is QueueState.STARTED and queue is not None:
-            self._machine.drain(queue)
-            self._machine.stop(queue)
+            self._node.drain(queue)
+            self._node.stop(queue)
             with self._machine.lock:
-                self._machine.faults.forget(queue.number)
+                self._machine.faults.forget(self._node.function.stream, queue.number)
 
     # Regions
 
@@ -166,8 +169,8 @@ class OpenQueue:
         if kind is RegionKind.STATIC_SHARE:
             return self._reserve(machine.options.region << 20)
         if kind is RegionKind.DUS:
-            return ShareRegion(machine.chip.memory.ram.alias(queue.share.pa, machine.qm.share_bytes))
-        return MmioRegion(machine.ring)
+            return ShareRegion(machine.chip.memory.ram.alias(queue.share.pa, self._node.qm.share_bytes))
+        return MmioRegion(lambda word: machine.ring(self._node, word))
 
     def _reserve(self, nbytes: int) -> ShareRegion:
         memory = Memfd(nbytes, "region")
@@ -213,20 +216,23 @@ class OpenQueue:
 
     def faults(self, slot: int) -> int:
         queue = self.queue
-        pair = self._machine.chip.qm.queues.get(queue.number) if queue is not None else None
+        pair = self._node.block.qm.queues.get(queue.number) if queue is not None else None
         if pair is None:
             return 0
         with self._machine.lock:
-            self._machine.faults.forget(pair.number, slot)
+            self._machine.faults.forget(self._node.function.stream, pair.number, slot)
             return pair.faults.pop(slot, 0)
 
     def refusal(self, slot: int) -> Refusal | None:
-        return None if self.queue is None else self._machine.faults.refusal((self.queue.number, slot))
+        return None if self.queue is None else self._machine.faults.refusal(self._entry(self.queue, slot))
 
     def give_up(self, slot: int) -> None:
         with self._machine.lock:
             if self.queue is not None:
-                self._machine.faults.give_up((self.queue.number, slot))
+                self._machine.faults.give_up(self._entry(self.queue, slot))
+
+    def _entry(self, queue: KernelQueue, slot: int) -> Entry:
+        return self._node.function.stream, queue.number, slot
 
     def pump(self) -> None:
         self._machine.pump()
@@ -236,8 +242,8 @@ class OpenQueue:
         """The device goes away: the queue is dead, and who sleeps is woken to see it."""
         if self.queue is not None:
             self.queue.started = False
-            self._machine.chip.qm.reset(self.queue.number)
-            self._machine.qm.tell_stopped(self.queue)
+            self._node.block.qm.reset(self.queue.number)
+            self._node.qm.tell_stopped(self.queue)
         self.state = QueueState.ZOMBIE
         for region in self._regions.values():
             region.withdraw()
@@ -256,10 +262,10 @@ class OpenQueue:
             self._release_region()
             self._mappings.close()
             if self.queue is not None and self._machine.alive:
-                self._machine.qm.release(self.queue)
+                self._node.qm.release(self.queue)
             self.queue = None
             self.state = QueueState.ZOMBIE
-            self._machine.closed(self, self._space)
+            self._node.closed(self, self._space)
         self.readiness.close()
 
     def __repr__(self) -> str:

@@ -48,14 +48,22 @@ RANGE_BASE_SHIFT, RANGE_VALID, RANGE_COUNT_SHIFT = 28, 1 << 44, 45
 class QueueManager:
     """One function's queues.
 
+    :param name: of the function, for traces
     :param window: entries of one queue that are in work at a time. A limit for each queue and not for all, so that
         a queue whose entries wait for pages takes no place away from the others
     :param interrupt: raises a line
     """
 
     def __init__(
-        self, port: Port, engine: Engine, trace: Trace, interrupt: Callable[[Interrupt], None], window: int
+        self,
+        name: str,
+        port: Port,
+        engine: Engine,
+        trace: Trace,
+        interrupt: Callable[[Interrupt], None],
+        window: int,
     ) -> None:
+        self.name = name
         self.registers = RegisterFile()
         self.queues: dict[int, QueuePair] = {}
         self.completion_queues: dict[int, CqContext] = {}
@@ -176,7 +184,7 @@ class QueueManager:
     def _doorbell(self, bell: Doorbell) -> None:
         if self._trace.on:
             self._trace.instant(
-                f"queue {bell.queue}", "doorbell", command=bell.command, index=bell.index, arm=bell.priority
+                self.track(bell.queue), "doorbell", command=bell.command, index=bell.index, arm=bell.priority
             )
         match bell.command:
             case DoorbellCommand.SQ:
@@ -327,16 +335,17 @@ class QueueManager:
             return
         assert self.tasks is not None
         sq.head = (slot + 1) % sq.depth
-        task = Task(queue.number, slot)
+        task = Task(self._port.sid, queue.number, slot)
         queue.in_flight.append(task)
         self.fetched += 1
         if self._trace.on:
-            self._trace.instant(f"queue {queue.number}", "SQE fetch", slot=slot, nbytes=len(entry))
-            self._trace.begin(f"queue {queue.number}", "request", self._number(task), slot=slot)
+            self._trace.instant(self.track(queue.number), "SQE fetch", slot=slot, nbytes=len(entry))
+            self._trace.begin(self.track(queue.number), "request", task.number, slot=slot)
         self.tasks.start(task, self._engine.process(entry, sq, self._user(sq), task))
 
-    def _number(self, task: Task) -> int:
-        return task.queue << 16 | task.slot
+    def track(self, queue: int) -> str:
+        """Where a trace has what happens to a queue."""
+        return f"{self.name} queue {queue}"
 
     def _user(self, sq: SqContext) -> User:
         signals = (reg.SGL_READ_USER, reg.DATA_READ_USER, reg.DATA_WRITE_USER)
@@ -376,9 +385,9 @@ class QueueManager:
         self.completed += 1
         queue.completed += 1
         if self._trace.on:
-            self._trace.end(f"queue {queue.number}", "request", self._number(task), faults=task.faults)
+            self._trace.end(self.track(queue.number), "request", task.number, faults=task.faults)
             self._trace.instant(
-                f"queue {queue.number}", "CQE", slot=task.slot, index=cq.tail, phase=int(cq.phase)
+                self.track(queue.number), "CQE", slot=task.slot, index=cq.tail, phase=int(cq.phase)
             )
         cq.tail = (cq.tail + 1) % cq.depth
         if cq.tail == 0:

@@ -34,9 +34,11 @@ class Engine(Protocol):
     """What works on entries.
 
     :ivar entry_bytes: size of its submission entries
+    :ivar stuck: what it begins now it never ends; for tests of what happens then
     """
 
     entry_bytes: int
+    stuck: bool
 
     def process(self, entry: bytes, context: SqContext, user: User, task: Task) -> Life:
         """Work on one entry; the generator returns the entry to write back."""

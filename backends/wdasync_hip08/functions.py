@@ -1,0 +1,43 @@
+"""The functions of the chip: which engines it has, as a table.
+
+Each is a device of its own: a uacce node with its queues, behind it a queue manager and an engine. All are behind one
+SMMU, which tells them apart by their StreamIDs, and share what it knows: a process has the same PASID with each of them,
+and a translation that one has caused serves the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from wdasync_hip08.engines.zip import ENTRY_BYTES, ZipEngine
+from wdasync_hip08.port import Port
+from wdasync_hip08.qm.pairs import Engine
+from wdasync_hip08.trace import Trace
+
+__all__ = ["FUNCTIONS", "ZIP", "Function"]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One row.
+
+    :ivar name: of its node; the kernel's driver and a number
+    :ivar stream: StreamID: bus, device and function number
+    :ivar algorithms: attribute of that name
+    :ivar entry_bytes: size of its submission entries
+    :ivar engine: makes what works on them, behind a port
+    """
+
+    name: str
+    stream: int
+    algorithms: tuple[str, ...]
+    entry_bytes: int
+    engine: Callable[[Port, Trace], Engine]
+
+
+ZIP: Final = Function("hisi_zip-0", 0x7500, ("zlib", "gzip"), ENTRY_BYTES, ZipEngine)
+
+#: What the chip has.
+FUNCTIONS: Final = (ZIP,)
