@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 import wdasync
-from wdasync import Capabilities, Capability, Kind, Rule
+from wdasync import Capabilities, Capability, Kind, Rule, buffers
 from wdasync.backend import Direction, StreamSpec
 from wdasync.handover import BOUNDARY, Ledger
 from wdasync.operations import Flush
@@ -204,6 +204,47 @@ async def test_a_lost_stream_whose_other_device_has_no_queue() -> None:
                 await stream.compress(b"more")
             with pytest.raises(wdasync.InvalidState, match="poisoned"):
                 await stream.compress(b"more")
+
+
+async def test_very_many_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that was kept is one segment for the next device, however many pieces it came in."""
+    monkeypatch.setattr(buffers, "MAX_SEGMENTS", 8)
+    with backend.programmed(Program()):
+        async with opened() as acc, acc.compressor("gzip") as stream:
+            for number in range(100):
+                await stream.compress(b"%d," % number)
+            unplug(mock_of(acc))
+            output = await stream.finish()
+            assert stream.device == "cpu/cpu0"
+    assert gzip.decompress(output) == b"".join(b"%d," % number for number in range(100))
+
+
+async def test_an_error_that_is_kept_pins_no_memory() -> None:
+    mine = bytearray(b"some")
+    with backend.programmed(Program(Options(devices=2))) as program:
+        async with opened("mock", fallback=False) as acc, acc.compressor("gzip") as stream:
+            for device in program.devices:
+                unplug(device)
+            with pytest.raises(wdasync.DeviceError) as caught:
+                await stream.compress(mine)
+            mine.extend(b"nobody holds it")
+    assert caught.value
+
+
+async def test_an_observer_is_told_of_a_step_after_the_loss() -> None:
+    seen: list[wdasync.Observation] = []
+    with backend.programmed(Program()) as program:
+        async with opened("mock", fallback=False, observer=seen.append, **SOON) as acc:
+            async with acc.compressor("gzip") as stream:
+                await stream.compress(b"before")
+                unplug(mock_of(acc))
+                with pytest.raises(wdasync.DeviceError):
+                    await acc.compress(b"other work finds it out")
+                await back(acc, program)
+                with pytest.raises(wdasync.DeviceError, match="back without it"):
+                    await stream.compress(b"after")
+    statuses = [told.status for told in seen if told.reason is wdasync.Reason.STREAM]
+    assert statuses == [wdasync.Status.SUCCESS, wdasync.Status.DEVICE_ERROR]
 
 
 async def test_one_device_holds_nothing_back() -> None:
@@ -418,6 +459,32 @@ def test_before_the_first_boundary_it_is_the_same_stream() -> None:
     assert ledger.again() == [b"abc"]
     ledger.made(b"output")
     assert ledger.deliver(Flush.FINISH) == b"output", "the device writes the check value"
+
+
+def test_nothing_is_kept_of_nothing() -> None:
+    ledger = Ledger(StreamSpec(Direction.COMPRESS, "gzip"), 15)
+    for _ in range(3):
+        ledger.take(b"", Flush.NONE)
+        ledger.made(b"")
+    assert (ledger.again(), ledger._output) == ([], [])
+
+
+def test_pieces_are_counted_up_at_once() -> None:
+    """Not each by itself: it happens in the event loop's thread, up to some size."""
+    ledger = Ledger(StreamSpec(Direction.COMPRESS, "gzip"), 15)
+    seen: list[bytes] = []
+
+    def update(data: bytes, value: int) -> int:
+        seen.append(data)
+        return zlib.crc32(data, value)
+
+    ledger._wrapper = ledger._wrapper._replace(update=update)
+    content = prose(1000)
+    for start in range(0, 1000, 10):
+        ledger.take(content[start : start + 10], Flush.NONE)
+    ledger.deliver(Flush.SYNC)
+    assert seen == [content]
+    assert ledger._tail == content
 
 
 @pytest.mark.parametrize("algorithm", WBITS)

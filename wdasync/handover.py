@@ -82,13 +82,15 @@ class Ledger:
 
     def take(self, data: bytes, flush: Flush) -> Flush:
         """Keep what is to be compressed next; how it has to be flushed."""
-        self._input.append(data)
-        self.pending += len(data)
+        if data:
+            self._input.append(data)
+            self.pending += len(data)
         return Flush.SYNC if flush is Flush.NONE and self.pending >= BOUNDARY else flush
 
     def made(self, output: bytes) -> None:
         """Hold back what came out."""
-        self._output.append(output)
+        if output:
+            self._output.append(output)
 
     def again(self) -> list[bytes]:
         """What has to be compressed once more. What came of it is forgotten."""
@@ -102,10 +104,10 @@ class Ledger:
         """
         output = b"".join(self._output)
         if flush is not Flush.FINISH or self.raw:
-            for content in self._input:
-                self._check = self._wrapper.update(content, self._check)
-                self._length += len(content)
-                self._tail = (self._tail + content[-self._history :])[-self._history :]
+            content = b"".join(self._input)
+            self._check = self._wrapper.update(content, self._check)
+            self._length += len(content)
+            self._tail = (self._tail + content[-self._history :])[-self._history :]
         if flush is Flush.FULL:
             self._tail = b""
         if flush is Flush.FINISH and self.raw:

@@ -165,6 +165,10 @@ class PinnedSession:
             if status not in _HARMLESS:
                 self.poisoned = f"an operation of it ended as {status.name}"
                 raise self._execution.error(completion, operation, self.place)
+        except WdasyncError as error:
+            status = error.status
+            operation.release()
+            raise
         except BaseException:
             operation.release()
             raise

@@ -149,6 +149,7 @@ class Compressor(_Stream):
         segments, _, _ = pin_source(data)
         try:
             content = await self._session.join(_listed(segments))
+            del segments  # an error lives on with this frame
             flush = ledger.take(content, flush)
             ledger.made(await self._insist(ledger, content, flush))
             if flush is Flush.NONE:
@@ -164,17 +165,16 @@ class Compressor(_Stream):
 
     async def _insist(self, ledger: Ledger, content: bytes, flush: Flush) -> bytes:
         """The output of a step; if the device fails, on others everything since the last boundary."""
-        segments: list[bytes] = [content]
         for _ in range(MOVES):
             try:
-                operation = CompressChunk(self._session.session, segments, flush)
+                operation = CompressChunk(self._session.session, content, flush)
                 return (await self._session.run(operation)).output or b""
             except _LOSSES:
                 if not self._session.move(ledger.specs()):
                     raise
                 ledger.moved()
-                segments = ledger.again()
-        operation = CompressChunk(self._session.session, segments, flush)
+                content = await self._session.join(ledger.again())
+        operation = CompressChunk(self._session.session, content, flush)
         return (await self._session.run(operation)).output or b""
 
 
