@@ -22,7 +22,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from .errors import DataCause, Status
 from .faults import FaultHandler, FaultReporter
-from .operations import Dictionary, Kind, Operation, Priority
+from .operations import Dictionary, KeySpec, Kind, Operation, Priority
 
 __all__ = [
     "NO_DETAIL",
@@ -36,8 +36,13 @@ __all__ = [
     "Detail",
     "Device",
     "DeviceInfo",
+    "DigestSession",
+    "DigestSpec",
+    "Digesting",
     "Direction",
     "Inline",
+    "KeySession",
+    "Keyed",
     "Lacking",
     "PageFaults",
     "Queue",
@@ -134,6 +139,7 @@ class Capability:
     :ivar max_output: longest output in bytes of one operation; ``None``: no limit
     :ivar queue_class: operations of one class share a queue; a device with separate queues for compression
         and decompression has two
+    :ivar bits: shortest and longest key or modulus in bits, where the algorithm's name does not say it; ``None``: it does
     :ivar dictionary: takes an operation with a dictionary, or a stream with one
     :ivar paged: an operation whose ``paged`` is set is taken as it is, and its pages fetched as the device touches them;
         the completion's ``detail.faults`` counts them. Otherwise the framework fetches all before it submits
@@ -152,11 +158,12 @@ class Capability:
     queue_class: str = ""
     paged: bool = False
     dictionary: bool = False
+    bits: tuple[int, int] | None = None
 
     @property
     def stateful(self) -> bool:
         """Whether this row is about steps of a stream."""
-        return self.kind in (Kind.COMPRESS_CHUNK, Kind.DECOMPRESS_CHUNK)
+        return self.kind in (Kind.COMPRESS_CHUNK, Kind.DECOMPRESS_CHUNK, Kind.DIGEST_CHUNK)
 
     def level(self, level: str | int) -> int:
         """The device's level for what the caller asked: a name, or a number of the algorithm's scale."""
@@ -236,6 +243,23 @@ class StreamSpec:
         return Kind.COMPRESS_CHUNK if self.direction is Direction.COMPRESS else Kind.DECOMPRESS_CHUNK
 
 
+@dataclass(frozen=True, slots=True)
+class DigestSpec:
+    """What a digest, or message authentication code, that is computed piece by piece is.
+
+    :ivar algorithm: as the capability table names it
+    :ivar material: the key of a message authentication code; ``None``: a digest
+    """
+
+    algorithm: str
+    material: bytes | bytearray | None = field(default=None, repr=False)
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of operation that is one step of it."""
+        return Kind.DIGEST_CHUNK
+
+
 class Session(Protocol):
     """State on a device that outlives an operation. At most one operation of it is in flight.
 
@@ -253,6 +277,31 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Give back what it holds. Only while nothing of it is in flight. Never blocks."""
+
+
+class DigestSession(Protocol):
+    """A digest that is computed piece by piece. At most one operation of it is in flight."""
+
+    @property
+    def spec(self) -> DigestSpec:
+        """What was asked for when it was opened."""
+
+    def reset(self) -> None:
+        """Go back to the state just after opening. Only while nothing of it is in flight. Never blocks."""
+
+    def close(self) -> None:
+        """Give back what it holds, and wipe its key. Only while nothing of it is in flight. Never blocks."""
+
+
+class KeySession(Protocol):
+    """What a device knows of a key. Any number of operations of it may be in flight, on all queues of the device."""
+
+    @property
+    def spec(self) -> KeySpec:
+        """What was asked for when it was opened."""
+
+    def close(self) -> None:
+        """Wipe the key. Only while nothing of it is in flight. Never blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,6 +447,28 @@ class Counting(Protocol):
 
     def counters(self) -> Mapping[str, int]:
         """The counters by name, at any time, also after close. Never blocks for long."""
+
+
+@runtime_checkable
+class Digesting(Protocol):
+    """What a device may have besides: digests piece by piece. It has rows of the kind ``DIGEST_CHUNK`` then."""
+
+    def open_digest(self, spec: DigestSpec) -> DigestSession:
+        """Open one. Never blocks.
+
+        :raises UnsupportedOperation: if the device has no such digest
+        """
+
+
+@runtime_checkable
+class Keyed(Protocol):
+    """What a device may have besides: operations with a key (:class:`wdasync.operations.Key`)."""
+
+    def open_key(self, spec: KeySpec) -> KeySession:
+        """Tell the device of a key. Never blocks. The framework hands it over in an operation's ``session``.
+
+        :raises UnsupportedOperation: if the device cannot have such a key
+        """
 
 
 @runtime_checkable

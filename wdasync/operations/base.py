@@ -1,4 +1,4 @@
-"""What can be asked of an accelerator: one small class an operation, one table of kinds.
+"""What all operations have in common, and the arguments of more than one of them.
 
 An operation is checked when it is made, holds its buffers until it is done, and is the same object from the
 caller's hands to the backend's queue. The classes are plain and slotted because one is made for each await.
@@ -10,27 +10,24 @@ import enum
 import hashlib
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from .buffers import Segment, join, pin_destination, pin_source
-from .errors import InvalidArgument
-from .paged import PagedBuffer
+from ..buffers import Segment, join, pin_destination, pin_source
+from ..errors import InvalidArgument
+from ..paged import PagedBuffer
 
 if TYPE_CHECKING:
-    from .backend import Session
+    from ..backend import DigestSession, KeySession, Session
 
 __all__ = [
     "DEFAULT_MAX_LENGTH",
-    "KINDS",
-    "Compress",
-    "CompressChunk",
-    "Decompress",
-    "DecompressChunk",
     "Dictionary",
-    "Flush",
     "Kind",
     "Level",
-    "Nop",
     "Operation",
     "Priority",
+    "as_dictionary",
+    "check_bound",
+    "check_level",
+    "check_window",
 ]
 
 #: What a decompression may produce unless the caller says otherwise: 256 MiB.
@@ -50,6 +47,23 @@ class Kind(enum.IntEnum):
     DECOMPRESS = 2
     COMPRESS_CHUNK = 3
     DECOMPRESS_CHUNK = 4
+    COPY = 5
+    FILL = 6
+    COMPARE = 7
+    CHECKSUM = 8
+    DIGEST = 9
+    DIGEST_CHUNK = 10
+    MAC = 11
+    ENCRYPT = 12
+    DECRYPT = 13
+    SEAL = 14
+    OPEN = 15
+    SIGN = 16
+    VERIFY = 17
+    PUBLIC_ENCRYPT = 18
+    PRIVATE_DECRYPT = 19
+    EXCHANGE = 20
+    GENERATE = 21
 
 
 class Priority(enum.IntEnum):
@@ -58,18 +72,6 @@ class Priority(enum.IntEnum):
     LOW = 0
     NORMAL = 1
     HIGH = 2
-
-
-class Flush(enum.IntEnum):
-    """What a stream does with what it holds back (RFC 1951 section 3.2; DPDK ``rte_comp_flush_flag``)."""
-
-    NONE = 0
-    #: All input so far becomes decodable; the output ends on a byte boundary with an empty stored block.
-    SYNC = 1
-    #: As SYNC, and nothing after it refers to anything before it.
-    FULL = 2
-    #: The stream ends here, with its check value.
-    FINISH = 3
 
 
 class Dictionary:
@@ -123,7 +125,8 @@ class Operation:
     :ivar nbytes: length of the input in bytes
     :ivar immutable: nobody can change the input while the device reads it
     :ivar destination: where the caller wants the output; ``None``: the framework owns the output
-    :ivar session: the stream this operation belongs to; ``None``: stateless
+    :ivar session: the stream this operation belongs to; of an operation with a key, what the device made of it
+        (:meth:`wdasync.backend.Keyed.open_key`); ``None``: stateless
     :ivar algorithm: as the capability table names it
     :ivar dictionary: what both sides know before; ``None``: nothing
     :ivar level: how hard to try
@@ -152,11 +155,23 @@ class Operation:
     nbytes: int
     immutable: bool
     destination: memoryview | None
-    session: Session | None
+    session: Session | DigestSession | KeySession | None
     algorithm: str
     dictionary: Dictionary | None
     level: Level
     window: int | None
+
+    def _begin(self, data: object, algorithm: str, into: object = None) -> None:
+        """All fields, of an operation that is neither a stream's nor compression."""
+        self.paged = None
+        self.resident = False
+        self.session = None
+        self.algorithm = algorithm
+        self.dictionary = None
+        self.level = "fast"
+        self.window = None
+        self._take(data)
+        self._take_destination(into)
 
     def _take(self, data: object) -> None:
         if isinstance(data, PagedBuffer):
@@ -196,174 +211,6 @@ class Operation:
     def __repr__(self) -> str:
         name = type(self).__name__
         return f"<{name} {self.algorithm} {self.nbytes} bytes{'' if self.stateless else ' of a stream'}>"
-
-
-class Nop(Operation):
-    """Nothing, through the whole way: for measuring that way."""
-
-    __slots__ = ()
-    kind = Kind.NOP
-
-    def __init__(self) -> None:
-        self.source = b""
-        self.paged = None
-        self.resident = False
-        self.nbytes = 0
-        self.immutable = True
-        self.destination = None
-        self.session = None
-        self.algorithm = "nop"
-        self.dictionary = None
-        self.level = "fast"
-        self.window = None
-
-
-class Compress(Operation):
-    """Compress ``data`` into one whole unit of ``algorithm``.
-
-    :param data: bytes-like, a list of them, or a :class:`~wdasync.PagedBuffer`
-    :param algorithm: as the capability table names it: ``gzip``, ``zlib``, ``deflate``, ``br``, ``zstd``, ``lz4``, …
-    :param level: ``"fast"``, ``"balanced"``, ``"best"`` or an int of the algorithm's own scale
-    :param window: base-2 logarithm of the history in bytes; ``None``: the device's largest
-    :param into: a writable buffer for the output
-    :param dictionary: bytes-like, or a :class:`Dictionary`: what the decompressor will know, too
-    :raises InvalidArgument: if one of them is not of its type
-    """
-
-    __slots__ = ()
-    kind = Kind.COMPRESS
-
-    def __init__(
-        self,
-        data: object,
-        algorithm: str,
-        *,
-        level: Level = "fast",
-        window: int | None = None,
-        into: object = None,
-        dictionary: object = None,
-    ) -> None:
-        self.dictionary = None if dictionary is None else as_dictionary(dictionary)
-        self.paged = None
-        self.resident = False
-        if type(data) is bytes:
-            self.source = data
-            self.nbytes = len(data)
-            self.immutable = True
-        else:
-            self._take(data)
-        self._take_destination(into)
-        self.session = None
-        self.algorithm = algorithm
-        self.level = level
-        self.window = window
-
-
-class Decompress(Operation):
-    """Decompress one whole unit, its concatenated members included.
-
-    :param data: bytes-like, a list of them, or a :class:`~wdasync.PagedBuffer`
-    :param algorithm: as the capability table names it
-    :param max_length: bytes of output allowed; more is :exc:`~wdasync.LimitExceeded`
-    :param max_members: concatenated members (gzip) or frames allowed; skippable frames do not count
-    :param into: a writable buffer for the output
-    :param dictionary: bytes-like, or a :class:`Dictionary`: what the compressor knew
-    :raises InvalidArgument: if one of them is not of its type, or a bound is negative
-    """
-
-    __slots__ = ("max_length", "max_members")
-    kind = Kind.DECOMPRESS
-
-    max_length: int
-    max_members: int
-
-    def __init__(
-        self,
-        data: object,
-        algorithm: str,
-        *,
-        max_length: int = DEFAULT_MAX_LENGTH,
-        max_members: int = 1024,
-        into: object = None,
-        dictionary: object = None,
-    ) -> None:
-        self.dictionary = None if dictionary is None else as_dictionary(dictionary)
-        self.paged = None
-        self.resident = False
-        self.max_length = check_bound(max_length, "max_length", 0)
-        self.max_members = check_bound(max_members, "max_members", 1)
-        if type(data) is bytes:
-            self.source = data
-            self.nbytes = len(data)
-            self.immutable = True
-        else:
-            self._take(data)
-        self._take_destination(into)
-        self.session = None
-        self.algorithm = algorithm
-        self.level = "fast"
-        self.window = None
-
-
-class CompressChunk(Operation):
-    """One step of a compressing stream.
-
-    :param session: the stream
-    :param data: bytes-like, or a list of them; may be empty
-    :param flush: what to do with what is held back
-    """
-
-    __slots__ = ("flush",)
-    kind = Kind.COMPRESS_CHUNK
-
-    flush: Flush
-
-    def __init__(self, session: Session, data: object, flush: Flush = Flush.NONE) -> None:
-        self.paged = None
-        self.resident = False
-        self.source, self.nbytes, self.immutable = pin_source(data)
-        self.destination = None
-        self.session = session
-        self.algorithm = session.spec.algorithm
-        self.dictionary = session.spec.dictionary
-        self.level = session.spec.level
-        self.window = session.spec.window
-        self.flush = flush
-
-
-class DecompressChunk(Operation):
-    """One step of a decompressing stream.
-
-    The completion's ``consumed`` says how much of ``data`` was used: less than all of it when ``max_length``
-    was reached (give the rest again) or when the stream ended inside ``data``.
-
-    :param session: the stream
-    :param data: bytes-like, or a list of them; may be empty
-    :param max_length: bytes of output allowed in this step, at least 1
-    """
-
-    __slots__ = ("max_length",)
-    kind = Kind.DECOMPRESS_CHUNK
-
-    max_length: int
-
-    def __init__(self, session: Session, data: object, max_length: int = 1 << 20) -> None:
-        self.paged = None
-        self.resident = False
-        self.source, self.nbytes, self.immutable = pin_source(data)
-        self.destination = None
-        self.session = session
-        self.algorithm = session.spec.algorithm
-        self.dictionary = session.spec.dictionary
-        self.level = session.spec.level
-        self.window = session.spec.window
-        self.max_length = check_bound(max_length, "max_length", 1)
-
-
-#: Kind of operation -> its class. Docs and tests are made from this table.
-KINDS: Final[dict[Kind, type[Operation]]] = {
-    operation.kind: operation for operation in (Nop, Compress, Decompress, CompressChunk, DecompressChunk)
-}
 
 
 def check_bound(value: int, name: str, least: int) -> int:

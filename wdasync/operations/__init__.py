@@ -1,0 +1,92 @@
+"""What can be asked of an accelerator: one small class an operation, one table of kinds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .base import (
+    DEFAULT_MAX_LENGTH,
+    Dictionary,
+    Kind,
+    Level,
+    Operation,
+    Priority,
+    as_dictionary,
+    check_bound,
+    check_level,
+    check_window,
+)
+from .ciphers import Decrypt, Encrypt, Open, Seal
+from .compression import Compress, CompressChunk, Decompress, DecompressChunk, Flush
+from .digests import Checksum, Digest, DigestChunk, Mac
+from .keys import Key, KeySpec
+from .memory import Compare, Copy, Fill, Nop
+from .publickeys import Exchange, Generate, PrivateDecrypt, PublicEncrypt, Sign, Verify
+
+__all__ = [
+    "DEFAULT_MAX_LENGTH",
+    "KINDS",
+    "Checksum",
+    "Compare",
+    "Compress",
+    "CompressChunk",
+    "Copy",
+    "Decompress",
+    "DecompressChunk",
+    "Decrypt",
+    "Dictionary",
+    "Digest",
+    "DigestChunk",
+    "Encrypt",
+    "Exchange",
+    "Fill",
+    "Flush",
+    "Generate",
+    "Key",
+    "KeySpec",
+    "Kind",
+    "Level",
+    "Mac",
+    "Nop",
+    "Open",
+    "Operation",
+    "Priority",
+    "PrivateDecrypt",
+    "PublicEncrypt",
+    "Seal",
+    "Sign",
+    "Verify",
+    "as_dictionary",
+    "check_bound",
+    "check_level",
+    "check_window",
+]
+
+#: Kind of operation -> its class. Docs and tests are made from this table.
+KINDS: Final[dict[Kind, type[Operation]]] = {
+    operation.kind: operation
+    for operation in (
+        Nop,
+        Compress,
+        Decompress,
+        CompressChunk,
+        DecompressChunk,
+        Copy,
+        Fill,
+        Compare,
+        Checksum,
+        Digest,
+        DigestChunk,
+        Mac,
+        Encrypt,
+        Decrypt,
+        Seal,
+        Open,
+        Sign,
+        Verify,
+        PublicEncrypt,
+        PrivateDecrypt,
+        Exchange,
+        Generate,
+    )
+}
