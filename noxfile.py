@@ -155,7 +155,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The tests; what follows `--` goes to pytest."""
-    install_checkout(session, *group("test"), extras="aiohttp,asgi,bench,lz4,trio,uvloop,zstd")
+    install_checkout(session, *group("test"), extras="aiohttp,asgi,bench,crypto,lz4,trio,uvloop,zstd")
     # All of them are spread over the cores, a file to each; what is asked for by name runs in one process.
     session.run(
         "python", "-m", "pytest", *(session.posargs or ["-n", "auto", "--maxprocesses=4", "--dist=loadfile"])
@@ -168,7 +168,9 @@ def stress(session: nox.Session) -> None:
 
     STRESS_SEED begins elsewhere; STRESS_OPERATIONS, STRESS_CASES, STRESS_ROUNDS, STRESS_SANITIZED say how many.
     """
-    install_checkout(session, *group("test"), *group("stress"), extras="aiohttp,asgi,lz4,trio,uvloop,zstd")
+    install_checkout(
+        session, *group("test"), *group("stress"), extras="aiohttp,asgi,crypto,lz4,trio,uvloop,zstd"
+    )
     session.run(
         "python",
         "-m",
@@ -195,7 +197,7 @@ def guest(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """No untested branch in dispatch, whose errors would lose operations or buffers."""
-    install_checkout(session, *group("test"), "coverage", extras="aiohttp,asgi,lz4,trio,uvloop,zstd")
+    install_checkout(session, *group("test"), "coverage", extras="aiohttp,asgi,crypto,lz4,trio,uvloop,zstd")
     session.run("python", "-m", "coverage", "run", "-m", "pytest", *(session.posargs or ["tests/dispatch"]))
     session.run("python", "-m", "coverage", "report")
 
@@ -230,7 +232,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Static types, by two checkers."""
-    install_checkout(session, *group("types"), extras="aiohttp,asgi,lz4,trio,uvloop,zstd")
+    install_checkout(session, *group("types"), extras="aiohttp,asgi,crypto,lz4,trio,uvloop,zstd")
     session.run("python", "-m", "mypy")
     session.run("python", "-m", "pyright", "--warnings")
 
@@ -238,7 +240,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation site, in docs/_build/html; a warning is an error."""
-    install_checkout(session, extras="aiohttp,asgi,docs,lz4,trio,zstd")
+    install_checkout(session, extras="aiohttp,asgi,crypto,docs,lz4,trio,zstd")
     session.run(
         "python", "-m", "sphinx", "-W", "--keep-going", "-q", "docs", "docs/_build/html", *session.posargs
     )

@@ -111,6 +111,7 @@ class Accelerator:
         message = f"unclosed {self!r}; use `async with`, or await aclose()"
         execution.forget()
         self._reaper.forget()
+        execution.forget_keys()
         execution.loop.forget(partial(close_devices_here, self._places))
         if warn is not None:
             warn(message, ResourceWarning, source=self, stacklevel=3)
@@ -155,6 +156,7 @@ class Accelerator:
             raise cancelled
 
     async def _close_devices(self) -> None:
+        self._execution.forget_keys()
         await close_devices(self._execution.loop, self._places)
 
     # -- one operation ----------------------------------------------------------------------------------------
@@ -527,7 +529,7 @@ def _check_operation(operation: object) -> None:
         raise InvalidArgument(
             f"operation: expected an object such as Compress(data, 'gzip'), got {type(operation).__name__}"
         )
-    if operation.session is not None:
+    if not operation.stateless:
         raise InvalidArgument(
             "operation: expected a stateless one, got a step of a stream; use the stream's methods"
         )

@@ -252,7 +252,7 @@ class DigestSpec:
     """
 
     algorithm: str
-    material: bytes | bytearray | None = field(default=None, repr=False)
+    material: bytes | bytearray | None = field(default=None, repr=False, compare=False)
 
     @property
     def kind(self) -> Kind:
@@ -462,7 +462,10 @@ class Digesting(Protocol):
 
 @runtime_checkable
 class Keyed(Protocol):
-    """What a device may have besides: operations with a key (:class:`wdasync.operations.Key`)."""
+    """What a device may have besides: operations with a key (:class:`wdasync.operations.Key`).
+
+    Its sessions of keys are closed before it is. After it was lost and is back, it is told of keys anew.
+    """
 
     def open_key(self, spec: KeySpec) -> KeySession:
         """Tell the device of a key. Never blocks. The framework hands it over in an operation's ``session``.

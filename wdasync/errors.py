@@ -7,6 +7,8 @@ they are re-exported here so that one ``import`` reaches all.
 from __future__ import annotations
 
 import enum
+from functools import cache
+from importlib import import_module
 from typing import Self
 
 from anyio import BusyResourceError, ClosedResourceError, WouldBlock
@@ -21,7 +23,9 @@ __all__ = [
     "DeviceError",
     "ForeignLoopError",
     "InvalidArgument",
+    "InvalidSignature",
     "InvalidState",
+    "InvalidTag",
     "LimitExceeded",
     "OperationAborted",
     "OperationTimeout",
@@ -51,7 +55,7 @@ class Status(enum.IntEnum):
     OUT_OF_SPACE_TERMINATED = 3
     #: The output did not fit; ``produced`` bytes are good, go on from ``consumed``.
     OUT_OF_SPACE_RECOVERABLE = 4
-    #: The data decoded but its check value (CRC-32, Adler-32, length) is another.
+    #: The data decoded but its check value (CRC-32, Adler-32, length, tag) is another, or a signature is wrong.
     CHECKSUM_FAILED = 5
     #: The input is not valid in its format.
     DATA_ERROR = 6
@@ -138,6 +142,20 @@ class DataError(WdasyncError, ValueError):
         self.cause = cause
 
 
+class InvalidTag(DataError):
+    """Raised when what is to be decrypted was not encrypted with this key, nonce and associated data.
+
+    Where the package `cryptography` is installed, it is an :exc:`cryptography.exceptions.InvalidTag`, too.
+    """
+
+
+class InvalidSignature(DataError):
+    """Raised when a signature is not one of this key for this data.
+
+    Where the package `cryptography` is installed, it is an :exc:`cryptography.exceptions.InvalidSignature`, too.
+    """
+
+
 class PageFaultError(WdasyncError):
     """Raised when the device touched an address that has no memory, or the fault handler refused it."""
 
@@ -193,6 +211,36 @@ ADVICE: dict[Status, str] = {
 }
 
 
+#: Error of an authentication that failed -> its text. It says nothing of the data or the key.
+REFUSALS: dict[type[DataError], str] = {
+    InvalidTag: "expected what was encrypted with this key, nonce and associated data, got something else",
+    InvalidSignature: "expected a signature of this key for this data, got another",
+}
+
+
+@cache
+def _as_cryptography(name: str) -> type[DataError]:
+    """An error that whoever knows only `cryptography` catches, too; only ours, where that is not installed."""
+    error_class: type[DataError] = globals()[name]
+    try:
+        theirs = getattr(import_module("cryptography.exceptions"), name)
+    except ImportError:
+        return error_class
+    members = {"__module__": __name__, "__doc__": error_class.__doc__, "__reduce__": _reduce}
+    return type(name, (error_class, theirs), members)
+
+
+def _reduce(error: DataError) -> tuple[object, ...]:
+    return _again, (type(error).__name__, error.args, error.cause, error.status)
+
+
+def _again(name: str, args: tuple[object, ...], cause: DataCause, status: Status | None) -> DataError:
+    """An error that was pickled."""
+    error = _as_cryptography(name)(*args, cause=cause)  # type: ignore[arg-type]  # as they were
+    error.status = status
+    return error
+
+
 def error_for(
     status: Status,
     where: str,
@@ -201,6 +249,7 @@ def error_for(
     cause: DataCause | None = None,
     consumed: int = 0,
     produced: int = 0,
+    error_class: type[DataError] | None = None,
 ) -> WdasyncError:
     """The error for a completion that is not a success.
 
@@ -210,12 +259,16 @@ def error_for(
     :param cause: what is wrong with the data, where the device knows
     :param consumed: input bytes used up
     :param produced: output bytes that are good
+    :param error_class: what ``CHECKSUM_FAILED`` means here; ``None``: damage
     """
     text = f"{where}: {message or status.name.lower().replace('_', ' ')}; {ADVICE[status]}"
     error: WdasyncError
     if status in (Status.OUT_OF_SPACE_TERMINATED, Status.OUT_OF_SPACE_RECOVERABLE):
         recoverable = status is Status.OUT_OF_SPACE_RECOVERABLE
         error = OutOfSpace(text, consumed=consumed, produced=produced, recoverable=recoverable)
+    elif error_class is not None:
+        text = f"{where}: {REFUSALS[error_class]}"
+        error = _as_cryptography(error_class.__name__)(text, cause=DataCause.CHECKSUM)
     elif status is Status.CHECKSUM_FAILED:
         error = DataError(text, cause=DataCause.CHECKSUM)
     elif status is Status.DATA_ERROR:

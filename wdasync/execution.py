@@ -10,20 +10,25 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import Final, cast
+from weakref import WeakSet
 
 import anyio
 
 from . import forks
-from .backend import Capability, Completion, Status
+from .backend import Capability, Completion, Detail, Status
 from .config import Config
 from .dispatch import FLIGHTS, Flight, Group, Lane, LaneState
 from .errors import (
     BackendUnavailable,
     ClosedResourceError,
+    DataError,
     DeviceError,
     ForeignLoopError,
     InvalidArgument,
+    InvalidSignature,
+    InvalidState,
+    InvalidTag,
     LimitExceeded,
     OperationTimeout,
     PageFaultError,
@@ -35,7 +40,7 @@ from .eventloop import EventLoop, whereabouts
 from .eventloop.threads import in_thread
 from .faults import serving_fault
 from .opener import Opener, used_up, words
-from .operations import Decompress, Kind, Operation, Priority
+from .operations import Decompress, Key, Kind, Operation, Priority
 from .paged import PagedBuffer
 from .recovery import Recovery
 from .results import Observation, Observer, Paging
@@ -56,6 +61,13 @@ RETRIES = 2
 
 #: After these the same device would say the same again.
 _ELSEWHERE = frozenset({Status.DEVICE_ERROR, Status.INVALID_ARGS})
+
+
+#: What a caller of `cryptography` expects to catch.
+_REFUSALS: Final[dict[tuple[Status, Kind], type[DataError]]] = {
+    (Status.CHECKSUM_FAILED, Kind.OPEN): InvalidTag,
+    (Status.CHECKSUM_FAILED, Kind.VERIFY): InvalidSignature,
+}
 
 
 class Trip:
@@ -89,6 +101,7 @@ class Execution:
     :ivar reasons: how often each reason decided
     :ivar retries: operations that were sent again
     :ivar recovery: brings devices back
+    :ivar keys: which devices may have been told of
     """
 
     def __init__(
@@ -111,6 +124,7 @@ class Execution:
         self._generation = forks.generation
         self._opening_lane = anyio.Lock()
         self._fetching: set[anyio.CancelScope] = set()
+        self.keys: WeakSet[Key] = WeakSet()
         self._inline_left = config.inline_budget
         self._inline_counting = False
 
@@ -121,6 +135,9 @@ class Execution:
 
         The operation is the framework's: it is released if it fails.
         """
+        key = operation.key
+        if key is not None:
+            _begin(operation, key)
         try:
             if timeout is not None or self._observer is not None or operation.paged is not None:
                 return await self.run_traced(operation, timeout, priority, Trip())
@@ -143,6 +160,8 @@ class Execution:
                     return completion
             self.reasons[route.reason] += 1
             flight = Flight(operation, lane)
+            if key is not None and (refused := self._tell_key(flight, key)) is not None:
+                return await self._recover(operation, refused, priority, self.schedule.place_of(lane))
             lane.submit(flight)
             completion = flight.completion
             if completion is None:
@@ -153,6 +172,9 @@ class Execution:
         except BaseException:
             operation.release()
             raise
+        finally:
+            if key is not None:
+                key.end()
 
     async def _run_unsettled(self, operation: Operation, priority: Priority, route: Route) -> Completion:
         """Where there is something to choose, or a lane to open; the lane is remembered, if there is only one."""
@@ -165,6 +187,10 @@ class Execution:
     ) -> Completion:
         """As :meth:`run`, off the fast way: with a time-out, an observer, or somebody who asks where it went."""
         status, produced, started = None, 0, time.perf_counter()
+        key = operation.key
+        if key is not None:
+            key.check()
+            key.begin()
         try:
             completion = await self._run_within(operation, timeout, priority, trip)
             status, produced = completion.status, completion.produced
@@ -172,6 +198,8 @@ class Execution:
             status = error.status
             raise
         finally:
+            if key is not None:
+                key.end()
             self.tell(operation, trip.name, trip.reason, status, produced, started)
         return completion
 
@@ -388,6 +416,9 @@ class Execution:
     async def travel(self, flight: Flight) -> Completion:
         """Submit a flight and wait for its completion, whatever it says."""
         self.check()
+        key = flight.operation.key
+        if key is not None and (refused := self._tell_key(flight, key)) is not None:
+            return refused
         flight.lane.submit(flight)
         if flight.completion is None:
             await self.loop.park(flight)
@@ -395,6 +426,34 @@ class Execution:
         if completion.status is Status.ABORTED and not self.open:
             raise ClosedResourceError
         return completion
+
+    # -- keys -------------------------------------------------------------------------------------------------
+
+    def _tell_key(self, flight: Flight, key: Key) -> Completion | None:
+        """Tell the device of a flight, which starts next, of its key. A completion, if it will not have it."""
+        refused = self._bind(flight.operation, key, flight.lane)
+        if refused is None:
+            key.begin()
+            flight.on_done = _done_with_key
+        return refused
+
+    def _bind(self, operation: Operation, key: Key, lane: Lane) -> Completion | None:
+        """Put the key's session on a device into an operation. A completion, if the device will not have it."""
+        place = self.schedule.place_of(lane)
+        self.keys.add(key)
+        try:
+            operation.session = key.session(place.device, operation.algorithm, place.losses)
+        except UnsupportedOperation as error:
+            return Completion(0, Status.INVALID_ARGS, detail=Detail(str(error)))
+        except DeviceError as error:
+            return Completion(0, Status.DEVICE_ERROR, detail=Detail(str(error)))
+        return None
+
+    def forget_keys(self) -> None:
+        """The queues are closed: no device needs to know a key any more."""
+        for key in list(self.keys):
+            for place in self.schedule.places:
+                key.forget(place.device)
 
     async def rejoin(self, flight: Flight) -> None:
         """Wait for a flight that was left to the device."""
@@ -472,6 +531,8 @@ class Execution:
         cost = inline.cost(operation)
         if cost > config.inline_cost or cost > self._inline_left:
             return None
+        if operation.key is not None and (refused := self._bind(operation, operation.key, lane)) is not None:
+            return refused
         self._inline_left -= cost
         if not self._inline_counting:
             self._inline_counting = True
@@ -539,6 +600,7 @@ class Execution:
             cause=detail.cause,
             consumed=completion.consumed,
             produced=completion.produced,
+            error_class=_REFUSALS.get((completion.status, operation.kind)),
         )
         failure.__cause__ = detail.raised
         return failure
@@ -584,6 +646,23 @@ def within(timeout: float | None, what: object) -> Iterator[None]:
             f"{what}: expected an end within {timeout:g} s, got none; raise the timeout, or see statistics() for what "
             "fills the queue"
         )
+
+
+def _begin(operation: Operation, key: Key) -> None:
+    """A caller begins to use a key. If that is too late, nobody needs its buffers any more."""
+    try:
+        key.check()
+        key.begin()
+    except InvalidState:
+        operation.release()
+        raise
+
+
+def _done_with_key(flight: Flight) -> None:
+    """The device has done with a flight whose operation has a key."""
+    flight.on_done = None
+    if flight.operation.key is not None:
+        flight.operation.key.end()
 
 
 def _ended(flight: Flight) -> Completion:

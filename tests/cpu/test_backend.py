@@ -110,7 +110,7 @@ def enumerators(name: str) -> dict[str, int]:
 def test_the_c_side_counts_alike() -> None:
     assert enumerators("status") == {status.name: status.value for status in Status}
     kinds = {kind.name: kind.value for kind in Kind}
-    assert enumerators("kind") == kinds | {"COPY": len(kinds)}
+    assert enumerators("kind") == kinds | {"HAND_OVER": len(kinds)}
     assert enumerators("flush") == {flush.name: flush.value for flush in Flush}
     assert list(enumerators("cause")) == ["NONE", *(cause.name for cause in DataCause)]
     assert enumerators("format") == {each.name: each.value for each in codecs.Format}

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from wdasync import backend as contract
-from wdasync import errors, operations, testing
+from wdasync import errors, testing
+from wdasync.operations import base, ciphers, compression, digests, keys, memory, publickeys
 from wdasync.registry import backend_names, get_backend
 from wdasync.testing import ContractViolation, Report, check_backend
 from wdasync.testing._command import main
@@ -56,6 +57,9 @@ def prose(*modules: Any) -> str:
     return " ".join(re.sub(r"^\s*#:? ?", " ", source, flags=re.MULTILINE).split())
 
 
+OPERATIONS = (base, ciphers, compression, digests, keys, memory, publickeys)
+
+
 def plain(text: str) -> str:
     return " ".join(text.split())
 
@@ -63,7 +67,7 @@ def plain(text: str) -> str:
 @pytest.mark.parametrize("name", CHECKS)
 def test_quotations_stand_in_the_contract(name: str) -> None:
     """A check that quotes what is not there any more examines something that nobody promises."""
-    whole = prose(contract, operations, errors)
+    whole = prose(contract, *OPERATIONS, errors)
     assert CHECKS[name].sentences
     assert [sentence for sentence in CHECKS[name].sentences if plain(sentence) not in whole] == []
 

@@ -19,7 +19,7 @@ from .base import (
 from .ciphers import Decrypt, Encrypt, Open, Seal
 from .compression import Compress, CompressChunk, Decompress, DecompressChunk, Flush
 from .digests import Checksum, Digest, DigestChunk, Mac
-from .keys import Key, KeySpec
+from .keys import Key, KeyedOperation, KeySpec
 from .memory import Compare, Copy, Fill, Nop
 from .publickeys import Exchange, Generate, PrivateDecrypt, PublicEncrypt, Sign, Verify
 
@@ -44,6 +44,7 @@ __all__ = [
     "Generate",
     "Key",
     "KeySpec",
+    "KeyedOperation",
     "Kind",
     "Level",
     "Mac",

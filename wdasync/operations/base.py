@@ -16,6 +16,7 @@ from ..paged import PagedBuffer
 
 if TYPE_CHECKING:
     from ..backend import DigestSession, KeySession, Session
+    from .keys import Key
 
 __all__ = [
     "DEFAULT_MAX_LENGTH",
@@ -131,6 +132,7 @@ class Operation:
     :ivar dictionary: what both sides know before; ``None``: nothing
     :ivar level: how hard to try
     :ivar window: base-2 logarithm of the history in bytes; ``None``: the device's largest
+    :ivar key: of an operation with a key; ``None`` of all others
     """
 
     __slots__ = (
@@ -148,6 +150,7 @@ class Operation:
     )
 
     kind: ClassVar[Kind]
+    key: Key | None = None
 
     source: Segment | tuple[Segment, ...]
     paged: PagedBuffer | None

@@ -19,7 +19,7 @@ class Checksum(Operation):
     """A checksum. The output is its 4 bytes, the most significant first.
 
     :param data: bytes-like, or a list of them
-    :param algorithm: ``crc32`` (ISO-HDLC, as gzip's), ``crc32c`` (Castagnoli, RFC 3720), ``adler32`` (RFC 1950)
+    :param algorithm: ``crc32`` (as gzip's, RFC 1952), ``crc32c`` (Castagnoli, RFC 3720), ``adler32`` (RFC 1950)
     :param initial: the checksum of what came before; ``None``: nothing did
     :raises InvalidArgument: if one of them is not of its type
     """

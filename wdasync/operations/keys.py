@@ -7,20 +7,20 @@ elsewhere when a device fails.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidState
+from ..errors import InvalidState, UnsupportedOperation
 from .base import Operation
 
 if TYPE_CHECKING:
-    from ..backend import Keyed, KeySession
+    from ..backend import Device, KeySession
 
 __all__ = ["Key", "KeySpec", "KeyedOperation"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class KeySpec:
     """What a device is told of a key when a session of it is opened there.
 
@@ -35,19 +35,28 @@ class KeySpec:
 class Key:
     """A key of a program: its material, its sessions on devices, and whether it may still be used.
 
+    A secret's bytes are copied, and wiped when the key is forgotten: after :meth:`revoke`, once nothing uses it, and when
+    nobody holds it any more. One thread uses it.
+
+    :param material: a secret's bytes, or a key object of the package `cryptography`
+    :param name: for people
     :ivar name: for people, such as ``RSA private key, 2048 bits``
     :ivar revoked: no new operation may use it
-    :ivar in_flight: operations that use it now
+    :ivar in_flight: how many use it now: operations on devices, and callers that wait for one
+    :ivar on_wiped: called once it is forgotten; ``None``: nobody waits for that
     """
 
-    __slots__ = ("_material", "_sessions", "in_flight", "name", "revoked")
+    __slots__ = ("__weakref__", "_material", "_sessions", "in_flight", "name", "on_wiped", "revoked")
 
     def __init__(self, material: object, name: str) -> None:
-        self._material: object = bytearray(material) if isinstance(material, bytes) else material
-        self._sessions: dict[tuple[Keyed, str], KeySession] = {}
+        self._material: object = (
+            bytearray(material) if isinstance(material, bytes | bytearray | memoryview) else material
+        )
+        self._sessions: dict[tuple[int, str], tuple[Device, int, KeySession]] = {}
         self.name = name
         self.revoked = False
         self.in_flight = 0
+        self.on_wiped: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         return f"<{self.name}{', revoked' if self.revoked else ''}>"
@@ -55,37 +64,57 @@ class Key:
     def __reduce__(self) -> Any:
         raise TypeError(f"{self!r}: expected no copy of a key, got a request for one; pass the handle")
 
+    def __del__(self) -> None:
+        if hasattr(self, "on_wiped"):
+            self._wipe()
+
     @property
     def material(self) -> Any:
         """A secret's bytes, or a key object of the package `cryptography`.
 
-        :raises InvalidState: it is revoked
+        :raises InvalidState: it is revoked, and nothing uses it
         """
-        if self.revoked:
-            raise InvalidState(f"{self!r}: expected a key in use, got one that was revoked; make a new one")
+        if self._material is None:
+            raise self._gone()
         return self._material
 
-    def session(self, device: Keyed, algorithm: str) -> KeySession:
+    def _gone(self) -> InvalidState:
+        return InvalidState(f"{self!r}: expected a key in use, got one that was revoked; make a new one")
+
+    def session(self, device: Device, algorithm: str, era: int = 0) -> KeySession:
         """What a device knows of it; told now, if this is the first time.
 
-        :raises InvalidState: it is revoked
+        :param era: how often the device was lost: after that it knows nothing any more
         :raises UnsupportedOperation: the device cannot have it
+        :raises InvalidState: it is revoked, and nothing uses it
         """
-        material = self.material
-        try:
-            return self._sessions[device, algorithm]
-        except KeyError:
-            session = device.open_key(KeySpec(algorithm, material))
-            self._sessions[device, algorithm] = session
-            return session
+        at = (id(device), algorithm)
+        known = self._sessions.get(at)
+        if known is not None and known[1] == era:
+            return known[2]
+        spec = KeySpec(algorithm, self.material)
+        if known is not None:
+            del self._sessions[at]
+            known[2].close()
+        open_key = getattr(device, "open_key", None)
+        if open_key is None:
+            raise UnsupportedOperation(f"{device.info.name} takes no keys")
+        session: KeySession = open_key(spec)
+        self._sessions[at] = (device, era, session)
+        return session
 
-    def forget(self, device: Keyed) -> None:
-        """A device was lost, and what it knew is gone."""
-        for at in [at for at in self._sessions if at[0] is device]:
-            self._sessions.pop(at).close()
+    def forget(self, device: Device) -> None:
+        """The device is about to be closed: it must know nothing of it any more. Nothing of it is in flight there."""
+        for at in [at for at in self._sessions if at[0] == id(device)]:
+            self._sessions.pop(at)[2].close()
 
     def begin(self) -> None:
-        """An operation begins to use it."""
+        """An operation begins to use it.
+
+        :raises InvalidState: it is revoked, and nothing else uses it that began before
+        """
+        if self.revoked and not self.in_flight:
+            raise self._gone()
         self.in_flight += 1
 
     def end(self) -> None:
@@ -94,22 +123,29 @@ class Key:
         if self.revoked and not self.in_flight:
             self._wipe()
 
+    def check(self) -> None:
+        """Whether a new operation may use it.
+
+        :raises InvalidState: it is revoked
+        """
+        if self.revoked:
+            raise self._gone()
+
     def revoke(self) -> None:
-        """No new operation may use it; what is in flight finishes, and then everybody forgets it."""
+        """No new operation may use it; what is in flight finishes, and then everybody forgets it. Idempotent."""
         self.revoked = True
         if not self.in_flight:
             self._wipe()
 
     def _wipe(self) -> None:
-        for session in self._taken():
-            session.close()
+        while self._sessions:
+            self._sessions.popitem()[1][2].close()
         if isinstance(self._material, bytearray):
             self._material[:] = bytes(len(self._material))
         self._material = None
-
-    def _taken(self) -> Iterator[KeySession]:
-        while self._sessions:
-            yield self._sessions.popitem()[1]
+        on_wiped, self.on_wiped = self.on_wiped, None
+        if on_wiped is not None:
+            on_wiped()
 
 
 class KeyedOperation(Operation):

@@ -12,6 +12,7 @@ from ..backend import Completion, Detail, QueueStatistics
 from ..errors import Status
 from ..operations import Kind, Operation, Priority
 from ._codecs import Outcome
+from ._digests import MockDigest
 from ._wake import Wake
 from ._work import MockSession, maps_level, work
 from .program import Effect, Order, Rule
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from .mock import MockDevice
 
 __all__ = ["Flight", "MockQueue"]
+
+#: Sessions of which one operation at a time is in flight.
+STATEFUL: Final = (MockSession, MockDigest)
 
 _ABORTED: Final = Outcome(Status.ABORTED, detail=Detail("the queue was stopped"))
 
@@ -219,9 +223,9 @@ class MockQueue:
         self._mapped += maps_level(operation, self.device.capabilities)
         flight = Flight(tag, operation, self._program.effects(operation))
         session = operation.session
-        if isinstance(session, MockSession) and not session.busy:
+        if isinstance(session, STATEFUL) and not session.busy:
             session.busy = flight.holds_session = True
-        elif session is not None:
+        elif not operation.stateless:
             flight.outcome = Outcome(Status.INVALID_STATE, detail=Detail("its stream is in flight already"))
         self._waiting.append(flight)
 
@@ -322,7 +326,7 @@ class MockQueue:
         succeeded = outcome.status is Status.SUCCESS
         owned = operation.destination is None and operation.kind is not Kind.NOP
         own = outcome.output if succeeded and owned else None
-        if not succeeded and isinstance(operation.session, MockSession) and flight.holds_session:
+        if not succeeded and isinstance(operation.session, STATEFUL) and flight.holds_session:
             operation.session.poison()
         self._forget(flight)
         self._done.append(
@@ -353,7 +357,7 @@ class MockQueue:
 
     def _forget(self, flight: Flight) -> None:
         """The session, if it has one, has nothing in flight any more."""
-        if isinstance(flight.operation.session, MockSession) and flight.holds_session:
+        if isinstance(flight.operation.session, STATEFUL) and flight.holds_session:
             flight.operation.session.busy = False
 
     def _enter(self, what: str) -> None:

@@ -9,6 +9,7 @@ from ..buffers import join
 from ..errors import InvalidState, Status
 from ..operations import Compress, CompressChunk, Decompress, DecompressChunk, Flush, Nop, Operation
 from ._codecs import CODECS, Decoder, Encoder, Outcome
+from ._digests import work_on_digests
 
 __all__ = ["MockSession", "maps_level", "work"]
 
@@ -127,7 +128,8 @@ def work(operation: Operation, owner: Owner, queue_class: str) -> Outcome:
                 return session.step(operation)
             return _refuse("the stream is not one of this device")
         case _:
-            return _refuse(f"{type(operation).__name__} is unknown here")
+            done = work_on_digests(operation, owner)
+            return done or _refuse(f"{type(operation).__name__} is unknown here")
 
 
 def _compress(operation: Compress, row: Capability) -> Outcome:

@@ -27,7 +27,10 @@ from ..backend import (
     Completion,
     Device,
     DeviceInfo,
+    DigestSession,
+    DigestSpec,
     Inline,
+    KeySession,
     PageFaults,
     Queue,
     Session,
@@ -35,8 +38,9 @@ from ..backend import (
 )
 from ..errors import BackendUnavailable, InvalidState, Status, UnsupportedOperation
 from ..faults import FaultHandler, FaultReporter
-from ..operations import Kind, Operation, Priority
+from ..operations import KeySpec, Kind, Operation, Priority
 from ._codecs import CODECS
+from ._digests import MockDigest, MockKey, digest_rows
 from ._mock_faults import Faults
 from ._mock_queue import MockQueue
 from ._wake import Readiness
@@ -57,11 +61,11 @@ __all__ = [
     "backend",
 ]
 
+_COMPRESSION: Final = (Kind.COMPRESS, Kind.DECOMPRESS, Kind.COMPRESS_CHUNK, Kind.DECOMPRESS_CHUNK)
 _DECODING: Final = (Kind.DECOMPRESS, Kind.DECOMPRESS_CHUNK)
 
 
 def _table(split: bool, paged: bool) -> Capabilities:
-    kinds = [kind for kind in Kind if kind is not Kind.NOP]
     rows = [Capability(Kind.NOP, "nop", queue_class="compress" if split else "")]
     rows += [
         Capability(
@@ -74,9 +78,9 @@ def _table(split: bool, paged: bool) -> Capabilities:
             paged=paged and kind in (Kind.COMPRESS, Kind.DECOMPRESS),
         )
         for algorithm, codec in CODECS.items()
-        for kind in kinds
+        for kind in _COMPRESSION
     ]
-    return Capabilities(rows)
+    return Capabilities([*rows, *digest_rows("compress" if split else "")])
 
 
 class _Inline:
@@ -176,6 +180,18 @@ class MockDevice:
         if spec.window is not None and not least <= spec.window <= row.window:
             raise UnsupportedOperation(f"window: expected {least} to {row.window}, got {spec.window}")
         return self.session_type(self, spec, row)
+
+    def open_digest(self, spec: DigestSpec) -> DigestSession:
+        self._has(spec.kind, spec.algorithm)
+        return MockDigest(self, spec)
+
+    def open_key(self, spec: KeySpec) -> KeySession:
+        self._has(Kind.MAC, spec.algorithm)
+        return MockKey(self, spec)
+
+    def _has(self, kind: Kind, algorithm: str) -> None:
+        if self.capabilities.find(kind, algorithm) is None:
+            raise UnsupportedOperation(f"{self.info.name} has no {algorithm}")
 
     def allocate(self, nbytes: int) -> memoryview | None:
         del nbytes

@@ -234,7 +234,7 @@ static void clear_up(struct kit *kit, struct request *request)
 
 void run_request(void *kit, struct request *request)
 {
-    if (request->kind == KIND_COPY) {
+    if (request->kind == KIND_HAND_OVER) {
         run_copy(request);
         return;
     }

@@ -27,7 +27,7 @@ enum { COPY_LIMIT = 256 * 1024 };
 /* Without the GIL from this input size on; below, giving it up costs more than it gives. */
 enum { INLINE_WITH_GIL = 4096 };
 
-enum { MAX_PLANS = 1 << 14, KINDS = 5, STATUSES = 10 };
+enum { MAX_PLANS = 1 << 14, KINDS = KIND_HAND_OVER, STATUSES = 10 };
 
 static const char DESK[] = "wdasync_cpu.desk", PORT[] = "wdasync_cpu.port", HAND[] = "wdasync_cpu.hand",
                   SESSION[] = "wdasync_cpu.session", LINE[] = "wdasync_cpu.line";
@@ -861,7 +861,7 @@ static bool begin_copy(struct port *port, struct slot *slot)
 {
     struct request *request = &slot->request;
     struct pin *pin = pin_of(port, slot);
-    if (request->kind == KIND_COPY) {
+    if (request->kind == KIND_HAND_OVER) {
         if (request->status == STATUS_ABORTED) {
             free(request->out);
             request->out = NULL;
@@ -880,7 +880,7 @@ static bool begin_copy(struct port *port, struct slot *slot)
         return false;
     }
     request->copy_to = (uint8_t *)PyBytes_AsString(pin->output);
-    request->kind = KIND_COPY;
+    request->kind = KIND_HAND_OVER;
     if (queue_submit(port->queue, slot, LANE_COPY)) {
         port->queue->counters.copies++;
         return true;
@@ -921,7 +921,7 @@ static PyObject *port_dequeue(PyObject *self, PyObject *limit)
     PyObject *completions = PyList_New(0);
     for (Py_ssize_t count = 0; completions && count < most && (slot = queue_take(port->queue));) {
         if (begin_copy(port, slot)) {
-            if (slot->state != SLOT_SUBMITTED || slot->request.kind != KIND_COPY)
+            if (slot->state != SLOT_SUBMITTED || slot->request.kind != KIND_HAND_OVER)
                 break; /* no room in the lane just now */
             copying = true;
             continue;
@@ -958,7 +958,7 @@ static PyObject *port_withdraw(PyObject *self, PyObject *tag)
         return NULL;
     for (uint32_t i = 0; i < queue->depth && queue_is_ours(queue); i++) {
         struct slot *slot = &queue->slots[i];
-        if (!port->pins[i].tag || port->pins[i].number != number || slot->request.kind == KIND_COPY)
+        if (!port->pins[i].tag || port->pins[i].number != number || slot->request.kind == KIND_HAND_OVER)
             continue;
         if (!queue_withdraw(queue, slot))
             break;

@@ -7,8 +7,32 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Values of wdasync.Kind; COPY is ours: the second trip of a large output. */
-enum kind { KIND_NOP, KIND_COMPRESS, KIND_DECOMPRESS, KIND_COMPRESS_CHUNK, KIND_DECOMPRESS_CHUNK, KIND_COPY };
+/* Values of wdasync.Kind; HAND_OVER is ours: the second trip of a large output. */
+enum kind {
+    KIND_NOP,
+    KIND_COMPRESS,
+    KIND_DECOMPRESS,
+    KIND_COMPRESS_CHUNK,
+    KIND_DECOMPRESS_CHUNK,
+    KIND_COPY,
+    KIND_FILL,
+    KIND_COMPARE,
+    KIND_CHECKSUM,
+    KIND_DIGEST,
+    KIND_DIGEST_CHUNK,
+    KIND_MAC,
+    KIND_ENCRYPT,
+    KIND_DECRYPT,
+    KIND_SEAL,
+    KIND_OPEN,
+    KIND_SIGN,
+    KIND_VERIFY,
+    KIND_PUBLIC_ENCRYPT,
+    KIND_PRIVATE_DECRYPT,
+    KIND_EXCHANGE,
+    KIND_GENERATE,
+    KIND_HAND_OVER
+};
 
 /* Values of wdasync.Status. */
 enum status {
@@ -90,7 +114,7 @@ enum { MESSAGE_SIZE = 160, NO_WORKER = 0xffff };
 
 struct request {
     const struct plan *plan;
-    uint8_t kind; /* of the plan, or COPY */
+    uint8_t kind; /* of the plan, or HAND_OVER */
     uint8_t flush;
     bool into;    /* the output goes to memory of the caller's: `out`, `room` bytes */
     const struct segment *segments;
@@ -111,7 +135,7 @@ struct request {
     size_t produced;
     size_t consumed;
     uint32_t faults; /* page faults taken for it */
-    uint8_t *copy_to;   /* COPY: where `out` goes; afterwards `out` is freed */
+    uint8_t *copy_to;   /* HAND_OVER: where `out` goes; afterwards `out` is freed */
     char message[MESSAGE_SIZE];
 };
 

@@ -328,7 +328,7 @@ static void *native_main(void *argument)
     while ((slot = worker_next(worker, &queue))) {
         if (slot->request.kind != KIND_NOP)
             share(worker->crew, queue);
-        if (slot->request.kind != KIND_COPY)
+        if (slot->request.kind != KIND_HAND_OVER)
             slot->request.worker = (uint16_t)worker->number;
         crew->run(worker->kit, &slot->request);
         queue_finish(queue, slot);
