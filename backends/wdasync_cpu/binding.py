@@ -1,6 +1,7 @@
 """The C side, typed: rings, workers, and the codec libraries that they use.
 
-The libraries are looked for when they are first wanted. First inside Python packages: the extension modules of
+The libraries are looked for when they are first wanted. First those that the wheel of a release brings, where it does. Then inside
+Python packages: the extension modules of
 ``isal``, ``deflate``, ``Brotli``, ``backports.zstd`` and ``lz4`` contain them whole, export their functions, and are
 called here without Python; the first three come with wdasync and are the same everywhere. Then, for packages that were built
 otherwise or are not there, the system's.
@@ -24,6 +25,7 @@ from . import _native
 
 __all__ = [
     "LIBRARIES",
+    "LINKED",
     "Library",
     "add_plan",
     "close_session",
@@ -37,6 +39,7 @@ __all__ = [
     "library_problem",
     "measure",
     "methods",
+    "module_file",
     "must_stop",
     "next_task",
     "open_desk",
@@ -132,7 +135,7 @@ explain: Callable[[int, bytes | memoryview, int, bool, bytes | None], tuple[int,
 measure: Callable[[bytes | memoryview, int], int | tuple[int, int, str]] = _native.measure
 
 
-def _module_file(name: str) -> str | None:
+def module_file(name: str) -> str | None:
     """The file of an extension module, if it is installed and is one."""
     try:
         spec = find_spec(name)
@@ -143,31 +146,30 @@ def _module_file(name: str) -> str | None:
 
 def _files_in(library: Library) -> Sequence[Sequence[str]]:
     """The sets of files that may hold a library, best first. zlib is the system's, as for everybody."""
-    inside = (
-        getattr(zlib, "__file__", "") if library.module == zlib.__name__ else _module_file(library.module)
-    )
+    inside = getattr(zlib, "__file__", "") if library.module == zlib.__name__ else module_file(library.module)
     found = [library.files, *([(inside,)] if inside else [])]
     return found if library.module == zlib.__name__ else found[::-1]
 
 
-#: Name of each library that was found -> the file that it is in.
-_found: dict[str, str] = {}
+#: Libraries that the extension itself needs, and so are there: those that the wheel of a release brings.
+LINKED: Final = frozenset(_native.ffi.string(_native.lib.library_linked()).decode().split())
 
 
 def library_file(name: str) -> str:
-    """Where a library was found; empty if it was not."""
-    return _found.get(name, "")
+    """The file where a library was found; empty if it was not."""
+    file = os.fsdecode(_native.ffi.string(_native.lib.library_origin(name.encode())))
+    return os.path.normpath(file) if file else ""
 
 
 @cache
 def library_problem(name: str) -> str:
     """Bind a library if it is not; empty if it is there, else why it is not."""
     problem = "not found"
-    for files in _files_in(LIBRARIES[name]):
+    ours = [(_native.__file__,)] if name in LINKED else []  # what it needs is found through it
+    for files in (*ours, *_files_in(LIBRARIES[name])):
         texts = [_native.ffi.new("char[]", os.fsencode(file)) for file in files]
         answer = _native.lib.library_bind(name.encode(), [*texts, _native.ffi.NULL])
         if answer == _native.ffi.NULL:
-            _found[name] = files[0]
             return ""
         problem = _native.ffi.string(answer).decode(errors="replace")
     return problem

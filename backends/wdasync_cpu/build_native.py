@@ -3,6 +3,8 @@
 Nothing is needed but a C compiler and Python's headers: the codec libraries are bound when the package is used (see
 ``native/library.h``). Environment variables, all for the build:
 
+* ``WDASYNC_CPU_LINK="isal libdeflate zstd lz4"``: the extension needs these shared libraries, so that ``auditwheel repair`` puts
+  them into the wheel of a release; they are then taken before all others;
 * ``WDASYNC_CPU_NATIVE_CODECS=0``: no ISA-L, libdeflate, Brotli, Zstandard and LZ4 in the native workers, only zlib;
 * ``WDASYNC_SANITIZE=address`` or ``thread``: for the tests that look for memory errors and data races.
 """
@@ -42,6 +44,18 @@ def relative(path: Path) -> str:
 sanitize = SANITIZERS[os.environ.get("WDASYNC_SANITIZE", "")]
 only_zlib = os.environ.get("WDASYNC_CPU_NATIVE_CODECS", "1") == "0"
 
+#: Library -> what the linker calls it.
+LINKABLE = {"isal": "isal", "libdeflate": "deflate", "zstd": "zstd", "lz4": "lz4"}
+linked = os.environ.get("WDASYNC_CPU_LINK", "").split()
+if unknown := set(linked) - set(LINKABLE):
+    raise SystemExit(
+        f"WDASYNC_CPU_LINK: expected names of {', '.join(LINKABLE)}, got {', '.join(sorted(unknown))}"
+    )
+# Nothing of theirs is called by name, so the linker would leave them out.
+needed = (
+    ["-Wl,--no-as-needed", *(f"-l{LINKABLE[name]}" for name in linked), "-Wl,--as-needed"] if linked else []
+)
+
 ffibuilder = FFI()
 
 ffibuilder.cdef(
@@ -50,6 +64,8 @@ ffibuilder.cdef(
     const char *library_bind(const char *name, const char *const *files);
     const char *library_headers(void);
     int library_dictionaries(const char *name);
+    const char *library_origin(const char *name);
+    const char *library_linked(void);
     int start_workers(unsigned size);
     unsigned workers(void);
     void crews_shut_down(void);
@@ -79,9 +95,14 @@ ffibuilder.set_source(
     sources=[relative(HERE / f"{name}.c") for name in SOURCES],
     depends=[relative(path) for path in sorted(HERE.glob("*.h"))],
     include_dirs=[relative(HERE)],
-    define_macros=[("WDASYNC_ONLY_ZLIB", str(int(only_zlib)))],
+    define_macros=[("WDASYNC_ONLY_ZLIB", str(int(only_zlib))), ("WDASYNC_LINKED", f'"{" ".join(linked)}"')],
     extra_compile_args=["-std=gnu11", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra", *sanitize],
-    extra_link_args=["-pthread", "-ldl", *(option for option in sanitize if option.startswith("-fsanitize"))],
+    extra_link_args=[
+        "-pthread",
+        "-ldl",
+        *needed,
+        *(option for option in sanitize if option.startswith("-fsanitize")),
+    ],
     py_limited_api=True,
 )
 

@@ -43,11 +43,11 @@ def _library(name: str) -> Check:
         return Check(
             f"library {name}",
             passed=None,
-            found=f"{problem}{_package(library.package)}",
+            found=f"{problem}{_package(library)}",
             advice=library.advice,
         )
     file = binding.library_file(name)
-    return Check(f"library {name}", passed=True, found=f"in {file}{_package(library.package, file)}")
+    return Check(f"library {name}", passed=True, found=f"in {file}{_package(library, file)}")
 
 
 def _userfaultfd() -> Check:
@@ -61,9 +61,10 @@ def _userfaultfd() -> Check:
     )
 
 
-def _package(name: str, file: str = "") -> str:
+def _package(library: binding.Library, file: str = "") -> str:
     """The version of the package that has the library inside, if that is where it was found or looked for."""
-    if not name or (file and "/" not in file):
+    name = library.package
+    if not name or (file and file != binding.module_file(library.module)):
         return ""
     try:
         return f" of {name} {version(name)}"

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* dladdr() */
 #include "library.h"
 
 #include <dlfcn.h>
@@ -7,6 +8,11 @@
 /* WDASYNC_CPU_NATIVE_CODECS=0 at build time: only zlib in the native workers. */
 #ifndef WDASYNC_ONLY_ZLIB
 #define WDASYNC_ONLY_ZLIB 0
+#endif
+
+/* See build_native.py. */
+#ifndef WDASYNC_LINKED
+#define WDASYNC_LINKED ""
 #endif
 
 #define SAME_PLACE(ours, member, theirs, other)                                                                       \
@@ -280,6 +286,24 @@ const char *library_bind(const char *name, const char *const *files)
         return why;
     }
     return "left out when wdasync was built";
+}
+
+const char *library_origin(const char *name)
+{
+    for (size_t i = 0; i < sizeof LIBRARIES / sizeof *LIBRARIES; i++) {
+        void *function;
+        Dl_info info;
+        if (strcmp(LIBRARIES[i].name, name) || !*LIBRARIES[i].handle)
+            continue;
+        memcpy(&function, LIBRARIES[i].symbols->place, sizeof function);
+        return dladdr(function, &info) && info.dli_fname ? info.dli_fname : "";
+    }
+    return "";
+}
+
+const char *library_linked(void)
+{
+    return WDASYNC_LINKED;
 }
 
 int library_dictionaries(const char *name)

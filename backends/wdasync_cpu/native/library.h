@@ -264,6 +264,12 @@ extern const struct lz4 *lz4;
    one that is bound does nothing. */
 const char *library_bind(const char *name, const char *const *files);
 
+/* The file that a bound library is in; empty: it was not bound. */
+const char *library_origin(const char *name);
+
+/* The libraries that the extension itself needs, with spaces between. */
+const char *library_linked(void);
+
 /* Whether the library ("brotli", "lz4") was bound, and has the functions for dictionaries that some of its versions lack. */
 int library_dictionaries(const char *name);
 
