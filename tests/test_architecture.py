@@ -21,7 +21,7 @@ ROOMS = {
     **dict.fromkeys(CONTRACT, CONTRACT),
     "values": set[str](),
     "gzipheader": {"buffers", "errors"},
-    "dictionarycoding": CONTRACT | {"accelerator"},
+    "dictionarycoding": CONTRACT | {"accelerator", "eventloop"},
     "numa": set(),
     "queue_counts": {"backend", "operations"},
     "registry": CONTRACT,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,6 +13,7 @@ import wdasync
 from tests.cpu.support import noise, words, zstd
 from wdasync import DataCause, Dictionary
 from wdasync.dictionarycoding import compress_with_dictionary, decompress_with_dictionary, window_of
+from wdasync.eventloop import threads
 
 OLD = words(60_000, 1)
 NEW = OLD[:20_000] + b"changed" + OLD[20_500:] + words(300, 2)
@@ -65,6 +69,59 @@ async def test_wrong_ones(coding: str) -> None:
             await decompress_with_dictionary(acc, body, OLD, coding, max_length=1000)
         with pytest.raises(wdasync.InvalidArgument, match="coding: expected one of dcb, dcz, got 'br'"):
             await compress_with_dictionary(acc, NEW, OLD, "br")
+
+
+async def test_a_coding_is_a_name() -> None:
+    async with wdasync.open_accelerator("cpu") as acc:
+        for wrong in (["dcb"], b"dcb", None):
+            with pytest.raises(wdasync.InvalidArgument, match="coding: expected one of dcb, dcz, got"):
+                await compress_with_dictionary(acc, NEW, OLD, wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("coding", BEGIN)
+async def test_an_error_that_is_kept_pins_no_memory(coding: str) -> None:
+    async with wdasync.open_accelerator("cpu", inline=False) as acc:
+        body = await compress_with_dictionary(acc, NEW, OLD, coding)
+        begin = len(BEGIN[coding]) + 32
+        for mine in (bytearray(body[:begin] + b"corrupt" * 100), bytearray(b"another coding")):
+            with pytest.raises(wdasync.DataError) as caught:
+                await decompress_with_dictionary(acc, mine, OLD, coding)
+            mine.extend(b"nobody holds it")
+            assert caught.value
+        known = bytearray(OLD)
+        with pytest.raises(wdasync.DataError) as caught:
+            await decompress_with_dictionary(acc, body[:begin], known, coding)
+        known.extend(b"nobody holds it")
+
+
+@pytest.mark.parametrize("coding", BEGIN)
+async def test_large_ones_do_not_hold_up_the_event_loop(coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is hashed, and what is more than 256 KiB and copied, is so in a thread."""
+    hashing: list[bool] = []
+    joined: list[int] = []
+    sha256, in_thread = hashlib.sha256, threads.in_thread
+
+    def hash_it(data: bytes) -> Any:
+        hashing.append(threading.current_thread() is threading.main_thread())
+        return sha256(data)
+
+    async def look(loop: Any, function: Callable[[], Any]) -> Any:
+        result = await in_thread(loop, function)
+        joined.append(len(result))
+        return result
+
+    monkeypatch.setattr(hashlib, "sha256", hash_it)
+    monkeypatch.setattr(threads, "in_thread", look)
+    old, new = noise(300_000), noise(400_000, 5)
+    async with wdasync.open_accelerator("cpu") as acc:
+        body = await compress_with_dictionary(acc, new, bytearray(old), coding)
+        assert hashing == [False]
+        assert joined == [len(old), 32, len(body)]
+        known, joined[:] = Dictionary(old), []
+        for _ in range(2):
+            assert await decompress_with_dictionary(acc, [body[:9], body[9:]], known, coding) == new
+        assert hashing == [False, False], "that of a Dictionary is computed once"
+        assert joined == [32, len(body), len(body)]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     #: One contiguous bytes-like object, or several that are read one after another.
     Source = Buffer | Sequence[Buffer]
 
-__all__ = ["MAX_SEGMENTS", "Segment", "join", "pin_destination", "pin_source"]
+__all__ = ["MAX_SEGMENTS", "Segment", "join", "listed", "pin_destination", "pin_source"]
 
 #: A contiguous run of readable bytes. ``memoryview`` segments are one-dimensional, of unsigned bytes.
 Segment = bytes | memoryview
@@ -106,6 +106,11 @@ def pin_destination(buffer: object, name: str = "buffer") -> memoryview:
         view.release()
         raise InvalidArgument(f"{name}: expected contiguous memory, got a strided view; use a flat bytearray")
     return view.cast("B")
+
+
+def listed(source: Segment | tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """The segments of an input, also where it is a single one."""
+    return source if type(source) is tuple else (source,)  # type: ignore[return-value]  # not a tuple
 
 
 def join(source: Segment | tuple[Segment, ...]) -> Segment:

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .buffers import join, pin_source
+from .buffers import listed, pin_source
 from .errors import DataCause, DataError, InvalidArgument
+from .eventloop import current_event_loop
+from .eventloop.threads import compute, join
 from .operations import Dictionary, Level, Priority
 
 if TYPE_CHECKING:
     from .accelerator import Accelerator
-    from .buffers import Source
+    from .buffers import Segment, Source
 
 __all__ = ["CODINGS", "compress_with_dictionary", "decompress_with_dictionary", "window_of"]
 
@@ -70,13 +72,13 @@ async def compress_with_dictionary(
 ) -> bytes:
     """A body for ``Content-Encoding: dcb`` or ``dcz``.
 
-    :param dictionary: what the client has, as it is
+    :param dictionary: what the client has, as it is; of a :class:`~wdasync.Dictionary` the hash is computed once
     :param coding: ``"dcb"`` or ``"dcz"``
     :raises InvalidArgument: if ``coding`` is another
     :raises UnsupportedOperation: if no backend has the algorithm with dictionaries
     """
     begin, algorithm = _coding(coding)
-    known = _raw(dictionary)
+    known, digest = await _known(dictionary)
     packed = await accelerator.compress(
         data,
         algorithm,
@@ -86,7 +88,7 @@ async def compress_with_dictionary(
         timeout=timeout,
         priority=priority,
     )
-    return begin + known.sha256 + packed
+    return await join(current_event_loop(), (begin, digest, packed))
 
 
 async def decompress_with_dictionary(
@@ -107,20 +109,27 @@ async def decompress_with_dictionary(
     :raises LimitExceeded: if the bound would be passed
     """
     begin, algorithm = _coding(coding)
-    known = _raw(dictionary)
-    body = memoryview(join(pin_source(data)[0]))
-    _check_header(coding, bytes(body[: len(begin) + HASH]), known)
-    return await accelerator.decompress(
-        body[len(begin) + HASH :],
-        algorithm,
-        max_length=max_length,
-        dictionary=known,
-        timeout=timeout,
-        priority=priority,
-    )
+    known, digest = await _known(dictionary)
+    # An error lives on with this frame, and must not pin memory of the caller's by that.
+    with memoryview(await _in_one_piece(data)) as body, body[len(begin) + HASH :] as content:
+        _check_header(coding, bytes(body[: len(begin) + HASH]), digest)
+        return await accelerator.decompress(
+            content,
+            algorithm,
+            max_length=max_length,
+            dictionary=known,
+            timeout=timeout,
+            priority=priority,
+        )
 
 
-def _check_header(coding: str, header: bytes, dictionary: Dictionary) -> None:
+async def _in_one_piece(data: Source) -> Segment:
+    """Copied only where it is in several."""
+    segments = listed(pin_source(data)[0])
+    return segments[0] if len(segments) == 1 else await join(current_event_loop(), segments)
+
+
+def _check_header(coding: str, header: bytes, digest: bytes) -> None:
     begin = CODINGS[coding].begin
     if not begin.startswith(header[: len(begin)]):
         raise DataError(
@@ -132,23 +141,27 @@ def _check_header(coding: str, header: bytes, dictionary: Dictionary) -> None:
             f"decompress {coding}: expected a header of {len(begin) + HASH} bytes, got {len(header)}; the input is truncated",
             cause=DataCause.TRUNCATED,
         )
-    if header[len(begin) :] != dictionary.sha256:
+    if header[len(begin) :] != digest:
         raise DataError(
             f"decompress {coding}: expected the dictionary whose SHA-256 is {header[len(begin) :].hex()}, got "
-            f"{dictionary.sha256.hex()}; give the one that it was made with",
+            f"{digest.hex()}; give the one that it was made with",
             cause=DataCause.DICTIONARY,
         )
 
 
 def _coding(name: str) -> Coding:
-    found = CODINGS.get(name)
+    found = CODINGS.get(name) if type(name) is str else None
     if found is None:
         raise InvalidArgument(f"coding: expected one of {', '.join(CODINGS)}, got {name!r}")
     return found
 
 
-def _raw(dictionary: Source | Dictionary) -> Dictionary:
-    """The dictionary as it is, whatever it begins with."""
+async def _known(dictionary: Source | Dictionary) -> tuple[Dictionary, bytes]:
+    """The dictionary as it is, whatever it begins with; and its hash."""
+    loop = current_event_loop()
     if isinstance(dictionary, Dictionary):
-        return dictionary if dictionary.raw else Dictionary(dictionary.content, raw=True)
-    return Dictionary(dictionary, raw=True)
+        given = dictionary
+    else:
+        given = Dictionary(await join(loop, listed(pin_source(dictionary, "dictionary")[0])), raw=True)
+    digest = await compute(loop, 0 if given.hashed else len(given.content), lambda: given.sha256)
+    return given if given.raw else Dictionary(given.content, raw=True), digest

@@ -25,7 +25,7 @@ from .errors import (
     UnsupportedOperation,
     WdasyncError,
 )
-from .eventloop.threads import in_thread
+from .eventloop.threads import compute, join
 from .execution import within
 from .operations import Operation, Priority
 from .scheduling import Reason
@@ -40,12 +40,6 @@ logger = logging.getLogger("wdasync")
 
 #: After these the state on the device is what it was, or the caller is told how to go on.
 _HARMLESS = frozenset({Status.SUCCESS, Status.OUT_OF_SPACE_RECOVERABLE})
-
-#: Bytes whose check value is computed in the event loop's thread, at most.
-QUICK = 16 * 1024
-
-#: Bytes that are copied in the event loop's thread, at most.
-COPY = 256 * 1024
 
 
 class _Probe(Operation):
@@ -236,15 +230,11 @@ class PinnedSession:
 
     async def compute(self, nbytes: int, function: Callable[[], bytes]) -> bytes:
         """What a function makes of so many bytes; in a thread where it would hold up the event loop."""
-        return function() if nbytes <= QUICK else await in_thread(self._execution.loop, function)
+        return await compute(self._execution.loop, nbytes, function)
 
     async def join(self, pieces: Sequence[Segment]) -> bytes:
         """One piece of all; in a thread where copying them would hold up the event loop."""
-        if len(pieces) == 1 and type(pieces[0]) is bytes:
-            return pieces[0]
-        if sum(map(len, pieces)) <= COPY:
-            return b"".join(pieces)
-        return await in_thread(self._execution.loop, lambda: b"".join(pieces))
+        return await join(self._execution.loop, pieces)
 
     async def reset(self) -> None:
         """Go back to the beginning, once the device has finished with what was cancelled.

@@ -11,7 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
-from .buffers import Segment, pin_source
+from .buffers import Segment, listed, pin_source
 from .errors import (
     BackendUnavailable,
     DataCause,
@@ -148,7 +148,7 @@ class Compressor(_Stream):
         """A step whose output may be held back, so that it can be made once more elsewhere."""
         segments, _, _ = pin_source(data)
         try:
-            content = await self._session.join(_listed(segments))
+            content = await self._session.join(listed(segments))
             del segments  # an error lives on with this frame
             flush = ledger.take(content, flush)
             ledger.made(await self._insist(ledger, content, flush))
@@ -239,7 +239,7 @@ class Decompressor(_Stream):
             raise InvalidState(f"{self!r}: expected an unfinished stream; call reset() to begin another")
         with self._session.use(timeout):
             try:
-                self._kept += [segment for segment in _listed(segments) if segment]
+                self._kept += [segment for segment in listed(segments) if segment]
                 del segments  # an error lives on with this frame
                 pieces = await self._take(self._bound if max_length is None else max_length)
                 if self._more and max_length is None and await self._step(1):
@@ -310,10 +310,6 @@ class Decompressor(_Stream):
                 cause=DataCause.TRUNCATED,
             )
         self._finished = True
-
-
-def _listed(segments: Segment | tuple[Segment, ...]) -> tuple[Segment, ...]:
-    return segments if type(segments) is tuple else (segments,)  # type: ignore[return-value]  # not a tuple
 
 
 async def compress_all(

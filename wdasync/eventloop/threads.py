@@ -1,9 +1,9 @@
-"""What may block runs in a thread, and is waited for whatever happens: half-opened devices help nobody."""
+"""What may block, or takes long, runs in a thread, and is waited for whatever happens: half-opened devices help nobody."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeVar, cast
 
@@ -11,11 +11,17 @@ import anyio
 
 from . import EventLoop
 
-__all__ = ["in_thread"]
+__all__ = ["compute", "in_thread", "join"]
 
 logger = logging.getLogger("wdasync.eventloop")
 
 T = TypeVar("T")
+
+#: Bytes whose check value or hash is computed in the event loop's thread, at most.
+QUICK = 16 * 1024
+
+#: Bytes that are copied in the event loop's thread, at most.
+COPY = 256 * 1024
 
 
 class _Errand(Generic[T]):
@@ -55,6 +61,20 @@ async def in_thread(
     if error is not None:
         raise error
     return cast("T", result_or_none)
+
+
+async def compute(loop: EventLoop, nbytes: int, function: Callable[[], T]) -> T:
+    """What a function makes of so many bytes; in a thread where it would hold up the event loop."""
+    return function() if nbytes <= QUICK else await in_thread(loop, function)
+
+
+async def join(loop: EventLoop, pieces: Sequence[bytes | memoryview]) -> bytes:
+    """One piece of all; in a thread where copying them would hold up the event loop."""
+    if len(pieces) == 1 and type(pieces[0]) is bytes:
+        return pieces[0]
+    if sum(map(len, pieces)) <= COPY:
+        return b"".join(pieces)
+    return await in_thread(loop, lambda: b"".join(pieces))
 
 
 async def _undo(loop: EventLoop, undo: Callable[[T], object], result: T) -> None:

@@ -104,6 +104,11 @@ class Dictionary:
         self._digest = self._digest or hashlib.sha256(self.content).digest()
         return self._digest
 
+    @property
+    def hashed(self) -> bool:
+        """Whether :attr:`sha256` takes no time, since it was asked for before."""
+        return bool(self._digest)
+
     def __repr__(self) -> str:
         return f"<Dictionary of {len(self.content)} bytes{', raw' if self.raw else ''}>"
 
