@@ -227,7 +227,8 @@ class StreamSpec:
     :ivar direction: compress or decompress
     :ivar algorithm: as the capability table names it
     :ivar level: for compression
-    :ivar window: base-2 logarithm of the history in bytes; ``None``: the device's largest
+    :ivar window: base-2 logarithm of the history in bytes; ``None``: what the device takes for
+        that level. For decompression the largest that the data may want; ``None``: the device's largest
     :ivar dictionary: what both sides know before; ``None``: nothing
     """
 

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import random
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -104,12 +105,34 @@ async def test_what_is_left_alone(how: dict[str, Any]) -> None:
 
 
 async def test_head() -> None:
-    response, body = await ask(answering(), "gzip", "HEAD")
-    assert (body, response.headers.get("Content-Encoding"), response.headers["Vary"]) == (
-        b"",
-        None,
-        "accept-encoding",
-    )
+    """As a compressed page has it, but for what only compression tells (RFC 9110 sections 8.6, 9.3.2)."""
+    tagged = answering(headers={"ETag": '"x"', "Accept-Ranges": "bytes"})
+    response, body = await ask(tagged, "gzip", "HEAD")
+    assert (response.status, body) == (200, b"")
+    assert {
+        name.lower(): value for name, value in response.headers.items() if name not in ("Date", "Server")
+    } == {
+        "content-type": "text/html",
+        "etag": 'W/"x"',
+        "vary": "accept-encoding",
+    }
+    plain, _ = await ask(tagged, "identity", "HEAD")
+    assert (plain.headers["Content-Length"], plain.headers["ETag"]) == (str(len(PAGE)), '"x"')
+    small, _ = await ask(answering(body=PAGE[:400]), "gzip", "HEAD")
+    assert (small.headers["Content-Length"], "Vary" in small.headers) == ("400", False)
+
+
+@pytest.mark.parametrize(("asked", "weak"), [('W/"x"', True), ('"x"', False)])
+async def test_a_304_for_the_tag_of_a_compressed_page(asked: str, weak: bool) -> None:
+    """It has the tag that the client has (RFC 9110 section 15.4.5)."""
+
+    handler = answering(body=None, status=304, headers={"ETag": '"x"'})
+    async with (
+        served(handler, compression()) as (session, url),
+        session.get(url, headers={"Accept-Encoding": "gzip", "If-None-Match": asked}) as response,
+    ):
+        assert (response.status, response.headers["ETag"]) == (304, asked)
+        assert ("Vary" in response.headers) is weak
 
 
 async def test_what_does_not_get_smaller() -> None:
@@ -283,12 +306,14 @@ async def test_a_stream_that_aiohttp_compresses(installed: AcceleratedZlib, size
 
 
 @pytest.mark.parametrize(
-    ("sizes", "streams"), [((60_000, 10, 30_000, 0, 100), 2), ((10, 60_000, 100), 0)], ids=["large", "small"]
+    ("sizes", "streams"),
+    [((60_000, 10, 30_000, 0, 100), 2), ((10, 60_000, 100), 2), ((10, 0, 2000), 0)],
+    ids=["large", "large later", "small"],
 )
 async def test_web_sockets_that_aiohttp_compresses(
     installed: AcceleratedZlib, sizes: tuple[int, ...], streams: int
 ) -> None:
-    """Each side has one stream for all its messages: the accelerator's, if the first message was a large one."""
+    """Each side has one stream for all its messages; the large ones go through the accelerator."""
     before = installed.accelerated
 
     async def handler(request: web.Request) -> web.WebSocketResponse:
@@ -350,17 +375,64 @@ async def test_after_it_was_closed() -> None:
     assert (zlib.decompress(output), closed.accelerated) == (PAGE, 0)
 
 
-async def test_a_device_that_fails_at_once_costs_nothing() -> None:
+@pytest.mark.parametrize("wbits", [15, 31, -15])
+async def test_pieces_of_both(backend_zlib: AcceleratedZlib, wbits: int) -> None:
+    """Large ones in threads, small ones and flushes in the event loop's thread, in any order."""
+    chance = random.Random(wbits)
+    for _ in range(20):
+        stream, taken, made = backend_zlib.compressobj(6, wbits=wbits), b"", b""
+        inflater = zlib.decompressobj(wbits)
+        for _ in range(chance.randrange(9)):
+            start, size = chance.randrange(len(PAGE)), chance.choice([0, 1, 100, 4096, 4097, 50_000])
+            piece = (PAGE * 2)[start : start + size]
+            made += inflater.decompress(await anyio.to_thread.run_sync(stream.compress, piece))
+            taken += piece
+            mode = chance.choice(
+                [zlib.Z_NO_FLUSH, zlib.Z_SYNC_FLUSH, zlib.Z_FULL_FLUSH, zlib.Z_PARTIAL_FLUSH]
+            )
+            made += inflater.decompress(stream.flush(mode))
+            assert made == taken if mode != zlib.Z_NO_FLUSH else taken.startswith(made)
+        made += inflater.decompress(stream.flush())
+        assert (made == taken, inflater.eof, inflater.unused_data) == (True, True, b"")
+        with pytest.raises(zlib.error):
+            await anyio.to_thread.run_sync(stream.compress, PAGE)
+
+
+async def test_the_event_loop_never_waits_for_a_device() -> None:
+    """A device that does nothing any more would hold it up for ever."""
+    with backend.programmed() as program, AcceleratedZlib(backend="mock", fallback=False) as held:
+        stream = held.compressobj(wbits=31)
+        output = await anyio.to_thread.run_sync(stream.compress, PAGE)
+        program.hold()
+        for mode in (zlib.Z_SYNC_FLUSH, zlib.Z_FULL_FLUSH):
+            output += stream.compress(PAGE) + stream.compress(b"small") + stream.flush(mode)
+        output += stream.flush()
+        assert gzip.decompress(output) == PAGE + (PAGE + b"small") * 2
+        assert held.accelerated == 1
+        program.release()
+
+
+async def test_a_device_that_fails_costs_nothing() -> None:
     with backend.programmed() as program, AcceleratedZlib(backend="mock", fallback=False) as failing:
-        program.fail(count=1)
-        stream = failing.compressobj()
-        output = await anyio.to_thread.run_sync(lambda: stream.compress(PAGE) + stream.flush())
-        assert zlib.decompress(output) == PAGE
-        stream = failing.compressobj()
-        await anyio.to_thread.run_sync(stream.compress, PAGE)
-        program.fail(count=1)
-        with pytest.raises(wdasync.DeviceError):
-            await anyio.to_thread.run_sync(stream.flush)
+        for failures in ((0,), (1,), (0, 2), (1, 2)):
+            stream, output = failing.compressobj(), b""
+            for number in range(3):
+                if number in failures:
+                    program.fail(count=1)
+                output += await anyio.to_thread.run_sync(stream.compress, PAGE)
+            assert zlib.decompress(output + stream.flush()) == PAGE * 3
+
+
+async def test_a_stream_that_outlives_its_accelerator() -> None:
+    for in_between in (b"", b"small"):
+        closed = AcceleratedZlib()
+        stream = closed.compressobj()
+        output = await anyio.to_thread.run_sync(stream.compress, PAGE)
+        output += stream.compress(in_between)
+        closed.close()
+        output += await anyio.to_thread.run_sync(stream.compress, PAGE)
+        assert zlib.decompress(output + stream.flush()) == PAGE + in_between + PAGE
+        assert closed.accelerated == 1
 
 
 async def test_settings_that_cannot_be_right() -> None:

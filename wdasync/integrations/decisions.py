@@ -5,13 +5,15 @@ Documentation and tests are made from :data:`ROWS`. Pure functions of what is kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
+from . import headers as fields
+from .headers import Headers
 from .media import compressible
 from .negotiation import IDENTITY
 
-__all__ = ["ROWS", "Decision", "Exchange", "Row", "decide"]
+__all__ = ["ROWS", "Decision", "Exchange", "Row", "decide", "fields_of_plain"]
 
 #: Fields that hold a check value of the body, which another coding would make wrong (RFC 9530, RFC 3230, RFC 1864).
 DIGESTS: Final = ("content-digest", "repr-digest", "digest", "content-md5")
@@ -26,7 +28,8 @@ class Exchange(NamedTuple):
     :ivar method: of the request
     :ivar status: of the response
     :ivar headers: of the response: name, lower case -> value; lines of one name joined by commas
-    :ivar size: bytes of the whole body; ``None``: it comes in pieces, and nobody said how much that will be
+    :ivar size: bytes of the whole body; ``None``: it comes in pieces, and nobody said how much that will be. To ``HEAD``, what was
+        said, as there is no body
     :ivar coding: what negotiation chose; ``None``: nothing that the client accepts
     :ivar minimum: bytes below which a body is not compressed
     :ivar insists: the client refuses the plain body
@@ -58,6 +61,7 @@ class Row(NamedTuple):
     :ivar holds: whether it holds
     :ivar encode: the body is compressed
     :ivar varies: another ``Accept-Encoding`` might have given another answer, so that ``Vary`` names it
+    :ivar unseen: the body would be compressed, and is not here
     """
 
     name: str
@@ -67,6 +71,7 @@ class Row(NamedTuple):
     holds: Callable[[Exchange], bool]
     encode: bool = False
     varies: bool = False
+    unseen: bool = False
 
 
 class Decision(NamedTuple):
@@ -136,7 +141,7 @@ ROWS: Final = (
         "the body is empty",
         "left alone",
         "bandit#677",
-        lambda it: it.size == 0 and it.method != "HEAD",
+        lambda it: it.size == 0,
     ),
     Row(
         "media type",
@@ -150,15 +155,7 @@ ROWS: Final = (
         "the whole body is smaller than `minimum_size`",
         "left alone, unless the client refuses the plain body",
         "as other ASGI middleware: 500 bytes",
-        lambda it: not it.insists and it.size is not None and it.size < it.minimum and it.method != "HEAD",
-    ),
-    Row(
-        "HEAD",
-        "the method is HEAD",
-        "left alone, with `Vary`",
-        "RFC 9110 section 9.3.2",
-        lambda it: it.method == "HEAD",
-        varies=True,
+        lambda it: not it.insists and it.size is not None and it.size < it.minimum,
     ),
     Row(
         "identity",
@@ -167,6 +164,15 @@ ROWS: Final = (
         "RFC 9110 section 12.5.3",
         lambda it: it.coding in (None, IDENTITY),
         varies=True,
+    ),
+    Row(
+        "HEAD",
+        "the method is HEAD",
+        "the fields are those of a compressed body, whose length nobody knows: no `Content-Length`, and as below",
+        "RFC 9110 sections 8.6, 9.3.2",
+        lambda it: it.method == "HEAD",
+        varies=True,
+        unseen=True,
     ),
     Row(
         "compress",
@@ -185,3 +191,19 @@ def decide(exchange: Exchange) -> Decision:
     """The first row that holds."""
     row = next(row for row in ROWS if row.holds(exchange))
     return Decision(row, exchange.coding if row.encode else None)
+
+
+def fields_of_plain(
+    row: Row, status: int, headers: Headers, tags: Iterable[bytes]
+) -> list[tuple[bytes, bytes]]:
+    """The fields of a response whose body stays as it is.
+
+    :param row: that decided about it
+    :param status: of the response
+    :param tags: values of ``If-None-Match``: what the client asked with
+    """
+    if row.unseen:
+        return fields.of_encoded(headers)
+    if status == 304:
+        return fields.of_unmodified(headers, tags)
+    return fields.varying(headers) if row.varies else list(headers)

@@ -136,7 +136,8 @@ class Operation:
     :ivar algorithm: as the capability table names it
     :ivar dictionary: what both sides know before; ``None``: nothing
     :ivar level: how hard to try
-    :ivar window: base-2 logarithm of the history in bytes; ``None``: the device's largest
+    :ivar window: base-2 logarithm of the history in bytes; ``None``: what the device takes for
+        that level
     :ivar key: of an operation with a key; ``None`` of all others
     """
 

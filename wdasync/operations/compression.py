@@ -32,7 +32,8 @@ class Compress(Operation):
     :param data: bytes-like, a list of them, or a :class:`~wdasync.PagedBuffer`
     :param algorithm: as the capability table names it: ``gzip``, ``zlib``, ``deflate``, ``br``, ``zstd``, ``lz4``, …
     :param level: ``"fast"``, ``"balanced"``, ``"best"`` or an int of the algorithm's own scale
-    :param window: base-2 logarithm of the history in bytes; ``None``: the device's largest
+    :param window: base-2 logarithm of the history in bytes; ``None``: what the device takes for
+        that level
     :param into: a writable buffer for the output
     :param dictionary: bytes-like, or a :class:`Dictionary`: what the decompressor will know, too
     :raises InvalidArgument: if one of them is not of its type

@@ -1,5 +1,8 @@
 """Padding against BREACH: the length of a body says less, and every decoder still reads it."""
 
+import os
+import threading
+
 import pytest
 
 import wdasync
@@ -54,3 +57,23 @@ def test_zstd_gets_a_skippable_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 8878 section 3.1.2."""
     monkeypatch.setattr("secrets.randbelow", lambda most: 2)
     assert pad("zstd", b"frame", 9) == b"\x50\x2a\x4d\x18\x03\x00\x00\x00\x00\x00\x00frame"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_large_bodies_are_not_copied_in_the_event_loop(
+    coding: str, streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = []
+
+    def noted(coding: str, head: bytes, most: int) -> bytes:
+        copied.append((threading.get_ident() == here, len(head)))
+        return pad(coding, head, most)
+
+    noise, here = os.urandom(2 << 20), threading.get_ident()
+    monkeypatch.setattr("wdasync.integrations.encoder.pad", noted)
+    app = CompressionMiddleware(answering([noise] if streamed else noise), padding=1000)
+    answer = await ask(app, f"{coding}, identity;q=0")
+    assert (answer.coding, answer.body == noise) == (coding, True)
+    ((in_loop, length),) = copied
+    assert not in_loop or length <= 256 * 1024

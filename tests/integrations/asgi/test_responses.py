@@ -270,6 +270,26 @@ async def test_messages_out_of_order_are_the_servers_to_refuse() -> None:
     assert server.messages == [{"type": "http.response.body", "body": b"x"}]
 
 
+async def test_strict_is_about_what_the_accelerator_offers() -> None:
+    """Not about what it was configured to offer."""
+    with backend.programmed():
+        async with wdasync.open_accelerator("mock", fallback=False) as acc:
+            app = CompressionMiddleware(answering(), accelerator=acc, codings=["zstd", "gzip"], strict=True)
+            answer = await ask(app, "zstd, identity;q=0")
+            assert (answer.status, "one of gzip, identity" in answer.body.decode()) == (406, True)
+            assert (await ask(app, "zstd, gzip;q=0.1, identity;q=0")).coding == "gzip"
+
+
+async def test_head_has_the_fields_of_a_compressed_page() -> None:
+    """But for its length, which only compression tells (RFC 9110 sections 8.6, 9.3.2): then caches keep what they have."""
+    tagged = answering(etag='"abc"', accept_ranges="bytes", content_length=str(len(PAGE)))
+    app = CompressionMiddleware(tagged)
+    got, said = (await ask(app)).headers, (await ask(app, method="HEAD")).headers
+    assert {**said, "content-encoding": "gzip", "content-length": got["content-length"]} == got
+    assert said["etag"] == 'W/"abc"'
+    assert (await ask(app, "identity", "HEAD")).headers["etag"] == '"abc"'
+
+
 async def test_a_start_without_headers() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200})

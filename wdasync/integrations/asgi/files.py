@@ -15,11 +15,11 @@ from anyio import to_thread
 from ...errors import InvalidArgument
 from .. import media
 from ..conditions import evaluate
+from ..headers import folded, values
 from ..negotiation import parse_accept_encoding
 from ..variants import Variant, VariantCache
 from .bodies import BODY
-from .headers import folded, values
-from .options import Provider, provided
+from .provider import Provider, provided
 from .replies import reply
 from .types import Receive, Scope, Send
 

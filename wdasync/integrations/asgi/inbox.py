@@ -13,7 +13,7 @@ from typing import TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from .headers import values
+from ..headers import values
 from .types import Message, Receive, Scope
 
 __all__ = ["Inbox"]

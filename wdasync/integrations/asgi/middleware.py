@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 
 import anyio
 
-from ...operations import Level
+from ...operations import Kind, Level
 from .. import media
-from ..codings import PREFERENCE
-from ..negotiation import choose, parse_accept_encoding
-from .headers import values, varying
+from ..codings import PREFERENCE, offers
+from ..headers import values, varying
+from ..negotiation import IDENTITY, choose, parse_accept_encoding
+from ..options import Options
 from .inbox import Inbox
-from .options import Options, Provider, provided
+from .provider import Provider, provided
 from .replies import reply
 from .responses import Responder
 from .types import App, Receive, Scope, Send
@@ -60,15 +61,15 @@ class CompressionMiddleware:
         timeout: float | None = None,
     ) -> None:
         self.app = app
+        self._provider = accelerator
+        self._flush = flush
+        self._strict = strict
         self._options = Options(
-            accelerator=accelerator,
             codings=codings,
             level=level,
             minimum_size=minimum_size,
             compressible=compressible,
-            flush=flush,
             padding=padding,
-            strict=strict,
             timeout=timeout,
         )
 
@@ -77,14 +78,19 @@ class CompressionMiddleware:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         preferences = parse_accept_encoding(values(scope["headers"], b"accept-encoding"))
-        if self._options.strict and choose(preferences, self._options.codings) is None:
-            text = f"expected an Accept-Encoding that allows one of {', '.join(self._options.codings)}, or identity\n"
-            return await reply(send, 406, text, varying([]))
-        accelerator = await provided(self._options.provider, scope)
+        accelerator = await provided(self._provider, scope)
+        if self._strict:
+            able = offers(accelerator, Kind.COMPRESS) | offers(accelerator, Kind.COMPRESS_CHUNK)
+            offered = [coding for coding in self._options.codings if coding in able]
+            if choose(preferences, offered) is None:
+                text = f"expected an Accept-Encoding that allows one of {', '.join([*offered, IDENTITY])}\n"
+                return await reply(send, 406, text, varying([]))
         inbox = Inbox(scope, receive)
         failure: BaseException | None = None
         async with anyio.create_task_group() as group:
-            responder = Responder(scope, inbox, send, group, accelerator, preferences, self._options)
+            responder = Responder(
+                scope, inbox, send, group, accelerator, preferences, self._options, flush=self._flush
+            )
             try:
                 await self.app(scope, inbox.receive, responder.send)
                 await responder.end()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ..headers import Headers
 from .bodies import BODY
-from .types import Headers, Send
+from .types import Send
 
 __all__ = ["reply"]
 

@@ -12,11 +12,12 @@ from ...errors import InvalidArgument
 from ...operations import Kind, check_bound
 from ...streams import Decompressor
 from ..codings import ALGORITHMS, WINDOWS, check_codings, check_layers, layers, offers
+from ..headers import values, without
 from ..negotiation import IDENTITY
+from ..options import check_timeout
 from .bodies import BODY
 from .decoder import Bounds, Departure, Layer, Refusal, Source, Wire
-from .headers import values, without
-from .options import Provider, check_timeout, provided
+from .provider import Provider, provided
 from .replies import reply
 from .types import App, Message, Receive, Scope, Send
 

@@ -14,15 +14,15 @@ from anyio.abc import TaskGroup
 from ...accelerator import Accelerator
 from ...errors import WdasyncError
 from ...operations import Kind
+from .. import headers as fields
 from ..codings import offers
-from ..decisions import ROWS, Exchange, decide
+from ..decisions import ROWS, Exchange, decide, fields_of_plain
+from ..encoder import Encoder
 from ..media import essence
 from ..negotiation import Preferences, choose
-from . import headers as fields
+from ..options import Options
 from .bodies import BODIES, BODY, chunks
-from .encoder import Encoder
 from .inbox import Inbox
-from .options import Options
 from .types import Message, Scope, Send
 
 __all__ = ["Responder"]
@@ -50,6 +50,7 @@ class Responder:
     """One response. :meth:`send` is what the application gets.
 
     :param group: where the ear for the client's leaving is put
+    :param flush: after each piece of a streamed body
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class Responder:
         accelerator: Accelerator,
         preferences: Preferences,
         options: Options,
+        *,
+        flush: bool,
     ) -> None:
         self._scope = scope
         self._inbox = inbox
@@ -72,7 +75,7 @@ class Responder:
         self._state = _State.WAITING
         self._start: Message = {}
         self._encoder: Encoder | None = None
-        self._flush = options.flush
+        self._flush = flush
         self._row = ROWS[-1]
 
     async def send(self, message: Message) -> None:
@@ -103,7 +106,7 @@ class Responder:
 
     async def _begin(self, message: Message) -> None:
         """The first of the body: decide, and go one of three ways."""
-        named = fields.folded(self._start.get("headers", ()))
+        method, named = self._scope["method"], fields.folded(self._start.get("headers", ()))
         declared = fields.length_of(named)
         is_bytes, more = message["type"] == BODY, message.get("more_body", False)
         body = message.get("body", b"") if is_bytes else b""
@@ -113,10 +116,10 @@ class Responder:
         coding = choose(self._preferences, [name for name in self._options.codings if name in able])
         row, coding = decide(
             Exchange(
-                self._scope["method"],
+                method,
                 self._start["status"],
                 named,
-                len(body) if whole else declared,
+                len(body) if whole and method != "HEAD" else declared,
                 coding,
                 self._options.minimum_size,
                 self._preferences.identity == 0,
@@ -142,20 +145,12 @@ class Responder:
         await self._send(message)
 
     def _plain_headers(self) -> list[tuple[bytes, bytes]]:
-        lines = list(self._start.get("headers", ()))
-        if self._start["status"] == 304 and self._knows_weak(lines):
-            return fields.varying(fields.weakened(lines))
-        return fields.varying(lines) if self._row.varies else lines
-
-    def _knows_weak(self, lines: list[tuple[bytes, bytes]]) -> bool:
-        """Whether the client has asked with the weak form of the ``ETag``, which it can only have from an encoded response."""
-        tags = b",".join(fields.values(self._scope["headers"], b"if-none-match"))
-        return any(b"W/" + tag in tags for tag in fields.values(lines, b"etag") if tag.startswith(b'"'))
+        tags = fields.values(self._scope["headers"], b"if-none-match")
+        return fields_of_plain(self._row, self._start["status"], self._start.get("headers", ()), tags)
 
     def _encoded_headers(self, length: int | None) -> list[tuple[bytes, bytes]]:
         assert self._encoder is not None
-        gone = (b"content-length", b"content-encoding", b"accept-ranges")
-        lines = fields.weakened(fields.varying(fields.without(self._start.get("headers", ()), gone)))
+        lines = fields.of_encoded(self._start.get("headers", ()))
         lines.append((b"content-encoding", self._encoder.coding.encode()))
         if length is not None:
             lines.append((b"content-length", str(length).encode()))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ...accelerator import Accelerator
-from ...streams import Compressor
-from ..codings import ALGORITHMS, window_of
-from ..padding import NEEDS_FLUSH, pad
+from anyio import to_thread
+
+from ..accelerator import Accelerator
+from ..streams import Compressor
+from .codings import ALGORITHMS, window_of
 from .options import Options
+from .padding import NEEDS_FLUSH, pad
 
 __all__ = ["Encoder"]
 
@@ -33,18 +35,18 @@ class Encoder:
 
     async def whole(self, body: bytes) -> list[bytes]:
         """All of the body, compressed, in one piece or several."""
-        if self._padding and (self.coding in NEEDS_FLUSH or len(body) > COPY):
+        if self._padding and self.coding in NEEDS_FLUSH:
             return [await self.piece(body, flush=True), await self.last(b"")]
         packed = await self._accelerator.compress(
             body, self._algorithm, level=self._level, window=self._window, timeout=self._timeout
         )
-        return [self._padded(packed)]
+        return [await self._padded(packed)]
 
     async def piece(self, body: bytes, *, flush: bool) -> bytes:
         """What comes out for a piece of the body; often nothing, without a flush."""
         stream = self._opened()
         if flush or self._padding:
-            return self._padded(await stream.flush(data=body, timeout=self._timeout))
+            return await self._padded(await stream.flush(data=body, timeout=self._timeout))
         return await stream.compress(body, timeout=self._timeout)
 
     async def last(self, body: bytes) -> bytes:
@@ -66,9 +68,11 @@ class Encoder:
             )
         return self._stream
 
-    def _padded(self, output: bytes) -> bytes:
+    async def _padded(self, output: bytes) -> bytes:
         """With padding, which is added once."""
         if not self._padding:
             return output
         most, self._padding = self._padding, 0
-        return pad(self.coding, output, most)
+        if len(output) <= COPY:
+            return pad(self.coding, output, most)
+        return await to_thread.run_sync(pad, self.coding, output, most)

@@ -1,13 +1,24 @@
-"""Header fields as ASGI has them: a list of pairs of bytes."""
+"""Header fields as they are on the wire: a list of pairs of bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
-from .types import Headers
+__all__ = [
+    "Headers",
+    "folded",
+    "length_of",
+    "of_encoded",
+    "of_unmodified",
+    "values",
+    "varying",
+    "weakened",
+    "without",
+]
 
-__all__ = ["folded", "length_of", "values", "varying", "weakened", "without"]
+#: Names and values, in their order.
+Headers = Iterable[tuple[bytes, bytes]]
 
 #: A digit string longer than this is no length of anything.
 _DIGITS: Final = 20
@@ -53,3 +64,18 @@ def weakened(headers: Headers) -> list[tuple[bytes, bytes]]:
         (key, b"W/" + value) if key.lower() == b"etag" and value.startswith(b'"') else (key, value)
         for key, value in headers
     ]
+
+
+def of_encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """The fields of a body in another coding: nothing that counts the plain one's bytes, a weak ``ETag``, and ``Vary``."""
+    return weakened(varying(without(headers, (b"content-length", b"content-encoding", b"accept-ranges"))))
+
+
+def of_unmodified(headers: Headers, tags: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+    """The fields of a 304. A client that asks with the weak form of a strong ``ETag`` has it from an encoded response.
+
+    :param tags: values of ``If-None-Match``
+    """
+    asked = b",".join(tags)
+    weak = any(b"W/" + tag in asked for tag in values(headers, b"etag") if tag.startswith(b'"'))
+    return varying(weakened(headers)) if weak else list(headers)
