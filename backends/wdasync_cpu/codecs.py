@@ -14,7 +14,7 @@ decoder of the HTTP content coding must have room for (RFC 9659). Levels 20 to 2
 for; streams end at 19. LZ4's levels 1 and 2 are its quick search, 3 to 12 the thorough one; 0 stands for 1.
 
 *Check values.* Frames of Zstandard and LZ4 are made with the optional check value of their content, and whole units with
-its length. A block of LZ4 has neither.
+its length. A block of LZ4 has neither. It is made by one call of the library, which cannot be stopped.
 
 *Dictionaries.* What both sides know before. Not all libraries take one, nor all versions of those that do; and nothing
 looks for matches in one at Brotli's levels below 5.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -174,11 +175,17 @@ def expand(queue: Queue, session: Session, data: bytes, most: int = 1 << 20) -> 
             return content, position, done.detail.final
 
 
-def python(code: str, *, status: int = 0) -> str:
+def python(code: str, *, status: int = 0, **environment: str) -> str:
     """Run a program of its own, with warnings as errors; what it printed."""
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(
-        command, cwd=CHECKOUT, capture_output=True, text=True, timeout=PATIENCE, check=False
+        command,
+        cwd=CHECKOUT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert not done.stderr, done.stderr

@@ -107,6 +107,29 @@ queue.close()
     assert python(code).split("\n") == ["DEVICE_ERROR True", "SUCCESS", ""]
 
 
+def test_memory_for_output_that_does_not_fit_at_once() -> None:
+    """LZ4 wants room for the worst case; the caller's buffer has less, and then there is no memory of ours either."""
+    code = """
+import os, resource
+from pathlib import Path
+from tests.cpu.support import noise, open_device, run
+from wdasync.operations import Compress
+content, buffer = noise(300_000), bytearray(310_000)
+device = open_device(workers=1)
+queue = device.open_queue(8)
+run(queue, [Compress(content, "lz4")])
+pages = int(Path("/proc/self/statm").read_text().split()[0]) + 8
+soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE"), hard))
+(done,) = run(queue, [Compress(content, "lz4", into=memoryview(buffer)[:305_000])])
+resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+print(done.status.name, done.detail.message)
+queue.close()
+"""
+    found = python(code, MALLOC_ARENA_MAX="1", MALLOC_TRIM_THRESHOLD_="0", MALLOC_TOP_PAD_="0")
+    assert found.startswith("DEVICE_ERROR out of memory"), found
+
+
 # -- memory of the caller's ------------------------------------------------------------------------------------------
 
 

@@ -85,6 +85,16 @@ def test_a_bomb_costs_no_memory(queue: CpuQueue) -> None:
     assert "510000025 bytes" in done.detail.message
 
 
+def test_a_bomb_beyond_what_a_block_can_have(queue: CpuQueue) -> None:
+    """Its bound is what is wrong with it, not that the library could not count so far."""
+    block = b"\x1fa\x01\x00" + b"\xff" * 9_000_000 + b"\x00\x50vwxyz"
+    (done,) = run(queue, [Decompress(block, "lz4-block", max_length=1 << 20)])
+    assert done.status is Status.OUT_OF_SPACE_TERMINATED
+    assert "2295000025 bytes passes max_length of 1048576 bytes" in done.detail.message
+    (done,) = run(queue, [Decompress(block, "lz4-block", into=bytearray(1000))])
+    assert done.status is Status.OUT_OF_SPACE_TERMINATED
+
+
 def test_there_are_no_streams(device: CpuDevice) -> None:
     assert device.capabilities.find(Kind.COMPRESS_CHUNK, "lz4-block") is None
     row = device.capabilities.find(Kind.COMPRESS, "lz4-block")

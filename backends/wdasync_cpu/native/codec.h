@@ -34,6 +34,7 @@ struct lz4_encoder {
     enum lz4_stage stage;
     uint8_t *staged; /* output for which there was no room */
     size_t staged_at, staged_size, staged_room;
+    size_t lacking; /* bytes of memory that could not be had */
 };
 
 struct frame_decoder {

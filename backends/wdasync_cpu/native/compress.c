@@ -265,6 +265,8 @@ bool encode(struct encoder *encoder, struct request *request, struct sink *sink,
     good = good && encode_segment(encoder, request, sink, last.size ? last : nothing, flush);
     if (!good && request->status == STATUS_SUCCESS && encoder->engine == ENGINE_ZSTD)
         zstd_complain(encoder->zstd, request);
+    if (!good && request->status == STATUS_SUCCESS && encoder->engine == ENGINE_LZ4)
+        lz4_complain(encoder->lz4, request);
     if (!good && request->status == STATUS_SUCCESS)
         fail(request, STATUS_DEVICE_ERROR, CAUSE_NONE, "the compressor failed");
     return good;

@@ -24,6 +24,10 @@ enum { SKIPPABLE_HEADER = 8 };
 /* The tables of the quick levels hold matches in so much of a dictionary; for more there is another one. */
 enum { LONG_PREFIX = 1 << 18 };
 
+/* The library's word for it, and about what it takes for its buffers. */
+#define LZ4_NO_MEMORY "ERROR_allocation_failed"
+enum { LZ4_STATE = 1 << 22 };
+
 static uint32_t little_endian(const uint8_t *data)
 {
     return data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 | (uint32_t)data[3] << 24;
@@ -167,8 +171,16 @@ bool lz4_begin(struct lz4_encoder *encoder, const struct request *request, uint6
     encoder->preferences.content_size = size == UINT64_MAX ? 0 : size;
     encoder->preferences.level = plan->level;
     encoder->stage = LZ4_CLOSED;
-    encoder->staged_at = encoder->staged_size = 0;
+    encoder->staged_at = encoder->staged_size = encoder->lacking = 0;
     return lz4_use(encoder, &request->dictionary);
+}
+
+void lz4_complain(const struct lz4_encoder *encoder, struct request *request)
+{
+    if (encoder->lacking)
+        fail_memory(request, encoder->lacking);
+    else
+        fail(request, STATUS_DEVICE_ERROR, CAUSE_NONE, "the compressor failed");
 }
 
 void lz4_forget(struct lz4_encoder *encoder)
@@ -196,6 +208,7 @@ static bool lz4_stage(struct lz4_encoder *state, size_t room)
     free(state->staged);
     state->staged = malloc(room);
     state->staged_room = state->staged ? room : 0;
+    state->lacking = state->staged ? 0 : room;
     return state->staged;
 }
 
@@ -236,6 +249,15 @@ static size_t lz4_next(struct lz4_encoder *state, const uint8_t **in, size_t *in
     return lz4->end(state->context, out, room, NULL);
 }
 
+static bool lz4_failed(struct lz4_encoder *state, size_t made)
+{
+    if (!lz4->is_error(made))
+        return false;
+    if (!strcmp(lz4->error_name(made), LZ4_NO_MEMORY))
+        state->lacking = LZ4_STATE;
+    return true;
+}
+
 static bool lz4_done(struct lz4_encoder *state, size_t in_size, enum flush flush)
 {
     if (in_size)
@@ -272,7 +294,7 @@ enum progress step_lz4(struct encoder *encoder, const uint8_t **in, size_t *in_s
         if (!direct && !lz4_stage(state, wanted))
             return BROKEN;
         size_t made = lz4_next(state, in, in_size, direct ? *out : state->staged, direct ? *out_size : wanted, flush);
-        if (lz4->is_error(made))
+        if (lz4_failed(state, made))
             return BROKEN;
         if (direct) {
             *out += made;
@@ -387,8 +409,8 @@ static void explain_lz4(struct request *request, size_t error, bool later)
     const char *name = lz4->error_name(error);
     if (!strcmp(name, "ERROR_frameType_unknown"))
         fail_format(request, later);
-    else if (!strcmp(name, "ERROR_allocation_failed"))
-        fail_memory(request, 1 << 22);
+    else if (!strcmp(name, LZ4_NO_MEMORY))
+        fail_memory(request, LZ4_STATE);
     else
         fail_data(request, strstr(name, "hecksum_invalid") ? CAUSE_CHECKSUM : CAUSE_CORRUPT, name);
 }

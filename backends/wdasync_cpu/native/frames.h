@@ -30,6 +30,7 @@ size_t lz4_bound(const struct plan *plan, size_t size);
 
 /* Why it failed: the request has. */
 void zstd_complain(const struct zstd_encoder *encoder, struct request *request);
+void lz4_complain(const struct lz4_encoder *encoder, struct request *request);
 
 /* A unit at once, where the output has room for zstd_bound(). Its size, or 0: the compressor failed. */
 size_t zstd_at_once(struct zstd_encoder *encoder, const uint8_t *in, size_t size, uint8_t *out, size_t room);

@@ -162,6 +162,21 @@ static void unpack_block(struct request *request, const uint8_t *data, size_t si
     request->consumed = size;
 }
 
+/* Whether there may be so much content; else the request has failed. The caller's bounds come first: they say what to do. */
+static bool block_fits(struct request *request, size_t size, uint64_t length)
+{
+    if (request->into && request->room <= request->max_length && request->room < length)
+        fail(request, STATUS_OUT_OF_SPACE_TERMINATED, CAUSE_NONE, "the output of %llu bytes does not fit into %zu bytes",
+             (unsigned long long)length, request->room);
+    else if (length > request->max_length)
+        fail(request, STATUS_OUT_OF_SPACE_TERMINATED, CAUSE_NONE, "the output of %llu bytes passes max_length of %llu bytes",
+             (unsigned long long)length, (unsigned long long)request->max_length);
+    else if (length > MOST_INPUT || size > MOST_INPUT || request->dictionary.size > MOST_INPUT)
+        fail(request, STATUS_INVALID_ARGS, CAUSE_NONE, "a block has at most %d bytes, this one %zu and its content %llu",
+             MOST_INPUT, size, (unsigned long long)length);
+    return request->status == STATUS_SUCCESS;
+}
+
 void run_block_decompress(struct kit *kit, struct request *request)
 {
     struct sink sink;
@@ -174,19 +189,10 @@ void run_block_decompress(struct kit *kit, struct request *request)
     int64_t length = measure_block(request, data, size);
     if (length < 0)
         return;
-    if (length > MOST_INPUT || size > MOST_INPUT || request->dictionary.size > MOST_INPUT) {
-        fail(request, STATUS_INVALID_ARGS, CAUSE_NONE, "a block has at most %d bytes, this one %zu and its content %lld",
-             MOST_INPUT, size, (long long)length);
+    if (!block_fits(request, size, (uint64_t)length))
         return;
-    }
     sink_begin(&sink, request, (size_t)length, request->max_length);
-    if (request->into && request->room <= request->max_length && request->room < (size_t)length)
-        fail(request, STATUS_OUT_OF_SPACE_TERMINATED, CAUSE_NONE, "the output of %lld bytes does not fit into %zu bytes",
-             (long long)length, request->room);
-    else if (sink.limit < (size_t)length)
-        fail(request, STATUS_OUT_OF_SPACE_TERMINATED, CAUSE_NONE, "the output of %lld bytes passes max_length of %zu bytes",
-             (long long)length, sink.limit);
-    else if (sink.room < (size_t)length)
+    if (sink.room < (size_t)length)
         fail_memory(request, (size_t)length);
     else
         unpack_block(request, data, size, &sink, (int)length);
