@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 import wdasync
-from wdasync import Compress, Decompress, Kind, Observation, Reason, Status
+from wdasync import Capabilities, Capability, Compress, Decompress, Kind, Observation, Reason, Status
 from wdasync.testing.mock import Program, backend
 
 pytestmark = pytest.mark.anyio
@@ -152,6 +152,26 @@ async def test_bounds_of_decompression(program: Program) -> None:
         for bad in ({"max_length": -1}, {"max_length": 1.5}, {"max_members": 0}):
             with pytest.raises(wdasync.InvalidArgument, match="expected an int of at least"):
                 await acc.decompress(packed, **bad)
+
+
+async def test_an_item_that_nobody_takes_is_an_error_in_its_place(program: Program) -> None:
+    """The others are done; also where it is the schedule that refuses it."""
+    program.capabilities = Capabilities([Capability(Kind.COMPRESS, "gzip", max_input=100)])
+    seen: list[Observation] = []
+    large = bytearray(101)
+    async with opened(observer=seen.append) as acc:
+        items = [b"small", large, b"small too"]
+        first, refused, last = await acc.compress_many(items, return_exceptions=True)
+        assert isinstance(refused, wdasync.UnsupportedOperation)
+        assert "no backend takes 101 bytes" in str(refused)
+        assert [gzip.decompress(first), gzip.decompress(last)] == [b"small", b"small too"]  # type: ignore[arg-type]
+        large.append(0)  # nobody holds it
+        assert sorted(told.nbytes for told in seen if told.status is None) == [101]
+        with pytest.raises(wdasync.UnsupportedOperation, match="no backend takes 102 bytes"):
+            await acc.compress_many(items)
+        assert len(seen) == 6, "those that can be done are, before it is raised"
+        refusals = await acc.compress_many([large] * 3, level=99, return_exceptions=True)
+        assert {type(error) for error in refusals} == {wdasync.InvalidArgument}
 
 
 async def test_many_keep_their_order_and_their_errors(program: Program) -> None:

@@ -1,7 +1,9 @@
 """Several devices and several queues of one accelerator: which of them takes what, and what happens without a queue."""
 
+import gc
 import gzip
 import logging
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +86,33 @@ async def test_many_at_once_are_shared_too() -> None:
             assert sum(submitted) == 30
             assert min(submitted) > 0
             del program
+
+
+async def test_many_at_once_fill_what_is_near_and_go_on_to_what_is_far(machine: None) -> None:
+    """Each choice counts those of the burst before it, though none is on a device yet."""
+    with backend.programmed(devices=2, nodes=(0, 2), depth=4):
+        async with wdasync.open_accelerator("mock", fallback=False) as acc:
+            assert len(await acc.compress_many([PAGE] * 7)) == 7
+            assert [lane.submitted for lane in acc.statistics().lanes] == [4, 3]
+            reasons = acc.statistics().reasons
+            assert (reasons["preferred"], reasons["load"]) == (4, 3)
+            await acc.compress_many([PAGE] * 16)
+            assert [lane.submitted for lane in acc.statistics().lanes] == [12, 11], (
+                "all are full: half of them each"
+            )
+
+
+async def test_a_burst_that_never_begins_takes_no_room() -> None:
+    async def pager(offset: int, length: int) -> bytes:
+        await anyio.sleep_forever()
+        return b""
+
+    async with wdasync.open_accelerator("mock", fallback=False) as acc:
+        with anyio.move_on_after(0.02) as scope:
+            await acc.compress_many([PAGE, PAGE, wdasync.PagedBuffer(4096, pager)])
+        assert scope.cancelled_caught
+        assert [lane.load for place in acc._places for lane in place.every] == [0]
+        await acc.compress_many([PAGE])
 
 
 async def test_where_there_is_nothing_to_choose_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,3 +419,50 @@ async def test_nowhere_else_to_go() -> None:
             assert acc.statistics().in_flight == 0
     assert len(errors) == 2
     assert "all of its 1 queues are in use" in str(errors[0])
+
+
+async def test_an_error_of_no_queue_keeps_no_operation() -> None:
+    """Not even until the next collection of garbage: it may hold much memory."""
+    alive: list[bool] = []
+
+    class Watched(Compress):
+        __slots__ = ("__weakref__",)
+
+    async def handler(fault: wdasync.PageFault) -> wdasync.FaultResponse:
+        operation = Watched(PAGE, "gzip")
+        reference = weakref.ref(operation)
+        try:
+            await acc.execute(operation)
+        except wdasync.BackendUnavailable:
+            del operation
+        alive.append(reference() is not None)
+        return wdasync.FaultResponse.SUCCESS
+
+    with backend.programmed(queues=1) as program:
+        program.change(page_faults=wdasync.backend.PageFaults.HANDLER)
+        async with wdasync.open_accelerator("mock", fallback=False, on_fault=handler) as acc:
+            program.page_fault()
+            gc.collect()
+            gc.disable()
+            try:
+                await acc.compress(PAGE)
+            finally:
+                gc.enable()
+    assert alive == [False]
+
+
+async def test_what_was_closed_says_so() -> None:
+    with backend.programmed(devices=2) as program:
+        async with wdasync.open_accelerator("mock", fallback=False, reopen_delay=100) as acc:
+            program.lose_device("unplugged", device=1)
+            for _ in range(2):
+                await acc.compress(PAGE)
+            assert [(place.state, place.queues) for place in acc.statistics().places] == [
+                ("open", 1),
+                ("lost", 0),
+            ]
+    assert [(place.state, place.queues) for place in acc.statistics().places] == [
+        ("closed", 0),
+        ("closed", 0),
+    ]
+    assert [place.reason for place in acc.statistics().places] == ["", "unplugged"]

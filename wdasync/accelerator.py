@@ -574,11 +574,12 @@ async def insist(step: Callable[[], Awaitable[None]]) -> BaseException | None:
 
 def _device_statistics(place: Place) -> DeviceStatistics:
     lanes, lost = place.every, place.lost
-    working = [lane for lane in lanes if lane.state is not LaneState.LOST]
+    closed = [lane for lane in lanes if lane.state is LaneState.CLOSED]
+    working = [lane for lane in lanes if lane.state not in (LaneState.LOST, LaneState.CLOSED)]
     inline = sum(lane.ran_inline for lane in lanes)
     return DeviceStatistics(
         name=place.name,
-        state="lost" if lost else "open" if lanes else "no queue",
+        state="closed" if closed else "lost" if lost else "open" if lanes else "no queue",
         reason=lost or "",
         numa_node=place.device.info.numa_node,
         distance=place.distance,

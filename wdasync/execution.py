@@ -31,7 +31,6 @@ from .errors import (
     InvalidTag,
     LimitExceeded,
     OperationTimeout,
-    PageFaultError,
     UnsupportedOperation,
     WdasyncError,
     error_for,
@@ -279,23 +278,24 @@ class Execution:
             operation.resident = serving_fault.get()
             try:
                 lane = await self.lane(place, row, priority, operation.paged is not None)
-            except BackendUnavailable as error:
+            except BackendUnavailable:
                 avoid = (*avoid, place)
-                place, row, _ = self._other(operation, priority, avoid, error)
+                other = self._other(operation, priority, avoid)
+                if other is None:
+                    raise
+                place, row, _ = other
                 reason = Reason.NO_QUEUE
             else:
                 self.reasons[reason] += 1
                 trip.take(place, lane.name, reason)
                 return lane
 
-    def _other(
-        self, operation: Operation, priority: Priority, avoid: tuple[Place, ...], error: WdasyncError
-    ) -> Chosen:
-        """Where else an operation can go. If nowhere, the error stands."""
+    def _other(self, operation: Operation, priority: Priority, avoid: tuple[Place, ...]) -> Chosen | None:
+        """Where else an operation can go; ``None``: nowhere."""
         try:
             return self.schedule.choose(operation, priority, None, avoid)
         except (BackendUnavailable, DeviceError, UnsupportedOperation):
-            raise error from None
+            return None
 
     async def _page(self, operation: Operation, buffer: PagedBuffer, row: Capability, trip: Trip) -> None:
         """Leave the pages to a device that can fetch them as it goes; else fetch them now.
@@ -345,10 +345,9 @@ class Execution:
             elif status is not Status.ABORTED or trip.retries >= RETRIES:
                 raise self.error(completion, operation, place)
             trip.retries += 1
-            try:
-                chosen = self.schedule.choose(operation, priority, None, avoid)
-            except (BackendUnavailable, DeviceError, UnsupportedOperation):
-                raise self.error(completion, operation, place) from None
+            chosen = self._other(operation, priority, avoid)
+            if chosen is None:
+                raise self.error(completion, operation, place)
             self.retries += 1
             chosen = (*chosen[:2], _reason_to_move(status, place))
             completion = await self._fly(operation, chosen, priority, trip, avoid)
@@ -363,38 +362,50 @@ class Execution:
         :param timeout: only for the schedule: whoever calls this keeps the time
         """
         started = time.perf_counter()
-        flights: list[Flight] = []
-        trips: list[Trip] = []
-        pageless: dict[int, WdasyncError] = {}
         try:
-            for number, operation in enumerate(operations):
-                chosen = self.schedule.choose(operation, priority, timeout)
-                trip = Trip()
-                try:
-                    lane = await self._board(operation, chosen, priority, trip)
-                except PageFaultError as error:
-                    pageless[number] = error.bare()
-                    continue
-                flights.append(FLIGHTS[priority](operation, lane))
-                trips.append(trip)
+            boarded = await self._board_all(operations, timeout, priority, started)
             self.check()
+            flights = [each[0] for each in boarded if not isinstance(each, WdasyncError)]
             group = Group(flights, self.loop.wake)
             for flight in flights:
                 flight.lane.submit(flight)
             await (self.loop.park(group) if flights and group.completion is None else self.loop.checkpoint())
-            ended = [
-                await self._outcome(flight, priority, trip, started)
-                for flight, trip in zip(flights, trips, strict=True)
+            return [
+                each if isinstance(each, WdasyncError) else await self._outcome(*each, priority, started)
+                for each in boarded
             ]
         except BaseException:
             for operation in operations:
                 operation.release()
             raise
-        flown = iter(ended)
-        return [pageless.get(number) or next(flown) for number in range(len(operations))]
+
+    async def _board_all(
+        self, operations: Sequence[Operation], timeout: float | None, priority: Priority, started: float
+    ) -> list[tuple[Flight, Trip] | WdasyncError]:
+        """A lane for each operation of a burst, or its error. None is submitted; but each choice counts those before it."""
+        boarded: list[tuple[Flight, Trip] | WdasyncError] = []
+        lanes: list[Lane] = []
+        try:
+            for operation in operations:
+                trip = Trip()
+                try:
+                    chosen = self.schedule.choose(operation, priority, timeout)
+                    lane = await self._board(operation, chosen, priority, trip)
+                except WdasyncError as error:
+                    operation.release()
+                    boarded.append(error.bare())
+                    self.tell(operation, trip.name, trip.reason, error.status, 0, started)
+                    continue
+                lane.boarded += 1
+                lanes.append(lane)
+                boarded.append((FLIGHTS[priority](operation, lane), trip))
+        finally:
+            for lane in lanes:
+                lane.boarded -= 1
+        return boarded
 
     async def _outcome(
-        self, flight: Flight, priority: Priority, trip: Trip, started: float
+        self, flight: Flight, trip: Trip, priority: Priority, started: float
     ) -> Completion | WdasyncError:
         operation, completion = flight.operation, _ended(flight)
         status, produced = completion.status, completion.produced
@@ -489,11 +500,12 @@ class Execution:
 
         What a fault handler waits for may not wait behind what waits for the handler.
 
-        :raises BackendUnavailable: the error, if that is no way
+        :raises BackendUnavailable: as the error says, if that is no way. It is another one: frames of the thread that
+            opened hold the first, whose traceback would keep what waits for the lane
         """
         usual = place.lanes.get((key[0], Priority.NORMAL, ""))
         if not usual or key[2] == "faults":
-            raise error
+            raise BackendUnavailable(str(error)) from error.__cause__
         logger.warning(
             "%s: no queue of its own for %s; it shares that of other work: %s",
             place.name,

@@ -62,7 +62,7 @@ class Observation(NamedTuple):
     :ivar reason: why there
     :ivar nbytes: bytes of input
     :ivar produced: bytes of output
-    :ivar status: how it ended; ``None``: the caller was cancelled, or ran out of time
+    :ivar status: how it ended; ``None``: the caller was cancelled, or ran out of time, or no device was there for it
     :ivar latency: seconds
     """
 

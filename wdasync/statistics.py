@@ -68,7 +68,7 @@ class DeviceStatistics:
     """Counters of one device: what ran there, and what became of it.
 
     :ivar name: backend and device
-    :ivar state: ``open``, ``lost``, or ``no queue``
+    :ivar state: ``open``, ``lost``, ``no queue`` or ``closed``
     :ivar reason: why it is not open
     :ivar numa_node: where it is; ``None``: everywhere
     :ivar distance: from the program, in the kernel's numbers: 10 is its own node

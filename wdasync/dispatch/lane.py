@@ -81,6 +81,7 @@ class Lane:
     :ivar state: a :class:`LaneState`
     :ivar reason: why it is not open
     :ivar parked: how many flights wait for a slot
+    :ivar boarded: how many will be submitted here, as soon as all of their burst have a lane
     :ivar withdrawn: cancelled before the device saw them
     :ivar detached: cancelled while the device worked on them, and left to it
     :ivar outstayed: cancelled, and waited for because the memory was the caller's
@@ -106,7 +107,7 @@ class Lane:
         self.inline = inline
         self.state = LaneState.OPEN
         self.reason = ""
-        self.parked = 0
+        self.parked = self.boarded = 0
         self._parking = Parking()
         self.submitted = self.succeeded = self.bytes_in = self.bytes_out = self.bursts = self.wakes = 0
         self.withdrawn = self.detached = self.outstayed = self.spurious = self.rescues = self.resets = 0
@@ -147,8 +148,8 @@ class Lane:
 
     @property
     def load(self) -> int:
-        """Slots taken, and those who wait for one."""
-        return self.depth - len(self._free) + self.parked
+        """Slots taken, and those who wait for one or are about to."""
+        return self.depth - len(self._free) + self.parked + self.boarded
 
     @property
     def completed(self) -> int:
