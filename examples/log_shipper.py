@@ -4,8 +4,8 @@
 
 Lines are collected until there are enough, or until the oldest has waited long enough. A batch is compressed at low priority, since
 nobody waits for it, and posted with its number, so that the collector can drop what it gets twice. A collector that is away is asked again,
-later and later. Meanwhile nothing is read: the program's pipe is the buffer, and memory stays bounded. At the end of the input, or when told
-to stop, the rest is shipped.
+later and later. Meanwhile nothing is read: the program's pipe is the buffer, and memory stays bounded. A line that is longer than a batch is
+shipped in parts. At the end of the input, or when told to stop, everything that was read is shipped.
 """
 
 from __future__ import annotations
@@ -29,14 +29,18 @@ import wdasync
 
 BATCH = 256 * 1024  # bytes of lines
 AGE = 1.0  # seconds that a line may wait
-TRIES = 8
+
+
+class CollectorGone(Exception):
+    """Raised when the collector did not take a batch."""
 
 
 class Shipper:
     """Where batches go."""
 
-    def __init__(self, acc: wdasync.Accelerator, url: str, algorithm: str) -> None:
+    def __init__(self, acc: wdasync.Accelerator, url: str, algorithm: str, tries: int) -> None:
         self.acc = acc
+        self.tries = tries
         self.url = urlsplit(url)
         self.algorithm = algorithm
         self.source = uuid.uuid4().hex
@@ -45,13 +49,15 @@ class Shipper:
     async def ship(self, lines: list[bytes]) -> None:
         """Compress and post one batch."""
         body = await self.acc.compress(lines, self.algorithm, priority=wdasync.Priority.LOW)
-        for number in range(TRIES):
+        for number in range(self.tries):
             if number:
                 await anyio.sleep(0.05 * 2**number)
             if await anyio.to_thread.run_sync(partial(self.post, body)):
                 break
         else:
-            raise SystemExit(f"the collector did not take batch {self.batches} in {TRIES} tries")
+            raise CollectorGone(
+                f"the collector did not take batch {self.batches} in {self.tries} tries; its {len(lines)} lines are lost"
+            )
         self.batches += 1
         self.lines += len(lines)
         self.bytes_in += sum(map(len, lines))
@@ -75,19 +81,35 @@ class Shipper:
             connection.close()
 
 
-async def read(source: int, lines: MemoryObjectSendStream[list[bytes]]) -> None:
-    """Lines of the input, as many as there are at once; a full queue stops the reading."""
-    is_file, rest = stat.S_ISREG(os.fstat(source).st_mode), b""
+async def readable(source: int, stop: anyio.Event) -> bool:
+    """Wait for input, or its end; false: stop came first."""
+    if stop.is_set() or stat.S_ISREG(os.fstat(source).st_mode):
+        return not stop.is_set()
+    async with anyio.create_task_group() as group:
+
+        async def wait() -> None:
+            await stop.wait()
+            group.cancel_scope.cancel()
+
+        group.start_soon(wait)
+        await anyio.wait_readable(source)
+        group.cancel_scope.cancel()
+    return not stop.is_set()
+
+
+async def read(source: int, lines: MemoryObjectSendStream[list[bytes]], stop: anyio.Event) -> None:
+    """Lines of the input, as many as there are at once; a full queue stops the reading. What was read goes on, whatever comes."""
+    rest = b""
     async with lines:
-        while True:
-            if not is_file:
-                await anyio.wait_readable(source)
-            data = await anyio.to_thread.run_sync(os.read, source, 65536)
-            if not data:
-                break
+        while await readable(source, stop) and (
+            data := await anyio.to_thread.run_sync(os.read, source, 65536)
+        ):
             *whole, rest = (rest + data).split(b"\n")
-            if whole:
-                await lines.send([line + b"\n" for line in whole])
+            batch = [line + b"\n" for line in whole]
+            if len(rest) >= BATCH:
+                batch, rest = [*batch, rest], b""
+            if batch:
+                await lines.send(batch)
         if rest:
             await lines.send([rest])
 
@@ -112,40 +134,41 @@ async def collect(lines: MemoryObjectReceiveStream[list[bytes]]) -> list[bytes]:
     return batch
 
 
-async def stop_at_signal(scope: anyio.CancelScope) -> None:
+async def stop_at_signal(stop: anyio.Event) -> None:
     """Stop the reading when the process is told to end."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
-            scope.cancel()
+            stop.set()
 
 
-async def main(url: str, algorithm: str) -> None:
-    """Ship until the input ends."""
+async def main(url: str, algorithm: str, tries: int) -> str | None:
+    """Ship until the input ends; what went wrong."""
     started = time.monotonic()
     send, receive = anyio.create_memory_object_stream[list[bytes]](16)
+    wrong = None
     async with wdasync.open_accelerator() as acc:
-        shipper, reading = Shipper(acc, url, algorithm), anyio.CancelScope()
+        shipper, stop = Shipper(acc, url, algorithm, tries), anyio.Event()
         async with anyio.create_task_group() as group:
-            group.start_soon(stop_at_signal, reading)
-
-            async def read_until_stopped() -> None:
-                with reading:
-                    await read(sys.stdin.fileno(), send)
-
-            group.start_soon(read_until_stopped)
-            while batch := await collect(receive):
-                await shipper.ship(batch)
+            group.start_soon(stop_at_signal, stop)
+            group.start_soon(read, sys.stdin.fileno(), send, stop)
+            try:
+                while batch := await collect(receive):
+                    await shipper.ship(batch)
+            except CollectorGone as error:
+                wrong = str(error)
             group.cancel_scope.cancel()
         print(
             f"{shipper.lines} lines in {shipper.batches} batches, {shipper.bytes_in:,} -> {shipper.bytes_out:,} bytes, "
             f"{time.monotonic() - started:.1f} s",
             file=sys.stderr,
         )
+    return wrong
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Ship lines in compressed batches.")
     parser.add_argument("url")
     parser.add_argument("--algorithm", default="gzip", choices=["gzip", "br", "zstd"])
+    parser.add_argument("--tries", type=int, default=8)
     arguments = parser.parse_args()
-    anyio.run(main, arguments.url, arguments.algorithm)
+    sys.exit(anyio.run(main, arguments.url, arguments.algorithm, arguments.tries))

@@ -61,10 +61,12 @@ class RemoteObject:
         """Called once for each page that the device touches."""
         self.requests += 1
         wanted = f"bytes={offset}-{offset + length - 1}"
-        ask = partial(self.ask, "GET", Range=wanted, **({"If_Range": self.etag} if self.etag else {}))
+        strong = {"If_Range": self.etag} if self.etag.startswith('"') else {}  # RFC 9110 section 13.1.5
+        ask = partial(self.ask, "GET", Range=wanted, **strong)
         response, data = await anyio.to_thread.run_sync(ask)
         found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-        if response.status != 206 or found is None or int(found[1]) != offset:
+        right = response.status == 206 and found is not None and int(found[1]) == offset
+        if not right or response.headers.get("ETag", self.etag) != self.etag:
             raise OSError(f"expected 206 and {wanted}, got {response.status}; has the object changed?")
         return data
 

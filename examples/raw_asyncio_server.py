@@ -23,7 +23,7 @@ from wdasync.integrations.decisions import Exchange, decide
 from wdasync.integrations.negotiation import choose, parse_accept_encoding
 
 PAGE = "".join(f"<p>Paragraph {number} of a page.</p>\n" for number in range(1500)).encode()
-IDLE = 30.0  # seconds that a client may say nothing
+IDLE = 30.0  # seconds that a client may say nothing, or take nothing
 
 Headers = list[tuple[str, str]]
 
@@ -41,12 +41,15 @@ class Connection:
 
     async def serve(self) -> None:
         """Until the client has no more requests, breaks the rules, falls asleep, or has gone."""
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            try:
-                await self.exchange()
-            except h11.RemoteProtocolError as error:
-                if self.http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                    await self.send(error.error_status_hint, [], f"{error}\n".encode())
+        try:
+            await self.exchange()
+        except h11.RemoteProtocolError as error:
+            if self.http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                text = f"{error}\n".encode()
+                with contextlib.suppress(ConnectionError, TimeoutError):
+                    await self.send(error.error_status_hint, [("content-length", str(len(text)))], text)
+        except (ConnectionError, TimeoutError):
+            self.writer.transport.abort()  # what it has not taken is dropped
         with contextlib.suppress(ConnectionError):
             self.writer.close()
             await self.writer.wait_closed()
@@ -85,22 +88,29 @@ class Connection:
         row, coding = decide(Exchange(request.method.decode(), status, headers, len(body), coding))
         if row.varies:
             headers["vary"] = "accept-encoding"
-        if coding is not None:
-            body = await self.acc.compress(
-                body, ALGORITHMS[coding], timeout=5.0
-            )  # others are served meanwhile
+        if coding is not None and (packed := await self.compressed(body, coding)) is not None:
+            body = packed
             headers["content-encoding"] = coding
-        await self.send(status, list(headers.items()), body, head=request.method == b"HEAD")
+        if not row.unseen:  # else only compression tells
+            headers["content-length"] = str(len(body))
+        await self.send(status, list(headers.items()), b"" if request.method == b"HEAD" else body)
 
-    async def send(self, status: int, headers: Headers, body: bytes, *, head: bool = False) -> None:
+    async def compressed(self, body: bytes, coding: str) -> bytes | None:
+        """Others are served meanwhile. ``None``: no device can do it now, and the plain body is as good."""
+        try:
+            return await self.acc.compress(body, ALGORITHMS[coding], timeout=5.0)
+        except wdasync.WdasyncError as error:
+            print(f"not compressed: {error}", flush=True)
+            return None
+
+    async def send(self, status: int, headers: Headers, body: bytes) -> None:
         """One whole response."""
-        lines = [*headers, ("content-length", str(len(body)))]
-        events: list[h11.Event] = [h11.Response(status_code=status, headers=lines), h11.EndOfMessage()]
-        if not head:
+        events: list[h11.Event] = [h11.Response(status_code=status, headers=headers), h11.EndOfMessage()]
+        if body:
             events.insert(1, h11.Data(data=body))
         for event in events:
             self.writer.write(self.http.send(event) or b"")
-        await self.writer.drain()
+        await asyncio.wait_for(self.writer.drain(), IDLE)
 
 
 async def main(port: int) -> None:

@@ -1,6 +1,7 @@
 """The object whose pages come over HTTP, from a server that counts what it is asked for."""
 
 import gzip
+import os
 import random
 import re
 import subprocess
@@ -23,6 +24,8 @@ class Store(BaseHTTPRequestHandler):
     """Serves the object by ranges."""
 
     ranges: ClassVar[list[tuple[int, int]]] = []
+    etag = '"first"'
+    changes = False
 
     def log_message(self, *words: object) -> None:
         pass
@@ -30,22 +33,23 @@ class Store(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.send_response(200 if self.path == "/object?v=1" else 404)
         self.send_header("Content-Length", str(len(OBJECT)))
-        self.send_header("ETag", '"first"')
+        self.send_header("ETag", self.etag)
         self.end_headers()
 
     def do_GET(self) -> None:
-        assert self.headers["If-Range"] == '"first"'
+        assert self.headers["If-Range"] == (self.etag if self.etag[0] == '"' else None)
         first, last = map(int, re.findall(r"\d+", self.headers["Range"]))
         self.ranges.append((first, last))
         self.send_response(206)
         self.send_header("Content-Range", f"bytes {first}-{last}/{len(OBJECT)}")
+        self.send_header("ETag", 'W/"second"' if self.changes else self.etag)
         self.end_headers()
         self.wfile.write(OBJECT[first : last + 1])
 
 
 @pytest.fixture
 def store() -> Iterator[Any]:
-    Store.ranges = []
+    Store.ranges, Store.etag, Store.changes = [], '"first"', False
     with web(Store) as server:
         yield server
 
@@ -74,3 +78,18 @@ def test_an_object_that_is_not_there(store: Any, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "expected 200 and a Content-Length, got 404" in done.stderr
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_a_weak_tag(store: Any, changes: bool, tmp_path: Path) -> None:
+    """``If-Range`` must not have one (RFC 9110 section 13.1.5); but an answer with another one is of another version."""
+    Store.etag, Store.changes = 'W/"first"', changes
+    output, url = tmp_path / "object.gz", f"http://127.0.0.1:{store.server_port}/object?v=1"
+    words = [sys.executable, str(EXAMPLES / "paged_object.py"), url, "-o", str(output)]
+    environment = {**os.environ, "WDASYNC_BACKEND": "cpu"}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert (done.returncode != 0) is changes, done.stderr
+    if changes:
+        assert "has the object changed?" in done.stderr
+    else:
+        assert gzip.decompress(output.read_bytes()) == OBJECT

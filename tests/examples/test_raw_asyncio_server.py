@@ -1,15 +1,24 @@
 """The server on bare asyncio streams, asked from outside."""
 
+import asyncio
 import gzip
 import http.client
+import os
 import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
 
 import pytest
 
-from tests.examples.support import Running, running
+import wdasync
+from tests.examples.support import EXAMPLES, Running, running
+from wdasync.testing.mock import backend
+
+#: Lengths of the bodies that came compressed.
+COMPRESSED: list[int] = []
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +27,7 @@ def server() -> Iterator[Running]:
         yield example
     found = re.search(r"(\d+) compressed, 0 of them in the loop", example.said)
     assert found is not None, example.said
-    assert int(found[1]) >= 50
+    assert int(found[1]) >= len(COMPRESSED)
 
 
 def ask(
@@ -30,7 +39,10 @@ def ask(
             method, path, headers={name.replace("_", "-"): text for name, text in headers.items()}
         )
         response = connection.getresponse()
-        return response.status, dict(response.getheaders()), response.read()
+        fields, body = dict(response.getheaders()), response.read()
+        if "content-encoding" in fields:
+            COMPRESSED.append(len(body))
+        return response.status, fields, body
     finally:
         connection.close()
 
@@ -44,6 +56,13 @@ def test_negotiation(server: Running) -> None:
     assert ask(server, accept_encoding="gzip;q=0")[2] == plain
     assert ask(server, "/nothing", accept_encoding="gzip")[::2] == (404, b"There is nothing here.\n")
     status, headers, body = ask(server, method="HEAD", accept_encoding="gzip")
+    assert (status, headers.get("content-length"), headers["vary"], body) == (
+        200,
+        None,
+        "accept-encoding",
+        b"",
+    )
+    status, headers, body = ask(server, method="HEAD")
     assert (status, headers["content-length"], body) == (200, str(len(plain)), b"")
 
 
@@ -84,3 +103,61 @@ def test_a_client_that_says_half_of_it(server: Running) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
         client.sendall(b"GET / HT")
     assert ask(server)[0] == 200
+
+
+# -- in this process: what cannot be had from outside ------------------------------------------------------------
+
+
+@pytest.fixture
+def example() -> ModuleType:
+    spec = spec_from_file_location("raw_asyncio_server", EXAMPLES / "raw_asyncio_server.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+async def asked(example: ModuleType, acc: wdasync.Accelerator, *, reading: bool) -> bytes:
+    """What one client gets; it may read nothing."""
+    served = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await example.Connection(acc, reader, writer).serve()
+        served.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        address = server.sockets[0].getsockname()
+        reader, writer = await asyncio.open_connection(*address, limit=1)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n")
+        received = await reader.read() if reading else b""
+        await asyncio.wait_for(served.wait(), 60)
+        writer.close()
+    return received
+
+
+def test_a_device_that_fails(example: ModuleType) -> None:
+    """The plain body is sent."""
+
+    async def main() -> None:
+        with backend.programmed() as program:
+            async with wdasync.open_accelerator("mock", fallback=False) as acc:
+                program.fail(count=1)
+                head, _, body = (await asked(example, acc, reading=True)).partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200")
+                assert b"content-encoding" not in head.lower()
+                assert body == example.PAGE
+
+    asyncio.run(main())
+
+
+def test_a_client_that_takes_nothing(example: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection is closed after a while."""
+
+    async def main() -> None:
+        async with wdasync.open_accelerator("cpu") as acc:
+            monkeypatch.setattr(example, "PAGE", os.urandom(32 << 20))
+            monkeypatch.setattr(example, "IDLE", 0.2)
+            await asked(example, acc, reading=False)
+
+    asyncio.run(main())
