@@ -8,51 +8,52 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
-from weakref import WeakSet
 
 from wdasync.backend import Capabilities, Capability, Check, Device, DeviceInfo, PageFaults
 from wdasync.errors import BackendUnavailable, ConfigError
 from wdasync.faults import FaultHandler, FaultReporter
 from wdasync.operations import Kind
+from wdasync_hip08.attachment import Attachment
 from wdasync_hip08.backings import OwnProcess
 from wdasync_hip08.functions import FUNCTIONS
 from wdasync_hip08.kernel.modes import MODES, mode_of
 from wdasync_hip08.kernel.nodes import node_info
 from wdasync_hip08.machine import Machine
-from wdasync_hip08.options import Options
+from wdasync_hip08.machines import machines as all_machines
+from wdasync_hip08.options import PRIVATE, Options
 from wdasync_uacce import ZipDevice
 from wdasync_uacce.device import device_info
 
 __all__ = ["Hip08Backend", "Hip08Device", "Hip08Provoker", "machines"]
 
 
-_machines: WeakSet[Machine] = WeakSet()
-
-
 def machines() -> list[Machine]:
     """The machines that accelerators of this process have on. Look, do not touch: they work meanwhile."""
-    return [machine for machine in list(_machines) if machine.alive]
+    return all_machines().on()
 
 
 class Hip08Device(ZipDevice):
     """The ZIP function of an emulated chip. The driver is the one for silicon.
 
-    :ivar machine: the model behind it
+    :param attachment: to the machine; it is left when this is closed
+
+    :ivar machine: the model behind it, which others may use too
     """
 
-    def __init__(self, machine: Machine, info: DeviceInfo) -> None:
-        super().__init__(machine, machine.nodes[info.name].info(), info.backend)
-        _machines.add(machine)
+    def __init__(self, attachment: Attachment, info: DeviceInfo) -> None:
+        self.machine = machine = attachment.machine
+        super().__init__(attachment, machine.nodes[info.name].info(), info.backend)
+        self._attachment = attachment
         self.info = info
         if machine.page_faults is PageFaults.HANDLER:
             self.capabilities = Capabilities(_paged(row) for row in self.capabilities)
-        self.machine = machine
 
     def counters(self) -> dict[str, int]:
-        """Page faults of the device, with a histogram of the time to their answers, and what the model guards."""
+        """Page faults of its own queues, with a histogram of the time to their answers; what the machine has seen of all."""
         machine = self.machine
         with machine.lock:
-            return machine.faults.counters.as_dict() | {
+            faults = self._attachment.counters.as_dict() | machine.faults.counters.events()
+            return faults | {
                 "guard_violations": machine.chip.frames.guard_violations,
                 "stale_accesses": machine.chip.frames.stale_access,
                 "queues_reset": machine.nodes[self.info.name].reset_queues,
@@ -60,12 +61,31 @@ class Hip08Device(ZipDevice):
             }
 
     def reset(self) -> None:
-        """Switch the device off and on again."""
+        """Switch the device off and on again, if it is lost: others may be at work with one that is not.
+
+        :raises OSError: EBUSY: somebody has not closed his queues yet
+        """
         super().reset()
-        self.machine.reset(self.info.name)
+        if self.machine.lost(self.info.name) is not None:
+            self.machine.reset(self.info.name)
 
     def close(self) -> None:
-        self.machine.close()
+        all_machines().detach(self._attachment)
+
+
+def _usable(device: Hip08Device) -> Hip08Device:
+    """A device that was lost under others comes back, unless they still hold it.
+
+    :raises BackendUnavailable: they do
+    """
+    try:
+        device.reset()
+    except OSError as error:
+        raise BackendUnavailable(
+            f"{device.info.name}: expected a device that works, got one that is lost ({device.lost}) and in use by others of "
+            f"this process; close their accelerators, or take a chip of your own (chip={PRIVATE})"
+        ) from error
+    return device
 
 
 def _paged(row: Capability) -> Capability:
@@ -154,7 +174,7 @@ class Hip08Backend:
         if refusal := OwnProcess().refused():
             raise BackendUnavailable(f"{info.name}: {_refusal(*refusal)}; {DMA_ADVICE}")
         try:
-            return Hip08Device(Machine(options, handler=on_fault, reporter=report), info)
+            attachment = all_machines().attach(options, on_fault, report)
         except OSError as error:
             if error.filename is not None:
                 raise ConfigError(
@@ -164,6 +184,11 @@ class Hip08Backend:
             raise BackendUnavailable(
                 f"{info.name}: the chip's memory cannot be had: {error}; {advice}"
             ) from error
+        try:
+            return _usable(Hip08Device(attachment, info))
+        except BaseException:
+            all_machines().detach(attachment)
+            raise
 
     def diagnose(self, options: Any) -> Iterable[Check]:
         own = OwnProcess()

@@ -1,5 +1,8 @@
 """Deflating in the native workers of the CPU backend.
 
+Who has opened the queue that the work is of has a queue of those workers too, and its event loop is woken by that: nobody
+waits for the event loop of another.
+
 They need no lock of the interpreter, so they work while the event loop's thread goes on with the chip. A Python thread
 would contend with it: each time that it takes up work or has done some, one of the two waits for the other.
 """
@@ -46,6 +49,11 @@ class CodecWorkers:
         except BackendUnavailable:
             return None
         return self._queue.fileno()
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Whose work is under way."""
+        return [job.task for job in self._jobs.values()]
 
     @property
     def opened(self) -> bool:

@@ -1,9 +1,10 @@
 """A machine with the chip in it: chip and kernel together, and who lets them go on.
 
 Everything that changes the machine happens under one lock, in :meth:`Machine.pump`: in the thread that owns a queue,
-when it enqueues or dequeues; in the task :meth:`Machine.serve`, for timers, fault handlers and work that is done. Each
+when it enqueues or dequeues; in the task :meth:`Attachment.serve`, for timers, fault handlers and work that is done. Each
 does a bounded number of steps. Where no such task runs, an engine's thread goes on when its work is done; where one
-runs, that thread only tells it, so that in practice one thread pumps: two that take turns cost more than both do.
+runs, that thread only tells it. So only threads pump that have an event loop with queues here, in practice one: those
+that take turns cost more than both do.
 
 Under a virtual clock there are no threads: work is done at once, and the same program gives the same trace.
 """
@@ -14,29 +15,25 @@ import contextlib
 import errno
 import logging
 import math
-import os
-import select
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import anyio
-import anyio.lowlevel
+from typing import TypeGuard
 
 from wdasync.backend import PageFaults
 from wdasync.faults import FaultHandler, FaultReporter
+from wdasync_hip08.attachment import Attachment
 from wdasync_hip08.backings import Memfd, OwnProcess
 from wdasync_hip08.chip import SMMU_BASE, Chip
 from wdasync_hip08.clocks import RealClock, Timer, Timers, VirtualClock
-from wdasync_hip08.codec import CodecWorkers
 from wdasync_hip08.engines.deflate import Deflation
 from wdasync_hip08.functions import FUNCTIONS, Function
 from wdasync_hip08.kernel.bindings import Bindings
 from wdasync_hip08.kernel.dma import DmaDomain
 from wdasync_hip08.kernel.iommu import Iommu
-from wdasync_hip08.kernel.iopf import FaultHandling, PendingFault
+from wdasync_hip08.kernel.iopf import FaultHandling, Owner
 from wdasync_hip08.kernel.modes import mode_of
 from wdasync_hip08.kernel.nodes import Node
 from wdasync_hip08.kernel.spaces import Area, Residency, Space
@@ -44,7 +41,7 @@ from wdasync_hip08.kernel.uacce import OpenQueue
 from wdasync_hip08.memory import PAGE_SHIFT, pages_of
 from wdasync_hip08.options import Options
 from wdasync_hip08.qm.registers import Doorbell, DoorbellCommand
-from wdasync_hip08.tasks import Task, Work
+from wdasync_hip08.tasks import Entry, Task, Work
 from wdasync_hip08.trace import Recorder, Trace
 from wdasync_hip08.workers import Workers
 from wdasync_uacce.files import NodeInfo
@@ -64,13 +61,14 @@ LOOK_SECONDS = 0.1
 
 
 class Machine:
-    """The model behind the uacce files; a :class:`wdasync_uacce.files.FileLayer`.
+    """The model behind the uacce files.
 
     :raises OSError: no memory for the chip; or, with the path as ``filename``, the trace cannot be written
 
     :ivar lock: held by whoever changes anything
     :ivar nodes: its devices, by name
     :ivar spaces: the address spaces that are bound, by PASID
+    :ivar attachments: who uses it
     :ivar at_work: tasks whose work is in a thread
     :ivar rescues: times that records of the SMMU had to be looked for, because their interrupt was lost
     """
@@ -80,8 +78,6 @@ class Machine:
         options: Options,
         functions: Sequence[Function] = FUNCTIONS,
         *,
-        handler: FaultHandler | None = None,
-        reporter: FaultReporter | None = None,
         clock: VirtualClock | None = None,
     ) -> None:
         self.options = options
@@ -96,27 +92,16 @@ class Machine:
         self._look: Timer | None = None
         #: What is wrong with the model, if anything is.
         self._defect: str | None = None
-        self._serving = False
-        #: The task that serves: it sleeps, until so late; there is something that it has not seen.
-        self._asleep, self._until, self._unseen = False, math.inf, False
-        #: The thread in which a task that answers faults goes on with the machine; 0: none does.
-        self._attending = 0
         self._closed = False
         self._workers = Workers(options.engines, self._finished)
-        self._codec = CodecWorkers()
         #: Work that an engine's thread has done, and its result.
         self._done: deque[tuple[Task, object]] = deque()
         self.at_work: set[Task] = set()
         self._process: Space | None = None
-        self._handler, self._reporter = handler, reporter
+        self.attachments: list[Attachment] = []
         if options.trace:
             Path(options.trace).open("a").close()  # If it cannot be written, better now than in the end.
         with contextlib.ExitStack() as undo:
-            self._attention = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            undo.callback(os.close, self._attention)
-            self._watch = select.epoll()
-            undo.callback(self._watch.close)
-            self._watch.register(self._attention, select.EPOLLIN)
             self.own = OwnProcess()
             undo.callback(self.own.close)
             self._switch_on()
@@ -147,12 +132,10 @@ class Machine:
             self.trace,
             self.lock,
             devices={function.stream: function.name for function in self._functions},
-            handler=self._handler,
-            reporter=self._reporter,
             deadline=options.fault_deadline or None,
             entry_of=chip.tasks.entry_of,
+            owner_of=self.owner_of,
             elsewhere=self._elsewhere,
-            wake=self._wake,
         )
         self.bindings = Bindings(self.spaces, self.iommu, self.faults, self.mode, self.trace)
         chip.handlers = {
@@ -168,6 +151,7 @@ class Machine:
         for node in self.nodes.values():
             chip.handlers.update(node.handlers)
         self._domain = shared
+        self._of_stream = {node.function.stream: node for node in self.nodes.values()}
 
     def _switch_off(self) -> None:
         with self.lock:
@@ -176,7 +160,10 @@ class Machine:
     # Going on
 
     def pump(self, limit: int = STEPS) -> bool:
-        """Go on, at most ``limit`` steps or a millisecond; whether there is more to do at once."""
+        """Go on, at most ``limit`` steps or a millisecond; whether there is more to do at once.
+
+        It is the caller's then. But who has an event loop in another thread, and work here, does not wait for him.
+        """
         with self.lock:
             if not self.alive:
                 return False
@@ -202,8 +189,9 @@ class Machine:
                 return False
             if time.perf_counter() > end:
                 break
-        self._codec.kick()
-        self._wake()
+        for attachment in self.attachments:
+            attachment.codec.kick()
+            attachment.wake_elsewhere()
         return True
 
     def _expect_interrupt(self) -> None:
@@ -213,7 +201,8 @@ class Machine:
         """
         if self._look is None and len(self.chip.smmu.stalls) and self.iommu.has_events:
             self._look = self.timers.after(LOOK_SECONDS, self._look_for_events)
-            self._wake()
+            for attachment in self.attachments:
+                attachment.wake()
 
     def _look_for_events(self) -> None:
         self._look = None
@@ -259,41 +248,65 @@ class Machine:
             raise TypeError("expected a virtual clock, got the real one; set the option clock=virtual")
         return self.clock
 
-    def ring(self, node: Node, word: int) -> None:
+    def ring(self, file: OpenQueue, word: int) -> None:
         """A doorbell was stored in a program's page. It is taken note of; :meth:`pump` looks at it.
 
         But who arms an interrupt is about to sleep, and nobody else may be there to go on. Who has armed one and submits may
         sleep as well.
         """
-        bell = Doorbell.decode(word)
+        bell, qm = Doorbell.decode(word), file.node.block.qm
         arms = bell.command == DoorbellCommand.CQ and bool(bell.priority & 1)
         with self.lock:
             if not self.alive:
                 return
             if bell.command == DoorbellCommand.CQ and self.options.consuming:
-                self._has_polled(node, bell.queue)
-            awaited = bell.command == DoorbellCommand.SQ and node.block.qm.awaited(bell.queue)
-            node.block.qm.ring(word)
+                self._has_polled(file.node, bell.queue)
+            awaited = bell.command == DoorbellCommand.SQ and qm.awaited(bell.queue)
+            qm.ring(word)
         if self.clock.virtual:
             if arms or awaited:
                 self.run()
-        elif awaited and self._serving:
-            self._wake()
-        elif (awaited or (arms and self.pump())) and not self._serving:
-            self._workers.call(self.run)
+        elif awaited or (arms and self.pump()):
+            if _served(file.owner):
+                file.owner.wake()
+            else:
+                self._workers.call(self.run)
 
     @staticmethod
     def _has_polled(node: Node, queue: int) -> None:
         # The kernel's poll eats the events before it. Nobody sees a poll; but who takes completions or arms has done one.
-        for file in node.files:
-            if file.queue is not None and file.queue.number == queue:
-                file.readiness.take()
+        if queue in node.files:
+            node.files[queue].readiness.take()
 
-    def _wake(self) -> None:
-        """The task that serves has something to do. If it is awake, it looks once more before it sleeps."""
-        self._unseen = True
-        if self._asleep and self._attending != threading.get_ident():
-            os.eventfd_write(self._attention, 1)
+    # Who uses it
+
+    def attach(
+        self, handler: FaultHandler | None = None, reporter: FaultReporter | None = None
+    ) -> Attachment:
+        """One more user.
+
+        :param handler: is asked of the page faults of its queues
+        :param reporter: is told of their answers, in its thread
+        """
+        attachment = Attachment(self, handler, reporter)
+        with self.lock:
+            self.attachments.append(attachment)
+        return attachment
+
+    def detach(self, attachment: Attachment) -> bool:
+        """One user less. It has closed its queues; what its codec still has in hand is for nobody. False: it had left."""
+        with self.lock:
+            if attachment not in self.attachments:
+                return False
+            self.attachments.remove(attachment)
+            self.at_work.difference_update(attachment.codec.tasks)
+            return True
+
+    def owner_of(self, entry: Entry) -> Owner | None:
+        """Who has opened the queue of an entry."""
+        stream, queue, _ = entry
+        file = self._of_stream[stream].files.get(queue)
+        return file.owner if file is not None else None
 
     # Work
 
@@ -304,13 +317,16 @@ class Machine:
             self.chip.tasks.finish(task, work.run())
             return
         self.at_work.add(task)
-        if not (self._serving and isinstance(work, Deflation) and self._codec.submit(task, work)):
+        owner = self.owner_of(task.entry)
+        if not (_served(owner) and isinstance(work, Deflation) and owner.codec.submit(task, work)):
             self._workers.submit(task, work)
 
     def _collect(self) -> bool:
         """Let tasks go on whose work is done; whether there were any."""
-        self._codec.kick()
-        done = self._codec.collect()
+        done: list[tuple[Task, object]] = []
+        for attachment in self.attachments:
+            attachment.codec.kick()
+            done += attachment.codec.collect()
         while self._done:
             done.append(self._done.popleft())
         for task, result in done:
@@ -318,14 +334,14 @@ class Machine:
             self.chip.tasks.finish(task, result)
         return bool(done)
 
-    def _elsewhere(self, job: Callable[[], object]) -> bool:
+    def _elsewhere(self, job: Callable[[], object], owner: Owner | None) -> bool:
         """Do a job in an engine's thread and go on, unless this is one, or there are none."""
         if self.clock.virtual or self._workers.here():
             return False
 
         def do() -> None:
             job()
-            self._tell()
+            self._tell(owner)
 
         self._workers.call(do)
         return True
@@ -333,84 +349,14 @@ class Machine:
     def _finished(self, task: Task, result: object) -> None:
         """In an engine's thread."""
         self._done.append((task, result))
-        self._tell()
+        self._tell(self.owner_of(task.entry))
 
-    def _tell(self) -> None:
-        """In an engine's thread: there is something to do. Without a task that does it, this thread does."""
-        self._wake()
-        if not self._serving:
+    def _tell(self, owner: Owner | None) -> None:
+        """In an engine's thread: somebody has something to do. Without a task that does it, this thread does."""
+        if _served(owner):
+            owner.wake()
+        if not _served(owner):
             self.run()
-
-    # The task
-
-    async def serve(self) -> None:
-        """Timers and fault handlers, until it is cancelled. One task a machine does it; others stand by."""
-        if self._serving:
-            await anyio.sleep_forever()
-        self._serving = True
-        try:
-            self._open_codec()
-            async with anyio.create_task_group() as group:
-                while True:
-                    self._unseen = False
-                    more = self.pump()
-                    self.faults.report()
-                    self.faults.cancel_expired()
-                    while (fault := self.faults.next_waiting()) is not None:
-                        group.start_soon(self._attend, fault)
-                    if more:
-                        await anyio.lowlevel.checkpoint()
-                    else:
-                        await self._pause()
-        finally:
-            self._serving = self._asleep = False
-            with self.lock:
-                self.faults.abandon()
-            self.pump()
-            self.faults.report()
-
-    def _open_codec(self) -> None:
-        """Have codec workers at hand: their descriptor wakes the task that serves, and nobody else."""
-        if not self.clock.virtual and not self._codec.opened:
-            descriptor = self._codec.open()
-            if descriptor is not None:
-                self._watch.register(descriptor, select.EPOLLIN)
-
-    async def _attend(self, fault: PendingFault | None) -> None:
-        """Answer faults, one after the other: an access that goes on often stops at the next page."""
-        while fault is not None:
-            await self.faults.handle(fault)
-            fault = self._go_on()
-
-    def _go_on(self) -> PendingFault | None:
-        """Let go on what waited for an answer; the fault that comes of it. The task that serves need not be woken."""
-        self._attending = threading.get_ident()
-        more = self.pump()
-        self._attending = 0
-        self.faults.report()
-        fault = self.faults.next_waiting()
-        when = self.timers.next()
-        if more or self.faults.needs_service or (when is not None and when < self._until):
-            self._wake()
-        return fault
-
-    async def _pause(self) -> None:
-        when = self.timers.next()
-        timeout = None if when is None or self.clock.virtual else max(when - self.clock.now(), 0.0)
-        self._until = math.inf if timeout is None or when is None else when
-        self._asleep = True
-        try:
-            if self._unseen:  # It came before this task was asleep, so nobody would wake it.
-                await anyio.lowlevel.checkpoint()
-                return
-            with contextlib.nullcontext() if timeout is None else anyio.move_on_after(timeout):
-                await anyio.wait_readable(self._watch)
-        finally:
-            self._asleep = False
-        try:
-            os.eventfd_read(self._attention)
-        except BlockingIOError:
-            pass
 
     # Spaces
 
@@ -452,14 +398,17 @@ class Machine:
     def discover(self) -> Sequence[NodeInfo]:
         return tuple(self.nodes[name].info() for name in sorted(self.nodes))
 
-    def open(self, name: str, space: Space | None = None) -> OpenQueue:
-        """Open a node, for this process or for a made-up space."""
+    def open(self, name: str, space: Space | None, owner: Owner) -> OpenQueue:
+        """Open a node, for this process or for a made-up space.
+
+        :raises OSError: ENOENT: there is none of that name; ENODEV: the machine is off, or as :meth:`Node.open`
+        """
         if name not in self.nodes:
             raise OSError(errno.ENOENT, f"open: expected one of {', '.join(self.nodes)}, got {name!r}")
         with self.lock:
             if self._closed:
                 raise OSError(errno.ENODEV, "open: the machine is off")
-            return self.nodes[name].open(space or self.process)
+            return self.nodes[name].open(space or self.process, owner)
 
     @property
     def alive(self) -> bool:
@@ -491,7 +440,7 @@ class Machine:
                 self._defect = None
 
     def close(self) -> None:
-        """Switch it off. All queues are closed.
+        """Switch it off, for all its users. Their queues are closed.
 
         :raises OSError: the trace could not be written; everything else is done
         """
@@ -499,8 +448,9 @@ class Machine:
             if self._closed:
                 return
             self._closed = True
+        for attachment in list(self.attachments):
+            attachment.close()
         self._workers.close()
-        self._codec.close()
         with self._undo:
             if isinstance(self.trace, Recorder):
                 self.trace.save(Path(self.options.trace))
@@ -517,3 +467,8 @@ class Machine:
     def __repr__(self) -> str:
         state = self._defect or ("off" if self._closed else "on")
         return f"<Machine {state}, {[*self.nodes.values()]}, {len(self.spaces)} spaces bound>"
+
+
+def _served(owner: Owner | None) -> TypeGuard[Attachment]:
+    """Its task runs, in whatever thread."""
+    return isinstance(owner, Attachment) and owner.serving

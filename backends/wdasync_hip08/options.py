@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Options"]
+__all__ = ["PRIVATE", "Options"]
+
+#: Name of a chip that nobody else has.
+PRIVATE = "private"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What users may set, with the defaults."""
+    """What users may set, with the defaults. They are of a chip: other settings are another one."""
 
+    chip: str = field(
+        default="shared",
+        metadata={
+            "help": "which chip: accelerators of one process that name the same, with the same settings, share it; private is one "
+            "that nobody else has"
+        },
+    )
     memory: str = field(
         default="sva",
         metadata={
@@ -78,6 +88,8 @@ class Options:
 
         :raises ValueError: an option has a value that the chip cannot work with
         """
+        if not self.chip:
+            raise ValueError(f"chip: expected a name, or {PRIVATE}, got an empty one")
         for name, allowed in (
             ("memory", ("sva", "private", "function", "reserved")),
             ("residency", ("mirror", "cold", "pinned")),

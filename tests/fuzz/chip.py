@@ -16,10 +16,9 @@ from pathlib import Path
 
 from tests.cpu.support import CHECKOUT
 from tests.fuzz.decoders import read_corpus, write_corpus
-from tests.hip08.conftest import RawDriver
+from tests.hip08.conftest import LoneMachine, RawDriver
 from tests.hip08.fuzz import BYSTANDER, VA, Bench
 from wdasync_hip08.functions import ZIP
-from wdasync_hip08.machine import Machine
 from wdasync_hip08.memory import PAGE
 from wdasync_hip08.options import Options
 
@@ -54,7 +53,7 @@ class Target:
 
     def _fresh(self) -> None:
         self.close()
-        machine = Machine(Options(clock="virtual", depth=64, ram=32))
+        machine = LoneMachine(Options(clock="virtual", depth=64, ram=32))
         self._bench = Bench(machine, RawDriver)
         self._drivers = (
             self._bench.driver, RawDriver(machine, queue_type=1, space=self._bench.space),

@@ -8,6 +8,7 @@ import pytest
 
 from wdasync_hip08.functions import FUNCTIONS, ZIP
 from wdasync_hip08.kernel.spaces import Space
+from wdasync_hip08.kernel.uacce import OpenQueue
 from wdasync_hip08.machine import Machine
 from wdasync_hip08.options import Options
 from wdasync_uacce.files import RegionKind
@@ -114,15 +115,32 @@ def raw_driver() -> type[RawDriver]:
     return RawDriver
 
 
+class LoneMachine(Machine):
+    """A machine with one program that opens its queues and answers their faults.
+
+    :ivar program: its attachment
+    """
+
+    def __init__(
+        self, options: Options, functions: Any = FUNCTIONS, *, handler: Any = None, reporter: Any = None
+    ) -> None:
+        super().__init__(options, functions)
+        self.program = self.attach(handler, reporter)
+        self.serve = self.program.serve
+
+    def open(self, name: str, space: Space | None = None, owner: Any = None) -> OpenQueue:
+        return super().open(name, space, owner or self.program)
+
+
 @pytest.fixture
 def new_machine() -> Iterator[Any]:
     """Makes machines under a virtual clock, unless it is told otherwise."""
-    machines: list[Machine] = []
+    machines: list[LoneMachine] = []
 
     def make(
         handler: Any = None, reporter: Any = None, functions: Any = FUNCTIONS, **options: Any
-    ) -> Machine:
-        machine = Machine(
+    ) -> LoneMachine:
+        machine = LoneMachine(
             Options(**{"clock": "virtual", "depth": 64, "ram": 32} | options),
             functions,
             handler=handler,

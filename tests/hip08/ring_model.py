@@ -8,9 +8,8 @@ from collections import deque
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.hip08.conftest import RawDriver
+from tests.hip08.conftest import LoneMachine, RawDriver
 from wdasync_hip08.functions import ZIP
-from wdasync_hip08.machine import Machine
 from wdasync_hip08.memory import PAGE
 from wdasync_hip08.options import Options
 
@@ -24,7 +23,7 @@ class ChipRings(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.machine = Machine(Options(clock="virtual", depth=64, ram=32))
+        self.machine = LoneMachine(Options(clock="virtual", depth=64, ram=32))
         self.space = self.machine.new_space("program")
         self.memory = self.machine.map_memory(self.space, VA, 16 * PAGE)
         self.memory.poke(0, TEXT)

@@ -73,9 +73,10 @@ def test_every_object_of_a_machine_tells(new_machine: Any, raw_driver: Any, tmp_
     machine.chip.lose["smmu events"] = 1
     machine.run()
     kinds = set()
-    for value in reachable(machine):
+    for value in reachable([machine.chip, machine.nodes, machine.program, machine.timers]):
         text = repr(value)
         assert " object at 0x" not in text, text
         kinds.add(type(value).__name__)
     assert len(kinds) > 50, kinds
-    assert {"Machine", "Chip", "Stall", "Task", "Timer", "Frame", "Walker", "HisiQm", "Readiness"} <= kinds
+    assert repr(machine).startswith("<Machine on, ")
+    assert {"Attachment", "Chip", "Stall", "Task", "Timer", "Frame", "Walker", "HisiQm", "Readiness"} <= kinds

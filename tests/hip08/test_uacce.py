@@ -189,7 +189,7 @@ class TestOpening:
         with raises_errno(errno.ENOMEM):
             for _ in range(1024):
                 machine.open(ZIP.name)
-        for file in list(machine.nodes[ZIP.name].files):
+        for file in list(machine.nodes[ZIP.name].files.values()):
             file.close()
         machine.open(ZIP.name).close()
 

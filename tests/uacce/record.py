@@ -17,6 +17,7 @@ from typing import Any
 
 from tests.uacce.replay import CORPUS, CQE, DEPTH, DOORBELL, QUEUE_BITS, SQE, packed
 from wdasync.operations import Compress, Decompress, Nop, Operation
+from wdasync_hip08.attachment import Attachment
 from wdasync_hip08.functions import ZIP
 from wdasync_hip08.machine import Machine
 from wdasync_hip08.options import Options
@@ -229,17 +230,17 @@ class Recorder:
 
 
 class Layer:
-    """The machine's files, with a recorder before each."""
+    """A program's files, with a recorder before each."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, attachment: Attachment) -> None:
+        self._attachment = attachment
         self.recorders: list[Recorder] = []
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._machine, name)
+        return getattr(self._attachment, name)
 
     def open(self, name: str) -> Recorder:
-        self.recorders.append(Recorder(self._machine.open(name)))
+        self.recorders.append(Recorder(self._attachment.open(name)))
         return self.recorders[-1]
 
 
@@ -332,7 +333,7 @@ WRONG = (
 def main() -> None:
     """Record, and write the corpus."""
     machine = Machine(Options(clock="virtual", depth=DEPTH, ram=32))
-    layer = Layer(machine)
+    layer = Layer(machine.attach())
     node = machine.discover()[0]
     recorders = [drive(layer, node, queue_class, work) for queue_class, work in operations()]
     recorders += [hostile(layer, kind) for kind in (0, 1)]

@@ -3,8 +3,9 @@
 A stall record becomes a fault group of one, whose number is the STAG. The default handler does what Linux does: the
 address space is alive, the page is granted with this permission, it is brought in, its entry is stored, SUCCESS; else
 INVALID. Where the program gave a handler, that is asked first; where the page belongs to memory with a pager, the
-pager is awaited. Those two run as tasks of :meth:`FaultHandling.serve`; everything else is synchronous. An answer that
-does not come before the deadline is INVALID, and so is an exception.
+pager is awaited. Whose handler? An access is made for an entry, which is in a queue, which somebody has opened: that is
+the :class:`Owner` of the fault. Several may share an address space; each is asked in its own event loop. Everything else
+is synchronous. An answer that does not come before the deadline is INVALID, and so is an exception.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from wdasync_hip08.tasks import Entry
 from wdasync_hip08.trace import Trace
 from wdasync_uacce.files import Refusal
 
-__all__ = ["FaultCounters", "FaultHandling", "PendingFault"]
+__all__ = ["FaultCounters", "FaultHandling", "Owner", "PendingFault"]
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +74,78 @@ class FaultCounters:
         named |= {
             f"page_faults_below_{1 << power}_us": count for power, count in sorted(self.latency.items())
         }
-        return named | {
-            f"event_{code.name.lower()}": count for code, count in sorted(self.other_events.items())
-        }
+        return named | self.events()
+
+    def events(self) -> dict[str, int]:
+        """The records that are no page faults, by name."""
+        return {f"event_{code.name.lower()}": count for code, count in sorted(self.other_events.items())}
+
+
+class Owner:
+    """Who has opened queues and answers for their faults. Tasks and reports are for the thread of its event loop.
+
+    :param handler: is asked of each fault
+    :param reporter: is told of each answer
+
+    :ivar counters: of its faults
+    """
+
+    def __init__(self, handler: FaultHandler | None = None, reporter: FaultReporter | None = None) -> None:
+        self.handler = handler
+        self.reporter = reporter
+        self.counters = FaultCounters()
+        #: Faults whose answer needs a task, not yet taken up by one.
+        self.waiting: deque[PendingFault] = deque()
+        self._reports: deque[PageFault] = deque()
+        #: Faults that were answered over the head of their task.
+        self._expired: deque[PendingFault] = deque()
+
+    def wake(self) -> None:
+        """There is something to do. In any thread."""
+
+    def ask(self, fault: PendingFault) -> None:
+        """A fault of its needs a task."""
+        self.waiting.append(fault)
+        self.wake()
+
+    def answered(self, fault: PageFault) -> None:
+        """A fault of its was answered."""
+        if self.reporter is not None:
+            self._reports.append(fault)
+            self.wake()
+
+    def overtaken(self, fault: PendingFault) -> None:
+        """A fault of its was answered without its task. This may be any thread; the task can only be cancelled in its own."""
+        self._expired.append(fault)
+        self.wake()
+
+    def report(self) -> None:
+        """Tell the reporter of answered faults; outside the chip's lock."""
+        while self._reports and self.reporter is not None:
+            self.reporter(self._reports.popleft())
+
+    def next_waiting(self) -> PendingFault | None:
+        """A fault that needs a task, the oldest first."""
+        while self.waiting:
+            fault = self.waiting.popleft()
+            if not fault.answered:
+                return fault
+        return None
+
+    @property
+    def needs_service(self) -> bool:
+        """There are faults, or the tasks of faults that were answered without them."""
+        return bool(self.waiting or self._expired)
+
+    def cancel_expired(self) -> None:
+        """Cancel the tasks whose faults were answered without them."""
+        while self._expired:
+            scope = self._expired.popleft().scope
+            if scope is not None:
+                scope.cancel()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}, {len(self.waiting)} faults waiting, {self.counters.taken} taken>"
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +153,7 @@ class PendingFault:
     """One stalled access that has no answer yet.
 
     :ivar space: the space of its PASID; ``None``: the PASID is not bound any more
+    :ivar owner: of the queue that it was made for; ``None``: that was reset meanwhile
     :ivar entry: what it was made for, where it is known
     :ivar populating: a thread is bringing its page in
     """
@@ -95,6 +166,7 @@ class PendingFault:
     space: Space | None
     since: float
     entry: Entry | None = None
+    owner: Owner | None = None
     timer: Timer | None = None
     scope: anyio.CancelScope | None = None
     populating: bool = False
@@ -117,9 +189,9 @@ class FaultHandling:
     :param lock: the chip's
     :param deadline: seconds that a handler may take; ``None``: for ever, as upstream Linux
     :param entry_of: the entry whose access bears this STAG
-    :param elsewhere: does a job in another thread, where that is called for; False: it is to be done here
-    :param wake: called when :meth:`serve` has something to do
-    :param changed: called after an answer: the chip can go on
+    :param owner_of: whose queue an entry is in
+    :param elsewhere: does a job in another thread, where that is called for, and tells the owner; False: it is to be done
+        here
     """
 
     def __init__(
@@ -131,18 +203,13 @@ class FaultHandling:
         lock: AbstractContextManager[object],
         *,
         devices: Mapping[int, str],
-        handler: FaultHandler | None = None,
-        reporter: FaultReporter | None = None,
-        deadline: float | None = None,
-        entry_of: Callable[[int], Entry | None] = lambda stag: None,
-        elsewhere: Callable[[Callable[[], object]], bool] = lambda job: False,
-        wake: Callable[[], None] = lambda: None,
-        changed: Callable[[], None] = lambda: None,
+        deadline: float | None,
+        entry_of: Callable[[int], Entry | None],
+        owner_of: Callable[[Entry], Owner | None],
+        elsewhere: Callable[[Callable[[], object], Owner | None], bool],
     ) -> None:
         self.counters = FaultCounters()
         self.pending: dict[tuple[int, int], PendingFault] = {}
-        self.handler = handler
-        self.reporter = reporter
         self._iommu = iommu
         self._timers = timers
         self._spaces = spaces
@@ -155,14 +222,8 @@ class FaultHandling:
         self._given_up: set[Entry] = set()
         #: Why the program gave no page.
         self._refusals: dict[Entry, Refusal] = {}
+        self._owner_of = owner_of
         self._elsewhere = elsewhere
-        self._wake = wake
-        self._changed = changed
-        #: Faults whose answer needs a task, not yet taken up by one.
-        self.waiting: deque[PendingFault] = deque()
-        self._reports: deque[PageFault] = deque()
-        #: Faults that were answered over the head of their task.
-        self._expired: deque[PendingFault] = deque()
 
     # From the event queue
 
@@ -188,7 +249,10 @@ class FaultHandling:
             self._spaces.get(record.ssid) if record.ssid is not None else None,
             self._timers.clock.now(),
         )
-        self.counters.taken += 1
+        fault.entry = self._entry_of(fault.stag)
+        fault.owner = self._owner_of(fault.entry) if fault.entry is not None else None
+        for counters in self._counters(fault):
+            counters.taken += 1
         self.pending[fault.sid, fault.stag] = fault
         self._trace.begin(
             "kernel",
@@ -198,17 +262,19 @@ class FaultHandling:
             pasid=fault.pasid,
             access=fault.access.name,
         )
-        fault.entry = self._entry_of(fault.stag)
-        if self._needs_task(fault):
+        if fault.owner is not None and self._needs_task(fault, fault.owner):
             if fault.entry in self._given_up:
                 self.answer(fault, FaultResponse.INVALID)
                 return
             if self._deadline is not None:
                 fault.timer = self._timers.after(self._deadline, lambda: self._expire(fault))
-            self.waiting.append(fault)
-            self._wake()
+            fault.owner.ask(fault)
         elif not self._populate_elsewhere(fault):
             self.answer(fault, self._default(fault))
+
+    def _counters(self, fault: PendingFault) -> tuple[FaultCounters, ...]:
+        """Where a fault is counted: in the machine, and for its owner."""
+        return (self.counters,) if fault.owner is None else (self.counters, fault.owner.counters)
 
     def _populate_elsewhere(self, fault: PendingFault) -> bool:
         """A page that is absent may have to be read from a disk, for which no event loop may wait."""
@@ -222,14 +288,15 @@ class FaultHandling:
                 if not fault.answered:
                     self.answer(fault, self._default(fault))
 
-        fault.populating = self._elsewhere(job)
+        fault.populating = self._elsewhere(job, fault.owner)
         return fault.populating
 
-    def _needs_task(self, fault: PendingFault) -> bool:
+    @staticmethod
+    def _needs_task(fault: PendingFault, owner: Owner) -> bool:
         space = fault.space
         if space is None or not space.alive:
             return False
-        return self.handler is not None or space.awaits(fault.vpn) is not None
+        return owner.handler is not None or space.awaits(fault.vpn) is not None
 
     def _default(self, fault: PendingFault) -> FaultResponse:
         space = fault.space
@@ -249,21 +316,21 @@ class FaultHandling:
             fault.timer.cancel()
         del self.pending[fault.sid, fault.stag]
         latency = self._timers.clock.now() - fault.since
-        self.counters.answers[response] += 1
-        self.counters.latency[int(latency * 1e6).bit_length()] += 1
+        for counters in self._counters(fault):
+            counters.answers[response] += 1
+            counters.latency[int(latency * 1e6).bit_length()] += 1
         if fault.space is not None:
             fault.space.faults += 1
         self._trace.end("kernel", "page fault", fault.stag, response=response.name)
-        if self.reporter is not None:
-            self._reports.append(self._public(fault)._replace(response=response, latency=latency))
-            self._wake()
+        if fault.owner is not None:
+            fault.owner.answered(self._public(fault)._replace(response=response, latency=latency))
         self._iommu.resume(fault.sid, fault.stag, retry=response is FaultResponse.SUCCESS)
-        self._changed()
         return True
 
     def _expire(self, fault: PendingFault) -> None:
         if not fault.answered:
-            self.counters.expired += 1
+            for counters in self._counters(fault):
+                counters.expired += 1
             self._refuse(
                 fault, f"no answer to a page fault within {self._deadline:g} s; raise fault_deadline"
             )
@@ -298,6 +365,12 @@ class FaultHandling:
             if fault.entry is not None and fault.entry[:2] == (stream, queue)
         ]
 
+    def flush_queue(self, stream: int, queue: int) -> None:
+        """A queue was taken away from the chip: what is pending for it is answered INVALID, and what was noted is of no use."""
+        for fault in self.of_queue(stream, queue):
+            self._end(fault)
+        self.forget(stream, queue)
+
     def flush(self, stream: int, pasid: int) -> int:
         """Answer INVALID to all that is pending of a function for a PASID, which it is about to lose; how many."""
         faults = [fault for fault in self.pending.values() if (fault.sid, fault.pasid) == (stream, pasid)]
@@ -307,39 +380,13 @@ class FaultHandling:
 
     def _end(self, fault: PendingFault) -> None:
         self.answer(fault, FaultResponse.INVALID)
-        # This may be any thread; its task can only be cancelled in that of the loop.
-        self._expired.append(fault)
-        self._wake()
+        if fault.owner is not None:
+            fault.owner.overtaken(fault)
 
     def _public(self, fault: PendingFault) -> PageFault:
         return PageFault(self._devices[fault.sid], fault.address, fault.access, fault.pasid, fault.stag, PAGE)
 
-    def report(self) -> None:
-        """Tell the reporter of answered faults. Called in the owner's thread, outside the chip's lock."""
-        while self._reports and self.reporter is not None:
-            self.reporter(self._reports.popleft())
-
     # Tasks
-
-    def next_waiting(self) -> PendingFault | None:
-        """A fault that needs a task, the oldest first."""
-        while self.waiting:
-            fault = self.waiting.popleft()
-            if not fault.answered:
-                return fault
-        return None
-
-    @property
-    def needs_service(self) -> bool:
-        """There is something for the task that serves: faults, or the tasks of faults that were answered without them."""
-        return bool(self.waiting or self._expired)
-
-    def cancel_expired(self) -> None:
-        """Cancel the tasks whose faults were answered without them. In the thread of the loop."""
-        while self._expired:
-            scope = self._expired.popleft().scope
-            if scope is not None:
-                scope.cancel()
 
     async def handle(self, fault: PendingFault) -> None:
         """Find the answer to one fault: the program's handler, the pager, then the kernel's own part."""
@@ -355,7 +402,8 @@ class FaultHandling:
                 response = FaultResponse.INVALID
                 raise
             except BaseException as error:  # whatever it is, other faults are still to be answered
-                self.counters.failed += 1
+                for counters in self._counters(fault):
+                    counters.failed += 1
                 response = FaultResponse.INVALID
                 own = isinstance(error, PageFaultError)  # the words of a pager, or about it
                 why = str(error) if own else f"the handler raised {type(error).__name__}: {error}"
@@ -372,21 +420,24 @@ class FaultHandling:
                         )
 
     async def _ask(self, fault: PendingFault) -> FaultResponse:
-        if self.handler is None:
+        handler = fault.owner.handler if fault.owner is not None else None
+        if handler is None:
             return FaultResponse.SUCCESS
-        self.counters.handled += 1
-        return FaultResponse(await self.handler(self._public(fault)))
+        for counters in self._counters(fault):
+            counters.handled += 1
+        return FaultResponse(await handler(self._public(fault)))
 
     async def _supply(self, fault: PendingFault) -> FaultResponse:
         area = fault.space.awaits(fault.vpn) if fault.space is not None else None
         if area is not None and area.source is not None:
             await area.source.fetch(area.number(fault.vpn))
-            self.counters.paged += 1
+            for counters in self._counters(fault):
+                counters.paged += 1
         return FaultResponse.SUCCESS
 
-    def abandon(self) -> None:
-        """Nobody runs tasks any more: what waits for one is answered INVALID."""
-        while (fault := self.next_waiting()) is not None:
+    def abandon(self, owner: Owner) -> None:
+        """An owner runs tasks no more: what waits for one is answered INVALID."""
+        while (fault := owner.next_waiting()) is not None:
             self.answer(fault, FaultResponse.INVALID)
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from wdasync_hip08.chip import Block
 from wdasync_hip08.functions import Function
 from wdasync_hip08.kernel.dma import DmaDomain
 from wdasync_hip08.kernel.hisi_qm import HisiQm, KernelQueue, MailboxError, share_bytes
+from wdasync_hip08.kernel.iopf import Owner
 from wdasync_hip08.kernel.modes import mode_of
 from wdasync_hip08.kernel.regions import MMIO_BYTES
 from wdasync_hip08.kernel.spaces import Space
@@ -37,7 +38,7 @@ class Node:
     :param dma: where its driver has rings and contexts
 
     :ivar qm: the driver of its queue manager
-    :ivar files: its opened queues
+    :ivar files: its opened queues, by number
     :ivar lost: why it is gone; ``None`` while it is there
     :ivar reset_queues: queues that did not drain and were reset
     """
@@ -46,7 +47,7 @@ class Node:
         self.function = block.function
         self.block = block
         self.dma = dma
-        self.files: list[OpenQueue] = []
+        self.files: dict[int, OpenQueue] = {}
         self.lost: str | None = None
         self.reset_queues = 0
         self._machine = machine
@@ -81,7 +82,7 @@ class Node:
 
     # Queues
 
-    def open(self, space: Space) -> OpenQueue:
+    def open(self, space: Space, owner: Owner) -> OpenQueue:
         """Open it, for an address space.
 
         :raises OSError: ENODEV: it is lost; EBUSY: no queue is free; as :meth:`Bindings.bind`
@@ -91,23 +92,23 @@ class Node:
         bindings = self._machine.bindings
         bindings.bind(space, self.function.stream)
         try:
-            file = OpenQueue(self._machine, self, space)
+            file = OpenQueue(self._machine, self, space, owner)
         except OSError:
             bindings.unbind(space, self.function.stream)
             raise
-        self.files.append(file)
+        self.files[file.number] = file
         return file
 
     def closed(self, file: OpenQueue, space: Space) -> None:
         """An opened queue was closed."""
-        self.files.remove(file)
+        del self.files[file.number]
         if self._machine.alive:
             self._machine.bindings.unbind(space, self.function.stream)
 
     def lose(self, reason: str) -> None:
         """It is gone, and its queues with it."""
         self.lost = reason
-        for file in self.files:
+        for file in self.files.values():
             file.remove()
         self._machine.changed.notify_all()
 

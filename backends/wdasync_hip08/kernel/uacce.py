@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from wdasync_hip08.backings import Memfd
 from wdasync_hip08.kernel.address_spaces import MappedSpace, RegionSpace, SharedSpace
 from wdasync_hip08.kernel.hisi_qm import KernelQueue
+from wdasync_hip08.kernel.iopf import Owner
 from wdasync_hip08.kernel.mappings import Mappings
 from wdasync_hip08.kernel.readiness import Readiness
 from wdasync_hip08.kernel.regions import MmioRegion, ShareRegion
@@ -40,14 +41,18 @@ __all__ = ["OpenQueue"]
 class OpenQueue:
     """One open of a node.
 
+    :ivar node: what it is a queue of
+    :ivar owner: who has opened it
+    :ivar number: of the hardware queue
     :ivar queue: the hardware queue; ``None`` once it went back
     :ivar wakes: completion interrupts
     :ivar readiness: its descriptor
     """
 
-    def __init__(self, machine: Machine, node: Node, space: Space) -> None:
+    def __init__(self, machine: Machine, node: Node, space: Space, owner: Owner) -> None:
         self._machine = machine
-        self._node = node
+        self.node = node
+        self.owner = owner
         self._space = space
         self._restartable = machine.options.restartable
         self.state = QueueState.INIT
@@ -60,6 +65,7 @@ class OpenQueue:
         self._addresses: AddressSpace | None = None
         self.readiness = Readiness(machine.options.consuming)
         self.queue: KernelQueue | None = node.qm.allocate(self._woken)
+        self.number = self.queue.number
 
     def _to(self, state: QueueState) -> None:
         if state not in TRANSITIONS[self.state]:
@@ -99,9 +105,10 @@ class OpenQueue:
         """The completion interrupt of this queue arrived."""
         if not self._closed and self.state is not QueueState.ZOMBIE:
             self.wakes += 1
-            number = self.queue.number if self.queue is not None else -1
             told = self.readiness.tell()
-            self._machine.trace.instant(self._node.block.qm.track(number), "wake" if told else "wake eaten")
+            self._machine.trace.instant(
+                self.node.block.qm.track(self.number), "wake" if told else "wake eaten"
+            )
 
     def acknowledge(self) -> None:
         self.readiness.take()
@@ -130,7 +137,7 @@ class OpenQueue:
             if self.state is not QueueState.INIT:
                 raise OSError(errno.EINVAL, f"start: expected a queue in init, got {self.state.value}")
             assert self._space.pasid is not None
-            self._node.qm.start(queue, self._space.pasid)
+            self.node.qm.start(queue, self._space.pasid)
             self._to(QueueState.STARTED)
 
     def put(self) -> None:
@@ -146,10 +153,10 @@ class OpenQueue:
     def _stop(self) -> None:
         queue = self.queue
         if self.state is QueueState.STARTED and queue is not None:
-            self._node.drain(queue)
-            self._node.stop(queue)
+            self.node.drain(queue)
+            self.node.stop(queue)
             with self._machine.lock:
-                self._machine.faults.forget(self._node.function.stream, queue.number)
+                self._machine.faults.flush_queue(self.node.function.stream, queue.number)
 
     # Regions
 
@@ -169,8 +176,8 @@ class OpenQueue:
         if kind is RegionKind.STATIC_SHARE:
             return self._reserve(machine.options.region << 20)
         if kind is RegionKind.DUS:
-            return ShareRegion(machine.chip.memory.ram.alias(queue.share.pa, self._node.qm.share_bytes))
-        return MmioRegion(lambda word: machine.ring(self._node, word))
+            return ShareRegion(machine.chip.memory.ram.alias(queue.share.pa, self.node.qm.share_bytes))
+        return MmioRegion(lambda word: machine.ring(self, word))
 
     def _reserve(self, nbytes: int) -> ShareRegion:
         memory = Memfd(nbytes, "region")
@@ -216,11 +223,11 @@ class OpenQueue:
 
     def faults(self, slot: int) -> int:
         queue = self.queue
-        pair = self._node.block.qm.queues.get(queue.number) if queue is not None else None
+        pair = self.node.block.qm.queues.get(queue.number) if queue is not None else None
         if pair is None:
             return 0
         with self._machine.lock:
-            self._machine.faults.forget(self._node.function.stream, pair.number, slot)
+            self._machine.faults.forget(self.node.function.stream, pair.number, slot)
             return pair.faults.pop(slot, 0)
 
     def refusal(self, slot: int) -> Refusal | None:
@@ -232,18 +239,19 @@ class OpenQueue:
                 self._machine.faults.give_up(self._entry(self.queue, slot))
 
     def _entry(self, queue: KernelQueue, slot: int) -> Entry:
-        return self._node.function.stream, queue.number, slot
+        return self.node.function.stream, queue.number, slot
 
     def pump(self) -> None:
-        self._machine.pump()
-        self._machine.faults.report()
+        if self._machine.pump():
+            self.owner.wake()
+        self.owner.report()
 
     def remove(self) -> None:
         """The device goes away: the queue is dead, and who sleeps is woken to see it."""
         if self.queue is not None:
             self.queue.started = False
-            self._node.block.qm.reset(self.queue.number)
-            self._node.qm.tell_stopped(self.queue)
+            self.node.block.qm.reset(self.queue.number)
+            self.node.qm.tell_stopped(self.queue)
         self.state = QueueState.ZOMBIE
         for region in self._regions.values():
             region.withdraw()
@@ -262,10 +270,10 @@ class OpenQueue:
             self._release_region()
             self._mappings.close()
             if self.queue is not None and self._machine.alive:
-                self._node.qm.release(self.queue)
+                self.node.qm.release(self.queue)
             self.queue = None
             self.state = QueueState.ZOMBIE
-            self._node.closed(self, self._space)
+            self.node.closed(self, self._space)
         self.readiness.close()
 
     def __repr__(self) -> str:
