@@ -34,6 +34,7 @@ from .gzipheader import GzipFlag, GzipHeader, read_gzip_header
 from .lifecycle import default_accelerator, open_accelerator
 from .operations import Compress, Decompress, Dictionary, Flush, Kind, Nop, Operation, Priority
 from .paged import PagedBuffer, Pager
+from .pollmode import PolledDevice, open_device
 from .results import Observation, Observer, Paging, Result
 from .scheduling import Reason
 from .statistics import AcceleratorStatistics, DeviceStatistics, LaneStatistics
@@ -85,6 +86,7 @@ __all__ = [
     "PagedBuffer",
     "Pager",
     "Paging",
+    "PolledDevice",
     "Priority",
     "Reason",
     "Result",
@@ -100,5 +102,6 @@ __all__ = [
     "decompress_into",
     "default_accelerator",
     "open_accelerator",
+    "open_device",
     "read_gzip_header",
 ]

@@ -30,7 +30,7 @@ from .recovery import Recovery
 from .results import Observer
 from .scheduling import Place, Schedule
 
-__all__ = ["Opening", "default_accelerator", "open_accelerator"]
+__all__ = ["Opening", "default_accelerator", "no_device", "open_accelerator", "wanted_backends"]
 
 logger = logging.getLogger("wdasync")
 
@@ -178,13 +178,13 @@ def _open_devices(
     home = effective.config.numa_node
     home = topology.home(here) if home is None else home
     try:
-        for wanted in _backends(effective.config):
+        for wanted in wanted_backends(effective.config):
             places += _open_backend(wanted, effective, partial(topology.distance, home), on_fault, report)
     except BaseException:
         _close_all(places)
         raise
     if not places:
-        raise _no_device()
+        raise no_device()
     return places
 
 
@@ -257,7 +257,8 @@ def _open_device(
         return wanted.backend.open(info, options, report=report)
 
 
-def _no_device() -> BackendUnavailable:
+def no_device() -> BackendUnavailable:
+    """The error for a machine on which no backend has a device."""
     return BackendUnavailable(
         f"expected at least one device, got none from {', '.join(registry.backend_names()) or 'no backend'}; "
         "run `python -m wdasync doctor`"
@@ -282,7 +283,7 @@ class Wanted(NamedTuple):
     general: bool
 
 
-def _backends(config: Config) -> list[Wanted]:
+def wanted_backends(config: Config) -> list[Wanted]:
     """Backends to open: in the order of preference, then the fallback, then those that only rules name."""
     named = (config.backend,) if isinstance(config.backend, str) else config.backend
     asked = [

@@ -1,0 +1,127 @@
+"""Header fields on their way through the proxy (RFC 9110 section 7.6).
+
+Some fields are about one connection and end here: those named below, and those that ``Connection`` names. Framing is written anew by
+h11 on the other side. ``Via`` and ``X-Forwarded-*`` tell the upstream who asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import urlsplit
+
+import h11
+
+from wdasync.integrations.headers import folded, length_of, values, varying, weakened, without
+
+from .heads import Refused
+
+__all__ = ["Lines", "coded", "folded", "forwarded", "length_of", "plain", "returned", "upgrade_of", "values"]
+
+Lines = list[tuple[bytes, bytes]]
+
+#: About one connection, whatever ``Connection`` says.
+HOP_BY_HOP: Final = frozenset({
+    b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
+})  # fmt: skip
+
+#: What ``Connection`` cannot take away: whoever asks, they are for the upstream.
+KEPT: Final = frozenset({b"host", b"content-length", b"authorization", b"cookie", b"expect"})
+
+#: Who was asked, and how, is for this proxy to say.
+FORWARDED: Final = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
+
+VIA: Final = b"1.1 wdasync-proxy"
+
+
+def _tokens(lines: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+    return [
+        part.strip().lower() for value in values(lines, name) for part in value.split(b",") if part.strip()
+    ]
+
+
+def _end_to_end(lines: Lines) -> Lines:
+    named = {token for token in _tokens(lines, b"connection") if token not in KEPT}
+    return without(lines, HOP_BY_HOP | named)
+
+
+def upgrade_of(request: h11.Request) -> bytes | None:
+    """The protocol that the client wants to go over to. HTTP/2 is not among them: what is in it, this proxy could not see."""
+    lines = list(request.headers)
+    wanted = [token for token in _tokens(lines, b"upgrade") if not token.startswith(b"h2")]
+    return b", ".join(wanted) if wanted and b"upgrade" in _tokens(lines, b"connection") else None
+
+
+def forwarded(request: h11.Request, peer: str, scheme: str, authority: bytes) -> h11.Request:
+    """The request as the upstream gets it.
+
+    :param peer: the client's address
+    :param scheme: in which it came
+    :param authority: the upstream's, for a client that names no host
+    :raises Refused: if its target is none for a reverse proxy
+    """
+    lines = _end_to_end(list(request.headers))
+    target, host = _target(request.target)
+    if host is not None:
+        lines = [*without(lines, (b"host",)), (b"host", host)]
+    elif request.http_version == b"1.0" and not values(lines, b"host"):
+        lines.append((b"host", authority))
+    before = values(lines, b"x-forwarded-for")
+    lines = without(lines, FORWARDED)
+    lines += [
+        (b"via", VIA),
+        (b"x-forwarded-for", b", ".join([*before, peer.encode()])),
+        (b"x-forwarded-proto", scheme.encode()),
+        (b"x-forwarded-host", values(lines, b"host")[0]),
+    ]
+    if (protocol := upgrade_of(request)) is not None:
+        lines += [(b"connection", b"upgrade"), (b"upgrade", protocol)]
+    if values(request.headers, b"transfer-encoding"):
+        lines.append((b"transfer-encoding", b"chunked"))
+    return h11.Request(method=request.method, target=target, headers=lines)
+
+
+def _target(target: bytes) -> tuple[bytes, bytes | None]:
+    """The form for an origin, and the host that an absolute form names, which beats ``Host`` (RFC 9112 section 3.2.2)."""
+    if target.startswith(b"/") or target == b"*":
+        return target, None
+    scheme, _, rest = target.partition(b"://")
+    host = urlsplit(b"//" + rest).netloc
+    if scheme.lower() not in (b"http", b"https") or not host or b"@" in host:
+        raise Refused(400, "a target is a path, or a URL with a host")
+    path = rest[len(host) :].partition(b"#")[0]
+    return path if path.startswith(b"/") else b"/" + path, host
+
+
+def returned(response: h11.Response | h11.InformationalResponse) -> Lines:
+    """The fields of a response as the client gets them, but for the coding."""
+    lines = _end_to_end(list(response.headers))
+    if response.status_code == 101:
+        lines += [(b"connection", b"upgrade"), *(
+            (b"upgrade", value) for value in values(response.headers, b"upgrade")
+        )]  # fmt: skip
+    return lines
+
+
+def plain(lines: Lines, *, varies: bool, weak: bool) -> Lines:
+    """The fields of a body that stays as it is.
+
+    :param varies: another ``Accept-Encoding`` might have had another answer
+    :param weak: the client knows the weak form of the ``ETag``, which it can only have from a coded response
+    """
+    if weak:
+        return varying(weakened(lines))
+    return varying(lines) if varies else lines
+
+
+def coded(lines: Lines, coding: str, length: int | None) -> Lines:
+    """The fields of a compressed body.
+
+    :param length: ``None``: it goes in chunks
+    """
+    gone = (b"content-length", b"content-encoding", b"accept-ranges")
+    found = weakened(varying(without(lines, gone)))
+    found.append((b"content-encoding", coding.encode()))
+    if length is not None:
+        found.append((b"content-length", str(length).encode()))
+    return found

@@ -1,0 +1,158 @@
+"""Real clients and servers: curl, OpenSSL, nginx, and TLS in between."""
+
+import gzip
+import os
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.examples.reverse_proxy.conftest import Proxy, proxy, receive_all
+from tests.examples.reverse_proxy.origin import Origin, eventually, text
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A certificate for localhost and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    files = str(folder / "cert.pem"), str(folder / "key.pem")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost", "-out", files[0], "-keyout", files[1]],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return files
+
+
+@pytest.fixture(scope="module")
+def secure(server: Origin, model: str, certificate: tuple[str, str]) -> Iterator[Proxy]:
+    cert, key = certificate
+    arguments = ("--limit-head", "2", "--limit-idle", "2", "--connections", "20")
+    with proxy(
+        server.address, "--model", model, "--tls", "plain", "--cert", cert, "--key", key, *arguments
+    ) as it:
+        yield it
+
+
+def curl(*arguments: str) -> bytes:
+    done = subprocess.run(
+        ["curl", "--silent", "--show-error", "--max-time", "30", *arguments], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_curl(shared: Proxy) -> None:
+    url = f"http://localhost:{shared.port}"
+    assert curl("-4", "--compressed", f"{url}/chunked/100000", f"{url}/text/50000") == text(100_000) + text(
+        50_000
+    )
+    answer = curl(
+        "-4", "--data-binary", "@-", "-H", "Expect: 100-continue", "--data", "x" * 5000, f"{url}/continue"
+    )
+    assert b'"length": 5' in answer
+    assert b"413" in curl("-4", "-i", "-T", __file__, f"{url}/refuse")
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_tls_with_curl(secure: Proxy, certificate: tuple[str, str], version: str) -> None:
+    url = f"https://localhost:{secure.port}"
+    arguments = ["-4", "--cacert", certificate[0], f"--tlsv{version}", "--tls-max", version, "--compressed"]
+    body = curl(*arguments, f"{url}/text/60000", f"{url}/chunked/300000", f"{url}/echo")
+    assert body.startswith(text(60_000) + text(300_000))
+    assert b'"x-forwarded-proto": "https"' in body
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_tls_with_openssl(secure: Proxy, version: str) -> None:
+    done = subprocess.run(
+        ["openssl", "s_client", "-connect", f"127.0.0.1:{secure.port}", version, "-quiet", "-ign_eof"],
+        input=b"GET /text/70000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", capture_output=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.stdout.endswith(text(70_000)), done.stderr
+
+
+def test_tls_ends_in_order(secure: Proxy, certificate: tuple[str, str]) -> None:
+    context = ssl.create_default_context(cafile=certificate[0])
+    with context.wrap_socket(
+        secure.connect(), server_hostname="localhost", suppress_ragged_eofs=False
+    ) as client:
+        assert client.selected_alpn_protocol() is None
+        client.sendall(b"GET /text/9 HTTP/1.0\r\n\r\n")
+        found = b""
+        while data := client.recv(1000):  # an end without a farewell would raise
+            found += data
+    assert found.endswith(text(9))
+
+
+def test_what_is_no_tls(secure: Proxy, model: str) -> None:
+    answer = secure.ask(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert not answer.startswith(b"HTTP"), "nothing in clear"
+    with secure.connect() as silent:
+        assert receive_all(silent) == b""
+    with secure.connect() as half:
+        half.sendall(b"\x16\x03\x01\x02\x00")
+        half.shutdown(socket.SHUT_WR)
+        receive_all(half)
+
+
+NGINX = """
+daemon off; worker_processes 1; pid nginx.pid; error_log stderr;
+events { worker_connections 64; }
+http {
+    access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi; scgi_temp_path scgi; keepalive_requests 5;
+    server { listen 127.0.0.1:PORT; root .; types { text/plain txt; } }
+}
+"""
+
+
+@contextmanager
+def nginx(folder: Path) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    user = "" if os.geteuid() else "user root;"  # the folder is ours alone
+    (folder / "nginx.conf").write_text(user + NGINX.replace("PORT", str(port)))
+    process = subprocess.Popen(
+        ["nginx", "-p", str(folder), "-c", "nginx.conf", "-e", "stderr"], stderr=subprocess.PIPE, cwd=folder
+    )
+
+    def listening() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        eventually(listening)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        _, complaints = process.communicate(timeout=30)
+    assert process.returncode == 0, complaints
+
+
+def test_before_nginx(model: str, tmp_path: Path) -> None:
+    (tmp_path / "page.txt").write_bytes(text(50_000))
+    (tmp_path / "large.txt").write_bytes(text(2_000_000))
+    with nginx(tmp_path) as address, proxy(address, "--model", model) as running:
+        url = f"http://127.0.0.1:{running.port}"
+        # nginx closes its connection after five requests, and the client's lives on
+        urls = [f"{url}/{name}.txt" for name in ("page", "large", *["page"] * 12)]
+        assert curl("--compressed", *urls) == text(50_000) + text(2_000_000) + text(50_000) * 12
+        packed = curl("-H", "Accept-Encoding: gzip", urls[0])
+        assert len(packed) < 20_000
+        assert gzip.decompress(packed) == text(50_000)
+        assert b" 304 " in curl(
+            "-i",
+            "-H",
+            f"If-Modified-Since: {time.strftime('%a, %d %b %Y %H:%M:%S GMT', time.gmtime())}",
+            urls[0],
+        )
+        assert curl("-r", "10-19", "--compressed", urls[0]) == text(50_000)[10:20]
+        assert b" 404 " in curl("-i", f"{url}/none")
+        assert b"Content-Length: 50000" in curl("-I", urls[0]).replace(b"content-length", b"Content-Length")

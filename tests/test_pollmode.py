@@ -1,0 +1,162 @@
+"""Devices for programs that poll."""
+
+import gzip
+import logging
+import select
+import threading
+import time
+
+import pytest
+
+import wdasync
+from wdasync.backend import Completion, Direction, Queue, QueueStatistics, StreamSpec
+from wdasync.errors import Status
+from wdasync.pollmode import PolledDevice
+from wdasync.testing.mock import MockDevice
+
+PAGE = b"<p>Hello, world.</p>" * 5000
+BACKENDS = ["cpu", "hip08", "mock"]
+
+
+def reap(queue: Queue, count: int) -> list[Completion]:
+    """So many completions, by polling alone."""
+    found: list[Completion] = []
+    deadline = time.monotonic() + 60
+    while len(found) < count:
+        found += queue.dequeue_burst(32)
+        assert time.monotonic() < deadline, f"{len(found)} of {count} completions"
+    return found
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_bursts_by_polling_alone(backend: str) -> None:
+    before = threading.active_count()
+    with wdasync.open_device(backend) as polled:
+        assert polled.backend == backend
+        queue = polled.open_queue(64)
+        entries = [(tag, wdasync.Compress(PAGE[: 1000 * tag + 1], "gzip")) for tag in range(8)]
+        assert queue.enqueue_burst(entries) == 8
+        for done in reap(queue, 8):
+            assert done.status is Status.SUCCESS
+            assert done.output is not None
+            assert gzip.decompress(done.output) == PAGE[: 1000 * done.tag + 1]
+        assert queue.statistics().wakes == 0, "nobody has armed"
+    if backend != "cpu":  # whose workers are the process's
+        assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sleep_on_the_descriptor(backend: str) -> None:
+    with wdasync.open_device(backend) as polled, select.epoll() as epoll:
+        queue = polled.open_queue()
+        epoll.register(queue.fileno(), select.EPOLLIN)
+        for tag in range(20):
+            assert queue.enqueue_burst([(tag, wdasync.Compress(PAGE, "gzip"))]) == 1
+            found: list[Completion] = []
+            for _ in range(100):
+                found += queue.dequeue_burst(32)
+                if found:
+                    break
+                if queue.arm() and not (found := list(queue.dequeue_burst(32))):
+                    assert epoll.poll(30), "nobody woke it"
+            assert [done.tag for done in found] == [tag]
+
+
+def test_a_stream_on_a_queue() -> None:
+    with wdasync.open_device("cpu") as polled:
+        row = polled.device.capabilities.find(wdasync.Kind.COMPRESS_CHUNK, "gzip")
+        assert row is not None
+        queue = polled.open_queue(queue_class=row.queue_class)
+        session = polled.device.open_session(StreamSpec(Direction.COMPRESS, "gzip"))
+        body = b""
+        for piece, flush in ((PAGE, wdasync.Flush.SYNC), (b"the end", wdasync.Flush.FINISH)):
+            queue.enqueue_burst([(1, wdasync.operations.CompressChunk(session, piece, flush))])
+            body += reap(queue, 1)[0].output or b""
+        session.close()
+    assert gzip.decompress(body) == PAGE + b"the end"
+
+
+def test_close_with_work_in_flight() -> None:
+    buffer = bytearray(len(PAGE))
+    polled = wdasync.open_device("cpu")
+    queue = polled.open_queue()
+    assert queue.enqueue_burst([(0, wdasync.Compress(PAGE, "gzip", into=buffer))]) == 1
+    assert queue.enqueue_burst([(tag, wdasync.Compress(PAGE, "gzip", level=9)) for tag in range(1, 50)]) == 49
+    polled.close()
+    polled.close()
+    assert queue.statistics().in_flight == 0
+    buffer.extend(b"nobody holds it any more")
+    assert "closed" in repr(polled)
+    with pytest.raises(wdasync.ClosedResourceError):
+        polled.open_queue()
+
+
+class Stuck:
+    """A queue that never finishes what it has."""
+
+    depth = 1
+    closed = False
+
+    def stop(self) -> None:
+        pass
+
+    def dequeue_burst(self, limit: int) -> list[Completion]:
+        return []
+
+    def statistics(self) -> QueueStatistics:
+        return QueueStatistics(1, in_flight=1)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_device_that_does_not_finish_is_closed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MockDevice, "open_queue", lambda *_: Stuck())
+    polled = wdasync.open_device("mock", close_timeout=0.05)
+    queue = polled.open_queue()
+    polled.close()
+    assert isinstance(queue, Stuck)
+    assert queue.closed
+
+
+def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    with wdasync.open_device("mock", depth=5) as polled:
+        assert polled.open_queue().depth == 5
+        assert polled.open_queue(7).depth == 7
+        assert repr(polled) == "<PolledDevice mock/mock-0, 2 queues>"
+    monkeypatch.setenv("WDASYNC_BACKEND", "mock")
+    with wdasync.open_device() as polled:
+        assert polled.backend == "mock"
+
+
+def test_errors() -> None:
+    with pytest.raises(wdasync.BackendUnavailable, match="did you mean 'hip08'"):
+        wdasync.open_device("hip80")
+    with pytest.raises(wdasync.ConfigError, match="depht"):
+        wdasync.open_device("cpu", depht=7)
+    with pytest.raises(wdasync.BackendUnavailable, match="expected a device"):
+        wdasync.open_device("uacce")
+    with wdasync.open_device("cpu") as polled:
+        with pytest.raises(wdasync.InvalidArgument, match=r"queue_class: expected one of '.*', got 'ocr'"):
+            polled.open_queue(queue_class="ocr")
+
+
+def test_a_device_whose_coroutine_raises(caplog: pytest.LogCaptureFixture) -> None:
+    logged = threading.Event()
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logged.set()
+
+    async def serve() -> None:
+        raise ZeroDivisionError("a bug")
+
+    with wdasync.open_device("mock") as polled:
+        polled.device.serve = serve
+        ear = Ear()
+        logging.getLogger("wdasync").addHandler(ear)
+        with PolledDevice("mock", polled.device, 8, 0.1):
+            assert logged.wait(30)
+        logging.getLogger("wdasync").removeHandler(ear)
+    assert "serve raised; the device's timers" in caplog.text
+    assert "ZeroDivisionError: a bug" in caplog.text
