@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import wdasync
 import wdasync_cpu.codecs as cpu
 import wdasync_uacce.errnos as uacce
-from wdasync import registry
-from wdasync.backend import Backend, Capability
+from wdasync import operations, registry
+from wdasync.backend import Backend, Capabilities, Capability
 from wdasync.config import Config, Rule
 from wdasync.errors import ADVICE, ERRORS, BackendUnavailable, DataCause, Status, WdasyncError
 from wdasync.integrations import decisions
@@ -259,7 +259,7 @@ def capability_rows(table: Iterable[Capability]) -> list[Row]:
     """A device's table, one row for each algorithm."""
     algorithms: dict[str, list[Capability]] = {}
     for row in table:
-        if row.kind is not wdasync.Kind.NOP:
+        if wdasync.Kind.NOP < row.kind < wdasync.Kind.COPY:
             algorithms.setdefault(row.algorithm, []).append(row)
     return [
         (
@@ -292,6 +292,77 @@ def capabilities() -> Iterator[Table]:
                 yield Table(f"`{name}`", head, capability_rows(device.capabilities))
             finally:
                 device.close()
+
+
+#: Title of a table -> its kinds of operations.
+WORK = {
+    "Memory": (
+        wdasync.Kind.COPY,
+        wdasync.Kind.FILL,
+        wdasync.Kind.COMPARE,
+        wdasync.Kind.CHECKSUM,
+    ),
+    "Digests and codes": (wdasync.Kind.DIGEST, wdasync.Kind.MAC),
+    "Ciphers": (wdasync.Kind.ENCRYPT, wdasync.Kind.SEAL),
+    "Public keys": (
+        wdasync.Kind.SIGN,
+        wdasync.Kind.PRIVATE_DECRYPT,
+        wdasync.Kind.EXCHANGE,
+        wdasync.Kind.GENERATE,
+    ),
+}
+
+
+def work() -> Iterator[Table]:
+    """What else than compression the first device of each backend can do that has one here."""
+    devices: dict[str, Capabilities] = {}
+    for name, backend in backends():
+        for info in backend.devices()[:1]:
+            device = backend.open(info, backend.Options())
+            devices[name] = device.capabilities
+            device.close()
+    for title, kinds in WORK.items():
+        rows = [
+            (f"`{algorithm}`", kind.name.lower().replace("_", " "), ", ".join(who))
+            for kind in kinds
+            for algorithm in dict.fromkeys(
+                row.algorithm for table in devices.values() for row in table if row.kind is kind
+            )
+            if (who := [name for name, table in devices.items() if table.find(kind, algorithm)])
+        ]
+        yield Table(title, ("Algorithm", "What", "Which backends"), rows)
+
+
+def lengths(sizes: Sequence[int]) -> str:
+    """Some numbers, or a range of them."""
+    if isinstance(sizes, range):
+        return f"{sizes[0]} to {sizes[-1]}"
+    return ", ".join(map(str, sizes)) or "any"
+
+
+def suites() -> Iterator[Table]:
+    """What sizes ciphers and codes have."""
+    head = (
+        "Algorithm",
+        "Key, bytes",
+        "Nonce or initialisation vector",
+        "Data, a multiple of",
+        "Tag, bytes",
+    )
+    for title, table in (("Ciphers", operations.CIPHERS), ("With a tag", operations.SEALS)):
+        rows = [
+            (
+                f"`{name}`",
+                lengths(suite.key),
+                str(suite.iv[0])
+                if suite.iv[0] == suite.iv[1]
+                else f"{suite.iv[0]} to {suite.iv[1]}",
+                str(suite.unit),
+                lengths(suite.tags) if suite.tags else "–",
+            )
+            for name, suite in table.items()
+        ]
+        yield Table(title, head, rows)
 
 
 def installed() -> Iterator[Table]:
@@ -606,7 +677,7 @@ def written(block: hpre.Block) -> str:
 TABLES: dict[str, Callable[[], Iterator[Table]]] = {
     function.__name__: function
     for function in (
-        settings, rules, options, variables, statuses, errors, causes, reasons, capabilities, installed,
+        settings, rules, options, variables, statuses, errors, causes, reasons, capabilities, work, suites, installed,
         codecs, named_levels, targets, missed, memory_modes, negotiation, content_codings,
         errnos, queue_states, attributes, descriptors, hpre_algorithms,
     )

@@ -14,7 +14,21 @@ MACHINERY = {
     "config", "dispatch", "eventloop", "execution", "forks", "numa", "opener", "queue_counts", "recovery",
     "registry", "results", "scheduling", "sources", "values"
 }  # fmt: skip
-FRONT = {"accelerator", "defaults", "handover", "lifecycle", "pollmode", "sessions", "streams"}
+FRONT = {
+    "accelerator",
+    "ciphers",
+    "cryptowork",
+    "digesters",
+    "keyhandles",
+    "memorywork",
+    "publickeys",
+    "defaults",
+    "handover",
+    "lifecycle",
+    "pollmode",
+    "sessions",
+    "streams",
+}
 
 # Each room of wdasync/ and the other rooms that it may know. A new room needs a line here.
 ROOMS = {

@@ -1,12 +1,14 @@
 """Each public coroutine, cancelled at each of its awaits: nothing is lost, and what was the caller's stays as it was."""
 
 import gzip
+import hmac
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 import wdasync
 from wdasync import Accelerator
@@ -82,6 +84,33 @@ async def _default(acc: Accelerator, buffers: Buffers) -> None:
     assert len(await wdasync.compress_many([PAGE, PAGE])) == 2
 
 
+async def _digester(acc: Accelerator, buffers: Buffers) -> None:
+    async with acc.digester("sha256", key=b"secret") as digester:
+        await digester.update(buffers(50_000))
+        await digester.reset()
+        await digester.update(PAGE)
+        assert await digester.finish() == hmac.digest(b"secret", PAGE, "sha256")
+
+
+async def _sign(acc: Accelerator, buffers: Buffers) -> None:
+    async with acc.private_key(KEY) as key:
+        signature = await key.sign(buffers(1000), padding.PKCS1v15(), "sha256")
+        assert len(signature) == 128
+
+
+async def _seal(acc: Accelerator, buffers: Buffers) -> None:
+    async with acc.aead("aes-256-gcm", bytes(32)) as aead:
+        sealed = await aead.encrypt(bytes(12), buffers(50_000), b"header")
+        assert await aead.decrypt(bytes(12), sealed, b"header") == bytes(50_000)
+
+
+async def _key(acc: Accelerator, _: Buffers) -> None:
+    async with acc.mac_key("hmac-sha256", b"secret") as key:
+        await key.verify(await key.sign(PAGE), PAGE)
+
+
+KEY = rsa.generate_private_key(65537, 1024)
+
 COROUTINES: dict[str, Callable[[Accelerator, Buffers], Awaitable[Any]]] = {
     "compress_into": lambda acc, buffers: acc.compress_into(PAGE, buffers(len(PAGE))),
     "decompress_into": lambda acc, buffers: acc.decompress_into(PACKED, buffers(len(PAGE))),
@@ -93,6 +122,15 @@ COROUTINES: dict[str, Callable[[Accelerator, Buffers], Awaitable[Any]]] = {
     "paged": _paged,
     "faults": _faults,
     "default accelerator": _default,
+    "digest": lambda acc, buffers: acc.digest([buffers(50_000), PAGE]),
+    "digester": _digester,
+    "code": lambda acc, buffers: acc.hmac(b"secret", [buffers(50_000), PAGE]),
+    "copy": lambda acc, buffers: acc.copy(PAGE, buffers(len(PAGE))),
+    "fill": lambda acc, buffers: acc.fill(buffers(len(PAGE)), 7),
+    "compare": lambda acc, buffers: acc.compare(PAGE, buffers(len(PAGE))),
+    "sign": _sign,
+    "seal": _seal,
+    "key": _key,
 }
 
 

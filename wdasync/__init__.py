@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from .accelerator import Accelerator
 from .backend import Capabilities, Capability
+from .ciphers import Aead, Cipher, MacKey
 from .config import Config, Rule
 from .defaults import compress, compress_into, compress_many, decompress, decompress_into
+from .digesters import Digester
 from .errors import (
     BackendUnavailable,
     BusyResourceError,
@@ -31,10 +33,12 @@ from .errors import (
 )
 from .faults import Access, FaultHandler, FaultResponse, FaultStream, PageFault
 from .gzipheader import GzipFlag, GzipHeader, read_gzip_header
+from .keyhandles import KeyHandle
 from .lifecycle import default_accelerator, open_accelerator
 from .operations import Compress, Decompress, Dictionary, Flush, Kind, Nop, Operation, Priority
 from .paged import PagedBuffer, Pager
 from .pollmode import PolledDevice, open_device
+from .publickeys import PrivateKey, PublicKey
 from .results import Observation, Observer, Paging, Result
 from .scheduling import Reason
 from .statistics import AcceleratorStatistics, DeviceStatistics, LaneStatistics
@@ -44,10 +48,12 @@ __all__ = [
     "Accelerator",
     "AcceleratorStatistics",
     "Access",
+    "Aead",
     "BackendUnavailable",
     "BusyResourceError",
     "Capabilities",
     "Capability",
+    "Cipher",
     "ClosedResourceError",
     "Compress",
     "Compressor",
@@ -60,6 +66,7 @@ __all__ = [
     "DeviceError",
     "DeviceStatistics",
     "Dictionary",
+    "Digester",
     "FaultHandler",
     "FaultResponse",
     "FaultStream",
@@ -71,9 +78,11 @@ __all__ = [
     "InvalidSignature",
     "InvalidState",
     "InvalidTag",
+    "KeyHandle",
     "Kind",
     "LaneStatistics",
     "LimitExceeded",
+    "MacKey",
     "Nop",
     "Observation",
     "Observer",
@@ -88,6 +97,8 @@ __all__ = [
     "Paging",
     "PolledDevice",
     "Priority",
+    "PrivateKey",
+    "PublicKey",
     "Reason",
     "Result",
     "Rule",

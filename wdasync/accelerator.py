@@ -30,10 +30,12 @@ import anyio
 from . import forks
 from .backend import Capabilities, Completion, Counting, Direction, StreamSpec
 from .config import Effective
+from .cryptowork import CryptoWork
 from .dispatch import Lane, LaneState, Reaper
 from .errors import InvalidArgument, InvalidState, WdasyncError
 from .execution import Execution, Trip, close_devices, close_devices_here, within
 from .faults import FaultStream, PageFault, serving_fault
+from .memorywork import MemoryWork
 from .operations import Compress, Decompress, Dictionary, Level, Nop, Operation, Priority, as_dictionary
 from .paged import PagedBuffer
 from .results import Result
@@ -53,7 +55,7 @@ logger = logging.getLogger("wdasync")
 SLICE = 1024
 
 
-class Accelerator:
+class Accelerator(MemoryWork, CryptoWork):
     """Devices, their queues, and a policy; for one event loop and one thread. See :func:`open_accelerator`.
 
     Every coroutine of it is cancellable. A cancelled operation is withdrawn if the device has not begun; otherwise it

@@ -249,7 +249,8 @@ class DigestSpec:
     """What a digest, or message authentication code, that is computed piece by piece is.
 
     :ivar algorithm: as the capability table names it
-    :ivar material: the key of a message authentication code; ``None``: a digest
+    :ivar material: the key of a message authentication code, of which a device makes a copy of its own when it opens the
+        session; ``None``: a digest
     """
 
     algorithm: str

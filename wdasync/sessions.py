@@ -11,9 +11,19 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from .backend import Capability, Completion, Detail, Session, Status, StreamSpec
+from .backend import (
+    Capability,
+    Completion,
+    Detail,
+    Device,
+    Digesting,
+    DigestSpec,
+    Session,
+    Status,
+    StreamSpec,
+)
 from .buffers import Segment
 from .dispatch import FLIGHTS, Flight
 from .errors import (
@@ -47,17 +57,18 @@ class _Probe(Operation):
 
     __slots__ = ("kind",)  # the kind differs from probe to probe
 
-    def __init__(self, spec: StreamSpec) -> None:
+    def __init__(self, spec: StreamSpec | DigestSpec) -> None:
         self.kind = spec.kind  # type: ignore[misc]  # see above
-        self.window = spec.window
+        stream = spec if isinstance(spec, StreamSpec) else None
+        self.window = stream.window if stream else None
         self.algorithm = spec.algorithm
-        self.dictionary = spec.dictionary
-        self.level = spec.level
+        self.dictionary = stream.dictionary if stream else None
+        self.level = stream.level if stream else "fast"
         self.nbytes = 0
 
 
 def open_session(
-    execution: Execution, spec: StreamSpec, priority: Priority, avoid: Sequence[Place] = ()
+    execution: Execution, spec: StreamSpec | DigestSpec, priority: Priority, avoid: Sequence[Place] = ()
 ) -> tuple[Place, Capability, Session]:
     """Open a stream where the schedule says.
 
@@ -69,9 +80,18 @@ def open_session(
     while True:
         place, row, _ = execution.schedule.choose(_Probe(spec), priority, avoid=tried)
         try:
-            return place, row, place.device.open_session(spec)
+            return place, row, _open_on(place.device, spec)
         except UnsupportedOperation:
             tried.append(place)
+
+
+def _open_on(device: Device, spec: StreamSpec | DigestSpec) -> Session:
+    """A stream's session, or a digest's, which is held and used as one."""
+    if isinstance(spec, StreamSpec):
+        return device.open_session(spec)
+    if not isinstance(device, Digesting):
+        raise UnsupportedOperation(f"{device.info.name} has no digests in pieces")
+    return cast("Session", device.open_digest(spec))
 
 
 class PinnedSession:
@@ -101,7 +121,8 @@ class PinnedSession:
     def __repr__(self) -> str:
         spec = self.spec
         state = "closed" if self._closed else f"poisoned: {self.poisoned}" if self.poisoned else "open"
-        return f"<{spec.direction.value} {spec.algorithm} on {self.place.name}, {state}>"
+        what = spec.kind.name.lower().removesuffix("_chunk")
+        return f"<{what} {spec.algorithm} on {self.place.name}, {state}>"
 
     @property
     def window(self) -> int:

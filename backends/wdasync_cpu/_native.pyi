@@ -18,3 +18,4 @@ finish_task: Any
 must_stop: Any
 explain: Any
 measure: Any
+crc32c: Any

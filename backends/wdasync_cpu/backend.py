@@ -12,6 +12,7 @@ from wdasync.errors import BackendUnavailable
 from wdasync.faults import FaultHandler, FaultReporter
 
 from . import binding, codecs, diagnosis, threads, trials
+from .crypto import table
 from .devices import CpuDevice, usable_cores
 from .paging import FaultLine
 
@@ -61,7 +62,8 @@ class Options:
 def available(*, native_codecs: bool = True) -> frozenset[str]:
     """The implementations that there are on this machine, and that work."""
     allowed = (name for name in codecs.IMPLEMENTATIONS if native_codecs or name not in NATIVE_CODECS)
-    return frozenset(name for name in allowed if not trials.problem(name))
+    found = [name for name in allowed if not trials.problem(name)]
+    return frozenset([*found, *(name for name in table.IMPLEMENTATIONS if not table.problem(name))])
 
 
 def _line(info: DeviceInfo, options: Options, report: FaultReporter | None) -> FaultLine | None:

@@ -29,6 +29,7 @@ __all__ = [
     "Library",
     "add_plan",
     "close_session",
+    "crc32c",
     "explain",
     "finish_task",
     "headers",
@@ -117,6 +118,7 @@ _native.configure(
 )
 
 add_plan: Callable[[int, int, int, int, int, bool, int, int], int] = _native.add_plan
+crc32c: Callable[[int, bytes, bool], int] = _native.crc32c
 open_desk: Callable[..., object] = _native.open_desk
 open_line: Callable[[], tuple[object, int]] = _native.open_line
 open_port: Callable[[object, int, int], tuple[object, int]] = _native.open_port

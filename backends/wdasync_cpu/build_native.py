@@ -24,6 +24,7 @@ SOURCES = (
     "guard",
     "library",
     "lz4block",
+    "memory",
     "python",
     "region",
     "ring",

@@ -74,6 +74,7 @@ class Engine(enum.IntEnum):
     PYTHON = 5
     ZSTD = 6
     LZ4 = 7
+    MEMORY = 8
 
 
 class Implementation(NamedTuple):

@@ -6,11 +6,23 @@ import errno
 import os
 from collections.abc import Awaitable, Callable, Mapping
 
-from wdasync.backend import Completion, Detail, DeviceInfo, Inline, PageFaults, StreamSpec
+from wdasync.backend import (
+    Capabilities,
+    Completion,
+    Detail,
+    DeviceInfo,
+    DigestSpec,
+    Inline,
+    PageFaults,
+    StreamSpec,
+)
 from wdasync.errors import BackendUnavailable, UnsupportedOperation
-from wdasync.operations import Compress, Kind, Operation, Priority
+from wdasync.operations import KINDS, Compress, KeySpec, Kind, Operation, Priority
 
 from . import binding, codecs, threads
+from .crypto import table
+from .crypto.digests import CpuDigest, check_spec
+from .crypto.keys import CpuKey
 from .paging import FaultLine
 from .plans import Plan, number_of, plan_of
 from .queues import CpuQueue
@@ -45,18 +57,26 @@ class Planner:
 
     :ivar compress: (algorithm, level, window) -> number of a plan; with a dictionary, a True follows
     :ivar decompress: algorithm, or with a dictionary (algorithm, True) -> number of a plan
+    :ivar others: (class, algorithm) -> number of a plan
     """
 
     def __init__(self, available: frozenset[str], *, paged: bool) -> None:
-        self.capabilities = codecs.capabilities(available, paged=paged)
+        rows = codecs.capabilities(available, paged=paged)
+        self.capabilities = Capabilities([*rows, *table.capabilities(available)])
         self.compress: dict[tuple[object, ...], int] = {}
         self.decompress: dict[object, int] = {}
+        self.others: dict[tuple[type[Operation], str], int] = {}
         self._available = available
 
     def resolve(self, operation: Operation) -> int | Detail:
         """The number of a plan, or a detail that says what is wrong."""
         dictionary = operation.dictionary is not None
-        if isinstance(operation, Compress):
+        number: int | str
+        if operation.kind >= Kind.COPY:
+            number = self.other(operation.kind, operation.algorithm)
+            if isinstance(number, int):
+                self.others[KINDS[operation.kind], operation.algorithm] = number
+        elif isinstance(operation, Compress):
             key = (operation.algorithm, operation.level, operation.window)
             number = self.plan(Kind.COMPRESS, *key, dictionary=dictionary)
             if isinstance(number, int):
@@ -68,14 +88,23 @@ class Planner:
                 self.decompress[(name, True) if dictionary else name] = number
         return Detail(number) if isinstance(number, str) else number
 
+    def other(self, kind: Kind, algorithm: str) -> int | str:
+        """The number of a plan for what is no compression, or what is wrong."""
+        if self.capabilities.find(kind, algorithm) is None:
+            return self._unknown(kind, algorithm)
+        return number_of(Plan(kind, algorithm, table.work_of(kind, algorithm).implementation, 0, 0))
+
+    def _unknown(self, kind: Kind, algorithm: object) -> str:
+        known = ", ".join(row.algorithm for row in self.capabilities if row.kind is kind)
+        return f"algorithm: expected one of {known}, got {algorithm!r}"
+
     def plan(
         self, kind: Kind, algorithm: str, level: object, window: object, *, dictionary: bool = False
     ) -> int | str:
         """The number of a plan, or what is wrong."""
         row = self.capabilities.find(kind, algorithm)
         if row is None:
-            known = ", ".join(row.algorithm for row in self.capabilities if row.kind is kind)
-            return f"algorithm: expected one of {known}, got {algorithm!r}"
+            return self._unknown(kind, algorithm)
         if isinstance(level, bool) or not isinstance(level, int | str):
             return f"level: expected a name or an int, got {level!r}"
         if isinstance(level, int) and not row.scale[0] <= level <= row.scale[1]:
@@ -129,9 +158,11 @@ class CpuDevice:
         self._workers = workers
         self._planner = planner = Planner(available, paged=line is not None)
         self.capabilities = planner.capabilities
+        self._available = available
         self._desk = binding.open_desk(
             planner.compress,
             planner.decompress,
+            planner.others,
             planner.resolve,
             threads.ensure,
             run,
@@ -150,7 +181,7 @@ class CpuDevice:
             name: binding.LIBRARIES[library].advice
             for name, library in (*OWN_FORMAT.items(), ("lz4-block", "lz4"))
             if self.capabilities.find(Kind.COMPRESS, name) is None
-        }
+        } | table.lacking(self._available)
 
     @property
     def lost(self) -> str | None:
@@ -177,6 +208,16 @@ class CpuDevice:
             raise UnsupportedOperation(f"{spec.direction.value} {spec.algorithm} on cpu: {number}")
         content, raw = (None, False) if known is None else (known.content, known.raw)
         return CpuSession(spec, binding.open_session(self._desk, number, content, raw), plan_of(number))
+
+    def open_digest(self, spec: DigestSpec) -> CpuDigest:
+        number = self._planner.other(spec.kind, spec.algorithm)
+        problem = number if isinstance(number, str) else check_spec(spec)
+        if problem or isinstance(number, str):
+            raise UnsupportedOperation(f"digest {spec.algorithm} on cpu: {problem}")
+        return CpuDigest(spec, binding.open_session(self._desk, number, None, False))
+
+    def open_key(self, spec: KeySpec) -> CpuKey:
+        return CpuKey(spec)
 
     def allocate(self, nbytes: int) -> memoryview | None:
         return None

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from wdasync.operations import Kind
 
 from . import binding, calibration, codecs
+from .crypto import table
 
 __all__ = ["Plan", "number_of", "plan_of"]
 
@@ -43,18 +44,25 @@ def number_of(plan: Plan) -> int:
     """The number of a plan."""
     number = _numbers.get(plan)
     if number is None:
-        row = codecs.ALGORITHMS[plan.algorithm]
-        engine = codecs.IMPLEMENTATIONS[plan.implementation].engine
-        cost = codecs.cost(plan.kind, (plan.implementation, plan.level))
-        if plan.dictionary:  # To prepare one takes long: never inline.
-            cost = codecs.Cost(NEVER, 0)
+        form, engine, cost = _of_codec(plan) if plan.kind < Kind.COPY else _of_other(plan)
         scaled = (round(nanoseconds * calibration.factor()) for nanoseconds in cost)
-        number = binding.add_plan(
-            plan.kind, row.format, engine, plan.level, plan.window, plan.mapped, *scaled
-        )
+        number = binding.add_plan(plan.kind, form, engine, plan.level, plan.window, plan.mapped, *scaled)
         _plans[number] = plan
         _numbers[plan] = number
     return number
+
+
+def _of_codec(plan: Plan) -> tuple[int, codecs.Engine, codecs.Cost]:
+    cost = codecs.cost(plan.kind, (plan.implementation, plan.level))
+    if plan.dictionary:  # To prepare one takes long: never inline.
+        cost = codecs.Cost(NEVER, 0)
+    row = codecs.ALGORITHMS[plan.algorithm]
+    return row.format, codecs.IMPLEMENTATIONS[plan.implementation].engine, cost
+
+
+def _of_other(plan: Plan) -> tuple[int, codecs.Engine, codecs.Cost]:
+    work = table.work_of(plan.kind, plan.algorithm)
+    return work.format, table.IMPLEMENTATIONS[work.implementation], work.cost
 
 
 def plan_of(number: int) -> Plan:

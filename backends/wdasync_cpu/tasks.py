@@ -9,6 +9,7 @@ from wdasync.operations import Compress, Decompress, Kind, Operation
 
 from . import binding, packages
 from .binding import Outcome
+from .crypto import work
 from .plans import plan_of
 from .sessions import CpuSession
 
@@ -33,6 +34,8 @@ def run(operation: Operation, number: int, hand: object) -> Outcome:
                 return packages.compress(cast("Compress", operation), plan, stop)
             case Kind.DECOMPRESS:
                 return packages.decompress(cast("Decompress", operation), plan, stop)
+            case kind if kind >= Kind.COPY:
+                return work.run(operation, stop)
             case _ if isinstance(operation.session, CpuSession):
                 return operation.session.step(operation, stop)
     except packages.BadDictionary as error:

@@ -67,7 +67,9 @@ def test_every_choice_has_a_cost_and_costs_grow_with_the_level() -> None:
 def test_what_is_not_here_has_a_remedy() -> None:
     assert open_device("all").lacking == {}
     lacking = open_device("standard library").lacking
-    assert set(lacking) == {"br", "zstd", "lz4", "lz4-block"}
+    assert {"br", "zstd", "lz4", "lz4-block", "aes-256-gcm", "rsa"} < set(lacking)
+    assert "sha256" not in lacking
+    assert 'pip install "wdasync[crypto]"' in lacking["aes-256-gcm"]
     assert 'pip install "wdasync[zstd]"' in lacking["zstd"]
 
 

@@ -22,11 +22,29 @@ from .digests import Checksum, Digest, DigestChunk, Mac
 from .keys import Key, KeyedOperation, KeySpec
 from .memory import Compare, Copy, Fill, Nop
 from .publickeys import Exchange, Generate, PrivateDecrypt, PublicEncrypt, Sign, Verify
+from .suites import (
+    CHECKSUMS,
+    CIPHERS,
+    CURVES,
+    DIGESTS,
+    MACS,
+    SEALS,
+    CipherSuite,
+    DigestSuite,
+    problem_of_sizes,
+)
 
 __all__ = [
+    "CHECKSUMS",
+    "CIPHERS",
+    "CURVES",
     "DEFAULT_MAX_LENGTH",
+    "DIGESTS",
     "KINDS",
+    "MACS",
+    "SEALS",
     "Checksum",
+    "CipherSuite",
     "Compare",
     "Compress",
     "CompressChunk",
@@ -37,6 +55,7 @@ __all__ = [
     "Dictionary",
     "Digest",
     "DigestChunk",
+    "DigestSuite",
     "Encrypt",
     "Exchange",
     "Fill",
@@ -61,6 +80,7 @@ __all__ = [
     "check_bound",
     "check_level",
     "check_window",
+    "problem_of_sizes",
 ]
 
 #: Kind of operation -> its class. Docs and tests are made from this table.

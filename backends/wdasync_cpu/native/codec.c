@@ -213,6 +213,12 @@ static void work(void *kit, struct request *request)
     case KIND_DECOMPRESS_CHUNK:
         run_session(request);
         break;
+    case KIND_COPY:
+    case KIND_FILL:
+    case KIND_COMPARE:
+    case KIND_CHECKSUM:
+        run_memory(request);
+        break;
     default:
         break;
     }

@@ -146,6 +146,12 @@ void forget_blocks(struct kit *kit);
 /* The length of a block's content, which the block does not tell. -1: the request has failed. */
 int64_t measure_block(struct request *request, const uint8_t *data, size_t size);
 
+/* Copy, fill, compare, checksums: see memory.c. */
+void run_memory(struct request *request);
+
+/* CRC-32C as those in library.h; plainly: without the processor's instruction for it. */
+uint32_t check_crc32c(uint32_t value, const uint8_t *data, size_t size, bool plainly);
+
 /* Sessions: see session.c. `dictionary` is copied. */
 struct session *session_new(const struct plan *plan, const void *owner, const struct dictionary *dictionary);
 void session_reset(struct session *session);

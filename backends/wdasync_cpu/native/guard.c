@@ -44,7 +44,7 @@ static bool lies_in(const void *data, size_t size, uintptr_t address)
 
 static bool is_of(const struct request *request, uintptr_t address)
 {
-    for (uint32_t i = 0; i < request->count; i++)
+    for (uint32_t i = 0; i < request->count + request->others; i++)
         if (lies_in(request->segments[i].data, request->segments[i].size, address))
             return true;
     return request->into && lies_in(request->out, request->room, address);
@@ -97,7 +97,7 @@ static void say_where(struct request *request, uintptr_t address)
 {
     static const char WHY[] = "a mapped file that was truncated, or whose disk is full";
     size_t position = 0;
-    for (uint32_t i = 0; i < request->count; position += request->segments[i++].size) {
+    for (uint32_t i = 0; i < request->count + request->others; position += request->segments[i++].size) {
         const struct segment *segment = &request->segments[i];
         uintptr_t begin = (uintptr_t)segment->data;
         if (lies_in(segment->data, segment->size, address)) {

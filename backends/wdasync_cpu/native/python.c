@@ -35,6 +35,7 @@ static const char DESK[] = "wdasync_cpu.desk", PORT[] = "wdasync_cpu.port", HAND
 struct desk {
     PyObject *compress;   /* (algorithm, level, window) -> number of a plan */
     PyObject *decompress; /* algorithm -> number of a plan */
+    PyObject *others;     /* (class, algorithm) -> number of a plan */
     PyObject *resolve;    /* operation -> number of a plan, or a Detail that says why there is none */
     PyObject *helpers;    /* called when Python threads are needed and there are none */
     PyObject *run;        /* operation, number of a plan, hand or None -> what finish_task() takes */
@@ -81,7 +82,7 @@ static PyObject *details[CREWS + 1][MAX_WORKERS][2]; /* of success; the last cre
 static newfunc new_tuple;
 static PyObject *name_source, *name_destination, *name_algorithm, *name_level, *name_window, *name_session,
     *name_dictionary, *name_content, *name_raw, *name_flush, *name_max_length, *name_max_members, *name_nbytes, *name_state, *name_paged, *name_memory,
-    *name_length, *name_is_complete;
+    *name_length, *name_is_complete, *name_other, *name_value, *name_initial;
 
 /* Operations whose pages come when they are touched, in flight in all queues of the process. */
 static _Atomic unsigned paged_in_flight;
@@ -232,6 +233,25 @@ static bool take_source(struct pin *pin, const struct request *request, PyObject
     return good;
 }
 
+/* Two inputs: the segments of the second follow those of the first. */
+static bool read_both(struct pin *pin, struct request *request, PyObject *operation, PyObject *source)
+{
+    PyObject *other = PyObject_GetAttr(operation, name_other);
+    PyObject *first = PyTuple_CheckExact(source) ? PySequence_Tuple(source) : PyTuple_Pack(1, source);
+    PyObject *second = !other ? NULL : PyTuple_CheckExact(other) ? PySequence_Tuple(other) : PyTuple_Pack(1, other);
+    PyObject *both = first && second ? PySequence_Concat(first, second) : NULL;
+    bool good = both && read_segments(pin, request, both, false);
+    if (good) {
+        request->others = (uint32_t)PyTuple_Size(second);
+        request->count -= request->others;
+    }
+    Py_XDECREF(both);
+    Py_XDECREF(second);
+    Py_XDECREF(first);
+    Py_XDECREF(other);
+    return good;
+}
+
 /* The operation holds its buffers, and the pin holds the operation; a view is taken so that whoever else has the
    buffer cannot resize it. */
 static bool read_buffers(struct pin *pin, struct request *request, PyObject *operation)
@@ -247,7 +267,9 @@ static bool read_buffers(struct pin *pin, struct request *request, PyObject *ope
     request->into = destination != Py_None;
     pin->views = pin->few_views;
     pin->segments = &pin->one_segment;
-    if (PyTuple_CheckExact(source)) {
+    if (request->kind == KIND_COMPARE) {
+        good = read_both(pin, request, operation, source);
+    } else if (PyTuple_CheckExact(source)) {
         good = read_segments(pin, request, source, request->into);
     } else {
         good = take_source(pin, request, operation, source);
@@ -351,6 +373,25 @@ static enum read_result read_decompress(struct desk *desk, struct pin *pin, stru
     return find_plan(desk, pin, request, operation, desk->decompress, algorithm);
 }
 
+/* Work on memory, and all work of Python: the plan, and the number that the C side wants to know. */
+static enum read_result read_other(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation, int kind)
+{
+    PyObject *algorithm = PyObject_GetAttr(operation, name_algorithm);
+    PyObject *key = algorithm ? PyTuple_Pack(2, kinds[kind], algorithm) : NULL;
+    Py_XDECREF(algorithm);
+    if (!key)
+        return READ_RAISED;
+    enum read_result result = find_plan(desk, pin, request, operation, desk->others, key);
+    if (result != READ_SUBMIT || (kind != KIND_FILL && kind != KIND_CHECKSUM))
+        return result;
+    PyObject *number = PyObject_GetAttr(operation, kind == KIND_FILL ? name_value : name_initial);
+    if (!number)
+        return READ_RAISED;
+    request->value = number != Py_None ? (uint32_t)PyLong_AsUnsignedLong(number) : request->plan->format == CHECKSUM_ADLER32;
+    Py_DECREF(number);
+    return PyErr_Occurred() ? READ_RAISED : READ_SUBMIT;
+}
+
 static enum read_result read_chunk(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation, int kind)
 {
     uint64_t flush = 0;
@@ -374,8 +415,9 @@ static enum read_result read_chunk(struct desk *desk, struct pin *pin, struct re
         fail(request, STATUS_INVALID_STATE, CAUSE_NONE, "another step of this stream is under way");
     if (request->status != STATUS_SUCCESS)
         return READ_DONE;
-    if (kind == KIND_COMPRESS_CHUNK ? !read_number(operation, name_flush, &flush)
-                                    : !read_number(operation, name_max_length, &request->max_length))
+    if (kind != KIND_DIGEST_CHUNK
+        && (kind == KIND_COMPRESS_CHUNK ? !read_number(operation, name_flush, &flush)
+                                        : !read_number(operation, name_max_length, &request->max_length)))
         return READ_RAISED;
     request->flush = flush <= FLUSH_FINISH ? (uint8_t)flush : FLUSH_NONE;
     pin->busy = session_busy(request->session);
@@ -401,7 +443,7 @@ static enum read_result read_operation(struct desk *desk, struct pin *pin, struc
     enum read_result result;
     int kind = kind_of(operation);
     request->kind = (uint8_t)kind;
-    request->count = 0;
+    request->count = request->others = 0;
     request->into = false;
     request->session = NULL;
     request->dictionary.data = NULL;
@@ -426,9 +468,14 @@ static enum read_result read_operation(struct desk *desk, struct pin *pin, struc
         break;
     case KIND_COMPRESS_CHUNK:
     case KIND_DECOMPRESS_CHUNK:
+    case KIND_DIGEST_CHUNK:
         result = read_chunk(desk, pin, request, operation, kind);
         break;
     default:
+        if (kind < KINDS) {
+            result = read_other(desk, pin, request, operation, kind);
+            break;
+        }
         fail(request, STATUS_INVALID_ARGS, CAUSE_NONE, "not an operation that this backend knows");
         return READ_DONE;
     }
@@ -538,6 +585,7 @@ static void desk_gone(PyObject *capsule)
     struct desk *desk = PyCapsule_GetPointer(capsule, DESK);
     Py_XDECREF(desk->compress);
     Py_XDECREF(desk->decompress);
+    Py_XDECREF(desk->others);
     Py_XDECREF(desk->resolve);
     Py_XDECREF(desk->helpers);
     Py_XDECREF(desk->run);
@@ -551,13 +599,14 @@ static PyObject *open_desk(PyObject *self, PyObject *args)
     (void)self;
     if (!desk)
         return PyErr_NoMemory();
-    if (!PyArg_ParseTuple(args, "OOOOOOI", &desk->compress, &desk->decompress, &desk->resolve, &desk->helpers,
+    if (!PyArg_ParseTuple(args, "OOOOOOOI", &desk->compress, &desk->decompress, &desk->others, &desk->resolve, &desk->helpers,
                           &desk->run, &desk->line, &desk->paged_workers)) {
         free(desk);
         return NULL;
     }
     Py_INCREF(desk->compress);
     Py_INCREF(desk->decompress);
+    Py_INCREF(desk->others);
     Py_INCREF(desk->resolve);
     Py_INCREF(desk->helpers);
     Py_INCREF(desk->run);
@@ -574,6 +623,18 @@ static bool may_be_large(const struct request *request, uint64_t size)
            && (request->plan->format >= FORMAT_BROTLI || size > INLINE_OUTPUT / MOST_EXPANSION);
 }
 
+/* What the cost of an operation depends on: bytes of its input, or of its output if it has no input. */
+static bool read_size(PyObject *operation, int kind, uint64_t *size)
+{
+    if (kind != KIND_FILL)
+        return read_number(operation, name_nbytes, size);
+    PyObject *destination = PyObject_GetAttr(operation, name_destination);
+    Py_ssize_t length = destination ? PyObject_Size(destination) : -1;
+    Py_XDECREF(destination);
+    *size = length < 0 ? UINT64_MAX : (uint64_t)length;
+    return length >= 0;
+}
+
 /* cost(operation) -> nanoseconds. Nothing that is measured, and no stream, runs inline. */
 static PyObject *inline_cost(PyObject *self, PyObject *operation)
 {
@@ -582,13 +643,16 @@ static PyObject *inline_cost(PyObject *self, PyObject *operation)
     struct pin pin = {.view_count = 0};
     uint64_t size = 0, cost = UINT32_MAX;
     enum read_result result = READ_DONE;
+    int kind = KIND_NOP;
     if ((PyObject *)Py_TYPE(operation) == kinds[KIND_COMPRESS])
         result = read_compress(desk, &pin, &request, operation);
     else if ((PyObject *)Py_TYPE(operation) == kinds[KIND_DECOMPRESS])
         result = read_decompress(desk, &pin, &request, operation);
+    else if ((kind = kind_of(operation)) >= KIND_COPY && kind < KINDS && kind != KIND_DIGEST_CHUNK)
+        result = read_other(desk, &pin, &request, operation, kind);
     Py_CLEAR(pin.detail);
     Py_CLEAR(pin.dictionary);
-    if (result == READ_SUBMIT && read_number(operation, name_nbytes, &size) && size < UINT32_MAX
+    if (result == READ_SUBMIT && read_size(operation, kind, &size) && size < UINT32_MAX
         && !may_be_large(&request, size))
         cost = request.plan->fixed_ns + size * request.plan->ns_per_kib / 1024;
     PyErr_Clear();
@@ -1130,6 +1194,20 @@ static PyObject *task_must_stop(PyObject *self, PyObject *capsule)
     return PyBool_FromLong(!hand->slot || must_stop(&hand->slot->request));
 }
 
+/* crc32c(value, data, plainly) -> value: for tests, of the way that this processor would not take, too */
+static PyObject *crc32c(PyObject *self, PyObject *args)
+{
+    unsigned value;
+    Py_buffer data;
+    int plainly;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "Iy*p", &value, &data, &plainly))
+        return NULL;
+    value = check_crc32c(value, data.buf, (size_t)data.len, plainly);
+    PyBuffer_Release(&data);
+    return PyLong_FromUnsignedLong(value);
+}
+
 /* measure(block, size of the dictionary) -> length of its content, or (status, cause, message) */
 static PyObject *measure(PyObject *self, PyObject *args)
 {
@@ -1376,6 +1454,7 @@ static PyMethodDef FUNCTIONS[] = {
     {"must_stop", task_must_stop, METH_O, NULL},
     {"explain", explain, METH_VARARGS, NULL},
     {"measure", measure, METH_VARARGS, NULL},
+    {"crc32c", crc32c, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -1391,7 +1470,8 @@ static bool intern_names(void)
         {&name_flush, "flush"},           {&name_max_length, "max_length"},   {&name_max_members, "max_members"},
         {&name_nbytes, "nbytes"},         {&name_state, "state"},
         {&name_paged, "paged"},           {&name_memory, "memory"},           {&name_length, "length"},
-        {&name_is_complete, "is_complete"},
+        {&name_is_complete, "is_complete"}, {&name_other, "other"},           {&name_value, "value"},
+        {&name_initial, "initial"},
     };
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
         if (!(*NAMES[i].place = PyUnicode_InternFromString(NAMES[i].name)))

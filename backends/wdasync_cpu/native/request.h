@@ -69,6 +69,9 @@ enum format {
     FORMAT_LZ4_BLOCK
 };
 
+/* What a plan of KIND_CHECKSUM has in place of a format. */
+enum checksum { CHECKSUM_CRC32, CHECKSUM_CRC32C, CHECKSUM_ADLER32 };
+
 enum engine {
     ENGINE_NONE,
     ENGINE_ZLIB,
@@ -77,7 +80,8 @@ enum engine {
     ENGINE_BROTLI,
     ENGINE_PYTHON,
     ENGINE_ZSTD,
-    ENGINE_LZ4
+    ENGINE_LZ4,
+    ENGINE_MEMORY
 };
 
 /* Values of wdasync.Flush. */
@@ -119,6 +123,8 @@ struct request {
     bool into;    /* the output goes to memory of the caller's: `out`, `room` bytes */
     const struct segment *segments;
     uint32_t count;
+    uint32_t others; /* COMPARE: so many segments more are the other input */
+    uint32_t value;  /* FILL: the byte; CHECKSUM: of what came before */
     uint32_t max_members;
     uint64_t max_length;
     struct dictionary dictionary;

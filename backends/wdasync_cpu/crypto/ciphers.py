@@ -1,0 +1,194 @@
+"""Ciphers, with and without authentication, by `cryptography`."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Final
+
+from wdasync.buffers import join
+from wdasync.errors import Status
+from wdasync.operations import CIPHERS, SEALS, Decrypt, Encrypt, Kind, Open, Seal, problem_of_sizes
+
+from ..binding import Outcome
+from ..packages import Stop, failed
+from .inputs import Refused, delivered, pieces
+from .keys import CpuKey
+from .table import hashlib_name
+
+__all__ = ["block_cipher", "cipher", "open_sealed", "seal"]
+
+_CIPHERS: Final = "cryptography.hazmat.primitives.ciphers"
+_DECREPIT: Final = "cryptography.hazmat.decrepit.ciphers"
+
+
+def _modern(module: str, name: str) -> Any:
+    """A name of `cryptography`, wherever the installed version has it: what is outdated moves to "decrepit"."""
+    for package in (_DECREPIT, _CIPHERS):
+        try:
+            return getattr(import_module(f"{package}.{module}"), name)
+        except (ImportError, AttributeError):
+            continue
+    raise Refused(f"the installed cryptography has no {name}")
+
+
+def block_cipher(algorithm: str, key: bytes | bytearray) -> Any:
+    """The block cipher of an algorithm, with its key."""
+    name = algorithm.partition("-")[0]
+    if name == "3des":
+        return _modern("algorithms", "TripleDES")(bytes(key))
+    return getattr(import_module(f"{_CIPHERS}.algorithms"), name.upper())(bytes(key))
+
+
+def _mode(name: str, iv: bytes) -> Any:
+    if name in ("cfb", "ofb"):
+        return _modern("modes", name.upper())(iv)
+    modes = import_module(f"{_CIPHERS}.modes")
+    return modes.ECB() if name == "ecb" else getattr(modes, name.upper())(iv)
+
+
+def _context(block: Any, mode: Any, *, decrypt: bool) -> Any:
+    made = import_module(f"{_CIPHERS}").Cipher(block, mode)
+    return made.decryptor() if decrypt else made.encryptor()
+
+
+def cipher(operation: Encrypt | Decrypt, key: CpuKey, stop: Stop) -> Outcome:
+    """Either direction, without authentication."""
+    algorithm = operation.algorithm
+    size = operation.nbytes
+    if problem := problem_of_sizes(CIPHERS[algorithm], len(key.material), len(operation.iv), size):
+        raise Refused(problem)
+    if algorithm.endswith("-xts") and size > 16 << 20:
+        raise Refused(f"data: expected at most 2**20 blocks of 16 bytes, got {size} bytes")
+    block = key.made("cipher", lambda secret: block_cipher(algorithm, secret))
+    name = algorithm.rpartition("-")[2]
+    context = _context(block, _mode(name, operation.iv), decrypt=operation.kind is Kind.DECRYPT)
+    if name == "xts":  # In one piece: it must know where the last block is.
+        return delivered(operation, context.update(join(operation.source)) + context.finalize())
+    output = [context.update(piece) for piece in pieces(operation.source, stop)]
+    output.append(context.finalize())
+    return delivered(operation, b"".join(output))
+
+
+# -- with authentication ------------------------------------------------------------------------------------------------
+
+
+def seal(operation: Seal, key: CpuKey, stop: Stop) -> Outcome:
+    """Encrypt and authenticate."""
+    del stop
+    _check(operation, key, operation.nbytes)
+    data = join(operation.source)
+    if "-hmac-" in operation.algorithm:
+        return delivered(operation, _compose(operation, key, data))
+    whole = _whole(operation, key)
+    if whole is not None:
+        return delivered(operation, whole.encrypt(operation.nonce, data, operation.aad))
+    context = _gcm(operation, key, None)
+    text = context.update(data) + context.finalize()
+    return delivered(operation, text + context.tag[: operation.tag_length])
+
+
+def open_sealed(operation: Open, key: CpuKey, stop: Stop) -> Outcome:
+    """Check and decrypt. What is wrong is not said: it may tell somebody how to guess on."""
+    del stop
+    size = operation.nbytes - operation.tag_length
+    if size < 0:
+        _check(operation, key, 0)
+        return failed(Status.CHECKSUM_FAILED, "")
+    from cryptography.exceptions import InvalidTag
+
+    data = join(operation.source)
+    try:
+        if "-hmac-" in operation.algorithm:
+            _check(operation, key, size - size % 16)
+            return _decompose(operation, key, memoryview(data))
+        _check(operation, key, size)
+        whole = _whole(operation, key)
+        if whole is not None:
+            return delivered(operation, whole.decrypt(operation.nonce, data, operation.aad))
+        view = memoryview(data)
+        context = _gcm(operation, key, bytes(view[size:]))
+        return delivered(operation, context.update(view[:size]) + context.finalize())
+    except InvalidTag:
+        return failed(Status.CHECKSUM_FAILED, "")
+
+
+def _check(operation: Seal | Open, key: CpuKey, size: int) -> None:
+    """Whether there can be such an operation.
+
+    :param size: bytes of the text
+    :raises Refused: if not
+    """
+    suite = SEALS[operation.algorithm]
+    problem = problem_of_sizes(suite, len(key.material), len(operation.nonce), size, operation.tag_length)
+    if operation.algorithm.endswith("-gcm") and not 8 <= len(operation.nonce) <= 128:
+        problem = problem or f"nonce: expected 8 to 128 bytes, got {len(operation.nonce)}; 12 are usual"
+    if operation.algorithm.endswith("-ccm") and size >> 8 * (15 - len(operation.nonce)):
+        problem = problem or f"data: {size} bytes are too many for a nonce of {len(operation.nonce)} bytes"
+    if problem:
+        raise Refused(problem)
+
+
+#: Algorithm's last word -> what does it in one call.
+_WHOLE: Final[dict[str, str]] = {"gcm": "AESGCM", "ccm": "AESCCM", "poly1305": "ChaCha20Poly1305"}
+
+
+def _whole(operation: Seal | Open, key: CpuKey) -> Any:
+    """What does it in one call; ``None`` if nothing does."""
+    name, length = operation.algorithm.rpartition("-")[2], operation.tag_length
+    if operation.algorithm.startswith("sm4") or (name == "gcm" and length != 16):
+        return None
+
+    def make(secret: bytearray) -> Any:
+        kind = getattr(import_module(f"{_CIPHERS}.aead"), _WHOLE[name])
+        return kind(secret, tag_length=length) if name == "ccm" else kind(secret)
+
+    return key.made(length, make)
+
+
+def _gcm(operation: Seal | Open, key: CpuKey, tag: bytes | None) -> Any:
+    """GCM step by step, with its associated data taken."""
+    mode = import_module(f"{_CIPHERS}.modes").GCM
+    block = key.made("cipher", lambda secret: block_cipher(operation.algorithm, secret))
+    how = mode(operation.nonce) if tag is None else mode(operation.nonce, tag, operation.tag_length)
+    context = _context(block, how, decrypt=tag is not None)
+    context.authenticate_additional_data(operation.aad)
+    return context
+
+
+# -- CBC and HMAC, see wdasync.operations.suites ----------------------------------------------------------------------
+
+
+def _parts(operation: Seal | Open, key: CpuKey) -> tuple[Any, Callable[[Any], bytes]]:
+    """The cipher, and what makes the tag of a ciphertext."""
+    name, _, digest = operation.algorithm.partition("-cbc-hmac-")
+    length = int(name.rpartition("-")[2]) // 8
+    block = key.made("cipher", lambda secret: block_cipher(name, secret[:length]))
+    begun = key.made("hmac", lambda secret: hmac.new(secret[length:], digestmod=hashlib_name(digest)))
+
+    def tag(text: Any) -> bytes:
+        state = begun.copy()
+        for part in (operation.aad, operation.nonce, text):
+            state.update(part)
+        whole: bytes = state.digest()
+        return whole[: operation.tag_length]
+
+    return block, tag
+
+
+def _compose(operation: Seal, key: CpuKey, data: Any) -> bytes:
+    block, tag = _parts(operation, key)
+    context = _context(block, _mode("cbc", operation.nonce), decrypt=False)
+    text: bytes = context.update(data) + context.finalize()
+    return text + tag(text)
+
+
+def _decompose(operation: Open, key: CpuKey, data: memoryview) -> Outcome:
+    block, tag = _parts(operation, key)
+    size = len(data) - operation.tag_length
+    text = data[:size]
+    if not hmac.compare_digest(tag(text), bytes(data[size:])) or size % 16:
+        return failed(Status.CHECKSUM_FAILED, "")
+    context = _context(block, _mode("cbc", operation.nonce), decrypt=True)
+    return delivered(operation, context.update(text) + context.finalize())

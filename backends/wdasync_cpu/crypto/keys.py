@@ -1,0 +1,107 @@
+"""What this device knows of a key."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Any, Final
+
+from wdasync.errors import UnsupportedOperation
+from wdasync.operations import CIPHERS, CURVES, MACS, SEALS, KeyedOperation, KeySpec, problem_of_sizes
+
+from .inputs import Refused
+
+__all__ = ["CpuKey", "key_of"]
+
+#: Algorithm -> module of `cryptography`, and what its keys are called there.
+_CLASSES: Final = {
+    "rsa": ("rsa", "RSA"),
+    "dh": ("dh", "DH"),
+    "x25519": ("x25519", "X25519"),
+    "x448": ("x448", "X448"),
+    "ed25519": ("ed25519", "Ed25519"),
+    "ed448": ("ed448", "Ed448"),
+    **{f"{use}-{curve}": ("ec", "EllipticCurve") for use in ("ecdsa", "ecdh") for curve in CURVES},
+}
+
+
+class CpuKey:
+    """See :class:`wdasync.backend.KeySession`.
+
+    :ivar spec: what was asked for
+    :raises UnsupportedOperation: if nothing can be done with such a key
+    """
+
+    def __init__(self, spec: KeySpec) -> None:
+        if problem := _problem(spec):
+            raise UnsupportedOperation(f"{spec.algorithm} on cpu: {problem}")
+        self.spec = spec
+        self.closed = False
+        self._made: dict[object, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<CpuKey {self.spec.algorithm}{', closed' if self.closed else ''}>"
+
+    @property
+    def material(self) -> Any:
+        """A secret's bytes, or a key object."""
+        return self.spec.material
+
+    def made(self, what: object, make: Callable[[Any], Any]) -> Any:
+        """Something that a library makes of the key, once."""
+        try:
+            return self._made[what]
+        except KeyError:
+            found = self._made[what] = make(self.material)
+            return found
+
+    def close(self) -> None:
+        self.closed = True
+        self._made.clear()
+
+
+@cache
+def _classes(module: str, name: str) -> tuple[type, ...]:
+    kinds = import_module(f"cryptography.hazmat.primitives.asymmetric.{module}")
+    with warnings.catch_warnings():  # What is outdated says so to who makes a key of it.
+        warnings.simplefilter("ignore")
+        return getattr(kinds, f"{name}PrivateKey"), getattr(kinds, f"{name}PublicKey")
+
+
+def _problem(spec: KeySpec) -> str:
+    """Why it is no key of that algorithm; empty if it is."""
+    algorithm = spec.algorithm
+    material: Any = spec.material
+    suite = SEALS.get(algorithm) or CIPHERS.get(algorithm) or MACS.get(algorithm)
+    secret = isinstance(material, bytes | bytearray)
+    if suite is not None:
+        if not secret:
+            return f"key: expected bytes, got {type(material).__name__}"
+        return problem_of_sizes(suite._replace(iv=(0, 0), least=0), len(material))
+    if algorithm not in _CLASSES:
+        return "no keys are used with it"
+    module, name = _CLASSES[algorithm]
+    kinds = _classes(module, name)
+    if not isinstance(material, kinds):
+        return f"key: expected one of {name}, got {type(material).__name__}"
+    bits: int = getattr(material, "key_size", 0)
+    if module == "rsa" and bits < 1024:
+        return f"key: expected at least 1024 bits, got {bits}"
+    return ""
+
+
+def key_of(operation: KeyedOperation) -> CpuKey:
+    """The key of an operation, as the framework handed it over.
+
+    :raises Refused: if it did not, or it is another device's
+    """
+    session = operation.session
+    if not isinstance(session, CpuKey):
+        raise Refused("the key is not one that this device was told of")
+    if session.closed:
+        raise Refused("the key was closed")
+    if session.spec.algorithm != operation.algorithm:
+        raise Refused(f"the key is for {session.spec.algorithm}, not for {operation.algorithm}")
+    return session

@@ -1,0 +1,115 @@
+"""Public and private keys, by `cryptography`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Final
+
+from wdasync.buffers import join
+from wdasync.errors import Status
+from wdasync.operations import Exchange, Generate, PrivateDecrypt, PublicEncrypt, Sign, Verify
+
+from ..binding import Outcome
+from ..packages import failed
+from .inputs import Refused, delivered
+from .keys import CpuKey
+
+__all__ = ["decrypt", "encrypt", "exchange", "generate", "sign", "verify"]
+
+_ASYMMETRIC: Final = "cryptography.hazmat.primitives.asymmetric"
+
+
+def _how(operation: Sign | Verify) -> tuple[Any, ...]:
+    """Padding and hash, as the method of the key wants them."""
+    if operation.algorithm == "rsa":
+        return operation.padding, operation.hash
+    if operation.algorithm.startswith("ecdsa-"):
+        return (operation.padding or import_module(f"{_ASYMMETRIC}.ec").ECDSA(operation.hash),)
+    return ()
+
+
+def _private(key: CpuKey, method: str) -> Any:
+    found = getattr(key.material, method, None)
+    if found is None:
+        raise Refused(f"key: expected one that can {method}, got {type(key.material).__name__}")
+    return found
+
+
+def sign(operation: Sign, key: CpuKey) -> Outcome:
+    """Sign."""
+    return delivered(operation, _private(key, "sign")(bytes(join(operation.source)), *_how(operation)))
+
+
+def verify(operation: Verify, key: CpuKey) -> Outcome:
+    """Check a signature. A private key will do, too."""
+    from cryptography.exceptions import InvalidSignature
+
+    public = key.material if hasattr(key.material, "verify") else key.material.public_key()
+    try:
+        public.verify(operation.signature, bytes(join(operation.source)), *_how(operation))
+    except InvalidSignature:
+        return failed(Status.CHECKSUM_FAILED, "")
+    return Status.SUCCESS, b"", operation.nbytes, 0, False, None
+
+
+def encrypt(operation: PublicEncrypt, key: CpuKey) -> Outcome:
+    """Encrypt for the owner of the private key."""
+    public = key.material if hasattr(key.material, "encrypt") else key.material.public_key()
+    return delivered(operation, public.encrypt(bytes(join(operation.source)), operation.padding))
+
+
+def decrypt(operation: PrivateDecrypt, key: CpuKey) -> Outcome:
+    """Decrypt with a private key. Why it is not valid is nobody's business."""
+    method = _private(key, "decrypt")
+    data = bytes(join(operation.source))
+    try:
+        return delivered(operation, method(data, operation.padding))
+    except ValueError:
+        return failed(Status.DATA_ERROR, "")
+
+
+def exchange(operation: Exchange, key: CpuKey) -> Outcome:
+    """Agree on a secret."""
+    method = _private(key, "exchange")
+    if operation.algorithm.startswith("ecdh-"):
+        ec = import_module(f"{_ASYMMETRIC}.ec")
+        if getattr(getattr(operation.peer, "curve", None), "name", "") != key.material.curve.name:
+            raise Refused("peer: expected a public key on the same curve")
+        secret = method(ec.ECDH(), operation.peer)
+    else:
+        if operation.algorithm == "dh" and not _same_group(key.material, operation.peer):
+            raise Refused("peer: expected a public key of the same group")
+        try:
+            secret = method(operation.peer)
+        except ValueError:  # The secret would be the same for every private key.
+            return failed(Status.DATA_ERROR, "peer: a public key that agrees on nothing secret")
+    return delivered(operation, secret)
+
+
+def _same_group(key: Any, peer: Any) -> bool:
+    if not hasattr(peer, "parameters"):
+        return False
+    mine, theirs = (each.parameters().parameter_numbers() for each in (key, peer))
+    return (mine.p, mine.g) == (theirs.p, theirs.g)
+
+
+#: Name of a curve here -> its class in `cryptography`.
+_CURVES: Final = {"p256": "SECP256R1", "p384": "SECP384R1", "p521": "SECP521R1", "secp256k1": "SECP256K1"}
+
+
+def generate(operation: Generate) -> Outcome:
+    """Make a private key."""
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    name = operation.algorithm
+    if name == "rsa":
+        if operation.bits < 1024:
+            raise Refused(f"bits: expected at least 1024, got {operation.bits}")
+        module = import_module(f"{_ASYMMETRIC}.rsa")
+        key = module.generate_private_key(operation.exponent, operation.bits)
+    elif name.startswith("ec-"):
+        ec = import_module(f"{_ASYMMETRIC}.ec")
+        key = ec.generate_private_key(getattr(ec, _CURVES[name.removeprefix("ec-")])())
+    else:
+        key = getattr(import_module(f"{_ASYMMETRIC}.{name}"), f"{name.capitalize()}PrivateKey").generate()
+    return delivered(operation, key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))

@@ -1,0 +1,168 @@
+"""Who does which algorithm, and what it costs.
+
+*Costs* are of the way through Python that all but memory work has: a call of `hashlib` or `cryptography` with its objects. Work
+with public keys never runs in the caller's thread, however short it is.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Container
+from importlib.util import find_spec
+from typing import Final, NamedTuple
+
+from wdasync.backend import Capability
+from wdasync.operations import CHECKSUMS, CIPHERS, CURVES, DIGESTS, MACS, SEALS, Kind
+
+from ..codecs import Cost, Engine
+
+__all__ = ["IMPLEMENTATIONS", "Checksum", "Work", "capabilities", "hashlib_name", "problem", "work_of"]
+
+#: What to type to get what is not here.
+ADVICE: Final = 'pip install "wdasync[crypto]"'
+
+#: Name -> who the C side thinks does it.
+IMPLEMENTATIONS: Final = {
+    "memory": Engine.MEMORY,
+    "hashlib": Engine.PYTHON,
+    "cryptography": Engine.PYTHON,
+}
+
+#: Never in the caller's thread.
+NEVER: Final = Cost(1 << 40, 0)
+
+
+class Checksum(enum.IntEnum):
+    """As ``enum checksum`` of ``native/request.h``."""
+
+    CRC32 = 0
+    CRC32C = 1
+    ADLER32 = 2
+
+
+class Work(NamedTuple):
+    """One kind of operation on one algorithm.
+
+    :ivar implementation: who does it, a key of ``IMPLEMENTATIONS``
+    :ivar cost: what it takes
+    :ivar format: how the C side knows it
+    """
+
+    implementation: str
+    cost: Cost
+    format: int = 0
+
+
+#: Digest -> nanoseconds for each KiB.
+_DIGESTS: Final = {
+    "md5": 2_000,
+    "sha1": 2_200,
+    "sha224": 5_500,
+    "sha256": 5_500,
+    "sha384": 3_500,
+    "sha512": 3_500,
+    "sha512-224": 3_500,
+    "sha512-256": 3_500,
+    "sm3": 7_000,
+}
+
+#: Cipher -> nanoseconds for each KiB.
+_CIPHERS: Final = {"aes": 800, "sm4": 12_000, "3des": 40_000, "chacha20": 1_000}
+
+
+def hashlib_name(algorithm: str) -> str:
+    """As hashlib calls it."""
+    return algorithm.replace("-", "_")
+
+
+def _by_hash(algorithm: str, fixed: int) -> Work:
+    return Work("hashlib", Cost(fixed, _DIGESTS[algorithm]))
+
+
+def _by_cipher(algorithm: str, fixed: int) -> Work:
+    return Work("cryptography", Cost(fixed, _CIPHERS[algorithm.partition("-")[0]]))
+
+
+def _table() -> dict[tuple[Kind, str], Work]:
+    found: dict[tuple[Kind, str], Work] = {
+        (Kind.COPY, "copy"): Work("memory", Cost(800, 100)),
+        (Kind.FILL, "fill"): Work("memory", Cost(800, 60)),
+        (Kind.COMPARE, "compare"): Work("memory", Cost(1_000, 100)),
+    }
+    for name in CHECKSUMS:
+        found[Kind.CHECKSUM, name] = Work("memory", Cost(900, 150), Checksum[name.upper()])
+    for name in DIGESTS:
+        found[Kind.DIGEST, name] = _by_hash(name, 4_000)
+        found[Kind.MAC, f"hmac-{name}"] = _by_hash(name, 7_000)
+        for each in (name, f"hmac-{name}"):
+            found[Kind.DIGEST_CHUNK, each] = _by_hash(name, 4_000)
+    for name in MACS:
+        if not name.startswith("hmac-"):
+            found[Kind.MAC, name] = _by_cipher(name, 12_000)
+    for name in CIPHERS:
+        for kind in (Kind.ENCRYPT, Kind.DECRYPT):
+            found[kind, name] = _by_cipher(name, 15_000)
+    for name in SEALS:
+        for kind in (Kind.SEAL, Kind.OPEN):
+            found[kind, name] = _seal(name)
+    del found[Kind.SEAL, "sm4-ccm"], found[Kind.OPEN, "sm4-ccm"]  # The library has no such thing.
+    return found | {at: Work("cryptography", NEVER) for at in _public()}
+
+
+def _seal(name: str) -> Work:
+    _, composed, digest = name.partition("-hmac-")
+    if composed:
+        return Work("cryptography", Cost(25_000, _CIPHERS["aes"] + _DIGESTS[digest]))
+    return _by_cipher(name, 15_000 if name.startswith("sm4") else 4_000)
+
+
+def _public() -> list[tuple[Kind, str]]:
+    """All that has to do with public keys."""
+    found = [(kind, "rsa") for kind in (Kind.PUBLIC_ENCRYPT, Kind.PRIVATE_DECRYPT)]
+    for name in ("rsa", *(f"ecdsa-{curve}" for curve in CURVES), "ed25519", "ed448"):
+        found += [(Kind.SIGN, name), (Kind.VERIFY, name)]
+    found += [
+        (Kind.EXCHANGE, name) for name in ("dh", *(f"ecdh-{curve}" for curve in CURVES), "x25519", "x448")
+    ]
+    made = ("rsa", *(f"ec-{curve}" for curve in CURVES), "x25519", "x448", "ed25519", "ed448")
+    found += [(Kind.GENERATE, name) for name in made]
+    return found
+
+
+_TABLE: Final = _table()
+
+#: Shortest and longest modulus in bits that the library takes.
+_BITS: Final = {"rsa": (1024, 16384), "dh": (512, 10000)}
+
+
+def work_of(kind: Kind, algorithm: str) -> Work:
+    """Who does it. There is a row of it."""
+    return _TABLE[kind, algorithm]
+
+
+def problem(implementation: str) -> str:
+    """Why it cannot be used; empty if it can. Nothing is imported: that would take longer than to open a device."""
+    return "not found" if find_spec(implementation if implementation != "memory" else "zlib") is None else ""
+
+
+def capabilities(available: Container[str]) -> list[Capability]:
+    """The rows of the capability table, given which implementations are there."""
+    found = []
+    for (kind, name), work in _TABLE.items():
+        digest = name.removeprefix("hmac-")
+        if work.implementation not in available:
+            continue
+        if digest in DIGESTS and hashlib_name(digest) not in hashlib.algorithms_available:
+            continue
+        found.append(Capability(kind, name, bits=_BITS.get(name)))
+    return found
+
+
+def lacking(available: Container[str]) -> dict[str, str]:
+    """Algorithms that would be there if something were installed -> what to type."""
+    return {
+        name: ADVICE
+        for (_, name), work in _TABLE.items()
+        if work.implementation == "cryptography" and work.implementation not in available
+    }

@@ -1,0 +1,83 @@
+"""Each device gives the published answers: NIST's, the RFCs', and those of the algorithms' authors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cpu.support import run
+from wdasync import registry
+from wdasync.backend import Device
+from wdasync.errors import Status, UnsupportedOperation
+from wdasync.operations import Kind
+
+from .cases import CASES, Case
+
+pytestmark = pytest.mark.filterwarnings("ignore:Diffie-Hellman over finite fields")
+
+#: Backends that are examined, with the settings that they want. A case of which a device has no row is none of its.
+BACKENDS: dict[str, dict[str, Any]] = {"cpu": {}}
+
+
+@pytest.fixture(params=BACKENDS)
+def device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    backend = registry.get_backend(request.param)
+    device = backend.open(backend.devices()[0], backend.Options(**BACKENDS[request.param]))
+    yield device
+    device.close()
+
+
+def able(device: Device, case: Case) -> bool:
+    """Whether the device claims that it can do this."""
+    operation = case.operation
+    row = device.capabilities.find(operation.kind, operation.algorithm)
+    if row is None or (row.max_input is not None and operation.nbytes > row.max_input):
+        return False
+    if operation.key is not None:
+        try:
+            operation.session = operation.key.session(device, operation.algorithm)
+        except UnsupportedOperation:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_published_answers(device: Device, name: str) -> None:
+    cases = [case for case in CASES[name]() if able(device, case)]
+    if not cases:
+        pytest.skip(f"{device.info.name} has none of this")
+    queue = device.open_queue(64)
+    try:
+        found = run(queue, [case.operation for case in cases])
+    finally:
+        queue.stop()
+        queue.close()
+        for case in cases:
+            if case.operation.key is not None:
+                case.operation.key.forget(device)
+    for case, done in zip(cases, found, strict=True):
+        if isinstance(case.answer, Status):
+            assert done.status is case.answer, (case.operation, done)
+        else:
+            assert (done.status, done.output) == (Status.SUCCESS, case.answer), (case.operation, done)
+
+
+def test_the_cpu_has_answers_for_everything() -> None:
+    """Nothing in its table is left unexamined, but what no public list is known of."""
+    backend = registry.get_backend("cpu")
+    device = backend.open(backend.devices()[0], backend.Options())
+    asked = {(case.operation.kind, case.operation.algorithm) for make in CASES.values() for case in make()}
+    rows = {(row.kind, row.algorithm) for row in device.capabilities if row.kind >= Kind.CHECKSUM}
+    left = {
+        name
+        for kind, name in rows - asked
+        if kind not in (Kind.CHECKSUM, Kind.DIGEST_CHUNK, Kind.GENERATE, Kind.PUBLIC_ENCRYPT)
+    }
+    device.close()
+    composed = {name for name in left if "-cbc-hmac-" in name}
+    assert left - composed == {
+        "hmac-sha512-224", "hmac-sha512-256", "hmac-sm3", "sm4-cmac",
+        "ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "ecdsa-secp256k1", "ecdh-secp256k1",
+    }  # fmt: skip
