@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from wdasync.backend import Capabilities, Capability, Check, Device, DeviceInfo, PageFaults
 from wdasync.errors import BackendUnavailable, ConfigError
@@ -22,7 +22,8 @@ from wdasync_hip08.machine import Machine
 from wdasync_hip08.machines import machines as all_machines
 from wdasync_hip08.options import PRIVATE, Options
 from wdasync_uacce import ZipDevice
-from wdasync_uacce.device import device_info
+from wdasync_uacce.engine_device import EngineDevice, device_info
+from wdasync_uacce.hpre_device import HpreDevice
 
 __all__ = ["Hip08Backend", "Hip08Device", "Hip08Provoker", "machines"]
 
@@ -32,8 +33,8 @@ def machines() -> list[Machine]:
     return all_machines().on()
 
 
-class Hip08Device(ZipDevice):
-    """The ZIP function of an emulated chip. The driver is the one for silicon.
+class Hip08Device(EngineDevice):
+    """A function of an emulated chip. The driver is the one for silicon: see :data:`DEVICES`.
 
     :param attachment: to the machine; it is left when this is closed
 
@@ -73,6 +74,21 @@ class Hip08Device(ZipDevice):
         all_machines().detach(self._attachment)
 
 
+class Hip08Zip(Hip08Device, ZipDevice):
+    """The ZIP function."""
+
+
+class Hip08Hpre(Hip08Device, HpreDevice):
+    """The HPRE function."""
+
+
+#: Name of the kernel's driver, with which a node's name begins -> device.
+DEVICES: Final[Mapping[str, type[Hip08Device]]] = {"hisi_zip": Hip08Zip, "hisi_hpre": Hip08Hpre}
+
+#: Kinds whose input goes to the engine as it is.
+PAGED: Final = frozenset({Kind.COMPRESS, Kind.DECOMPRESS})
+
+
 def _usable(device: Hip08Device) -> Hip08Device:
     """A device that was lost under others comes back, unless they still hold it.
 
@@ -90,7 +106,7 @@ def _usable(device: Hip08Device) -> Hip08Device:
 
 def _paged(row: Capability) -> Capability:
     """Accesses to absent pages stall."""
-    return dataclasses.replace(row, paged=row.kind in (Kind.COMPRESS, Kind.DECOMPRESS))
+    return dataclasses.replace(row, paged=row.kind in PAGED)
 
 
 class Hip08Provoker:
@@ -185,7 +201,7 @@ class Hip08Backend:
                 f"{info.name}: the chip's memory cannot be had: {error}; {advice}"
             ) from error
         try:
-            return _usable(Hip08Device(attachment, info))
+            return _usable(DEVICES[info.name.rpartition("-")[0]](attachment, info))
         except BaseException:
             all_machines().detach(attachment)
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from wdasync_hip08.engines.zip import dump_entry
 from wdasync_hip08.machine import Machine
 from wdasync_hip08.qm.contexts import CQE_BYTES, unpack_cqe
 from wdasync_hip08.smmu.context_descriptor import ContextDescriptor
@@ -43,7 +42,7 @@ def dump_queue(machine: Machine, name: str, number: int, entries: int = 4) -> st
             slot, _, phase = unpack_cqe(ram.read(share + queue.cq_offset + index * CQE_BYTES, CQE_BYTES))
             lines.append(f"  CQE {index}: SQ index {slot}, phase {phase}")
             entry = ram.read(share + slot * queue.entry_bytes, queue.entry_bytes)
-            lines += [f"    {line}" for line in dump_entry(entry).splitlines()]
+            lines += [f"    {line}" for line in node.function.dump(entry).splitlines()]
         return "\n".join(lines)
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Final
 
-from wdasync_hip08.engines.zip import ENTRY_BYTES, ZipEngine
+from wdasync_hip08.engines import hpre, sec
+from wdasync_hip08.engines import zip as zip_engine
 from wdasync_hip08.port import Port
 from wdasync_hip08.qm.pairs import Engine
 from wdasync_hip08.trace import Trace
 
-__all__ = ["FUNCTIONS", "ZIP", "Function"]
+__all__ = ["FUNCTIONS", "HPRE", "SEC", "ZIP", "Function"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Function:
     :ivar algorithms: attribute of that name
     :ivar entry_bytes: size of its submission entries
     :ivar engine: makes what works on them, behind a port
+    :ivar dump: an entry, for people
     """
 
     name: str
@@ -35,9 +38,29 @@ class Function:
     algorithms: tuple[str, ...]
     entry_bytes: int
     engine: Callable[[Port, Trace], Engine]
+    dump: Callable[[bytes], str] = bytes.hex
 
 
-ZIP: Final = Function("hisi_zip-0", 0x7500, ("zlib", "gzip"), ENTRY_BYTES, ZipEngine)
+ZIP: Final = Function(
+    "hisi_zip-0",
+    0x7500,
+    ("zlib", "gzip"),
+    zip_engine.ENTRY_BYTES,
+    zip_engine.ZipEngine,
+    zip_engine.dump_entry,
+)
+HPRE: Final = Function(
+    "hisi_hpre-0", 0x7900, ("rsa", "dh"), hpre.ENTRY_BYTES, hpre.HpreEngine, hpre.dump_entry
+)
+#: Ciphers are borrowed from the package `cryptography`: without it the engine has none.
+SEC: Final = Function(
+    "hisi_sec2-0",
+    0x7600,
+    ("cipher", "digest", "aead") if find_spec("cryptography") else ("digest",),
+    sec.ENTRY_BYTES,
+    sec.SecEngine,
+    sec.dump_entry,
+)
 
 #: What the chip has.
-FUNCTIONS: Final = (ZIP,)
+FUNCTIONS: Final = (ZIP, HPRE)

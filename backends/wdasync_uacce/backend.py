@@ -11,8 +11,9 @@ from wdasync.backend import Check, DeviceInfo, PageFaults
 from wdasync.errors import BackendUnavailable
 from wdasync.faults import FaultHandler, FaultReporter
 
-from .device import ZipDevice, device_info, driver_of, unavailable
+from .device import device_info, driver_of, unavailable
 from .diagnosis import diagnose
+from .engine_device import EngineDevice
 from .files import FileLayer, NodeInfo
 from .host import Host
 
@@ -53,7 +54,7 @@ class UacceBackend:
         *,
         on_fault: FaultHandler | None = None,
         report: FaultReporter | None = None,
-    ) -> ZipDevice:
+    ) -> EngineDevice:
         if on_fault is not None and self._layer.page_faults is not PageFaults.HANDLER:
             raise BackendUnavailable(
                 f"{info.name}: expected no on_fault, got one; the kernel answers this device's page faults itself: "

@@ -13,7 +13,8 @@ from typing import Final
 from wdasync.backend import Check
 from wdasync.errors import BackendUnavailable
 
-from .device import DRIVERS, ZipDevice, driver_of
+from .device import DRIVERS, driver_of
+from .engine_device import EngineDevice
 from .errnos import AccessDenied, SharingRefused, UacceError, name_of, row_of
 from .files import FileLayer, NodeFlag, NodeInfo
 from .host import Function, Host, missing
@@ -162,7 +163,7 @@ def _node(layer: FileLayer, node: NodeInfo) -> Iterator[Check]:
     yield Check(f"{node.name} driver", driver is not None or None, driver.__name__ if driver else "none here")
     if driver is None:
         return
-    yield from _attributes(node)
+    yield from _attributes(node, driver)
     if isinstance(layer, LinuxFiles):
         yield _file(layer, node)
     if node.isolated:
@@ -174,7 +175,7 @@ def _node(layer: FileLayer, node: NodeInfo) -> Iterator[Check]:
         yield from _trials(layer, node, driver)
 
 
-def _attributes(node: NodeInfo) -> Iterator[Check]:
+def _attributes(node: NodeInfo, driver: type[EngineDevice]) -> Iterator[Check]:
     name = node.name
     if node.problems:
         yield Check(
@@ -183,7 +184,7 @@ def _attributes(node: NodeInfo) -> Iterator[Check]:
         )  # fmt: skip
     known = (qm_version(node.api) or 0) >= 2
     yield Check(f"{name} api", known, node.api or "none", "" if known else "hisi_qm_v2 or later is needed")
-    yield _algorithms(node)
+    yield _algorithms(node, driver)
     free = node.available_instances
     yield Check(
         f"{name} free queues", free > 0, str(free),
@@ -202,13 +203,14 @@ def _attributes(node: NodeInfo) -> Iterator[Check]:
         )  # fmt: skip
 
 
-def _algorithms(node: NodeInfo) -> Check:
+def _algorithms(node: NodeInfo, driver: type[EngineDevice]) -> Check:
     name, text = f"{node.name} algorithms", " ".join(node.algorithms) or "none"
-    if any(algorithm in ("zlib", "gzip", "deflate") for algorithm in node.algorithms):
+    if not set(driver.needs).isdisjoint(node.algorithms):
         return Check(name, True, text)
+    *others, last = driver.needs
     return Check(
         name, False, text,
-        "expected zlib, gzip or deflate: the firmware may have switched the engine's cores off; look at dmesg",
+        f"expected {', '.join(others)} or {last}: the firmware may have switched the engine's cores off; look at dmesg",
     )  # fmt: skip
 
 
@@ -263,7 +265,7 @@ def _next(node: NodeInfo, error: OSError) -> str:
     return advice
 
 
-def _trials(layer: FileLayer, node: NodeInfo, driver: type[ZipDevice]) -> Iterator[Check]:
+def _trials(layer: FileLayer, node: NodeInfo, driver: type[EngineDevice]) -> Iterator[Check]:
     try:
         device = driver(layer, node)
     except BackendUnavailable:

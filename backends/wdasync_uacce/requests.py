@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import abc
 import errno
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Sequence, Sized
 from typing import Final, Generic, TypeVar
 
-from wdasync.backend import Capability, Completion, DataCause, Detail, Status
+from wdasync.backend import Completion, DataCause, Detail, Status
 from wdasync.buffers import Segment
 from wdasync.operations import Operation
 from wdasync.paged import PagedBuffer
@@ -21,7 +21,17 @@ from .memory import address_of
 from .outputs import OutputPool
 from .scatter import ALIGNMENT, chain_size, write_chain
 
-__all__ = ["Answer", "Counters", "Request", "Settled", "Shortage", "Workshop", "paged_input"]
+__all__ = [
+    "Answer",
+    "Counters",
+    "OperationT",
+    "Request",
+    "Settled",
+    "ShopT",
+    "Shortage",
+    "Workshop",
+    "paged_input",
+]
 
 OperationT = TypeVar("OperationT", bound=Operation)
 ShopT = TypeVar("ShopT", bound="Workshop")
@@ -93,21 +103,19 @@ class Workshop:
     """What the requests of one queue share.
 
     :param space: how buffers become addresses
-    :param rows: capabilities of this queue's class, by algorithm
     :param where: the part of the device that does the work, for the completions
     """
 
     counters: Counters
 
-    def __init__(self, space: AddressSpace, rows: Mapping[str, Capability], where: str) -> None:
+    def __init__(self, space: AddressSpace, where: str) -> None:
         self.space = space
-        self.rows = rows
         self.outputs = OutputPool(space)
         self.counters = Counters()
         self.plain = Detail(where=where)
         self._held: list[tuple[memoryview, int, bool]] = []
 
-    def memory(self, content: bytes) -> memoryview:
+    def memory(self, content: bytes | bytearray) -> memoryview:
         """New memory that the device can reach, with this content.
 
         :raises OSError: ENOMEM
@@ -118,7 +126,7 @@ class Workshop:
         memory[: len(content)] = content
         return memory[: len(content)]
 
-    def hold(self, content: bytes, writable: bool) -> int:
+    def hold(self, content: bytes | bytearray, writable: bool) -> int:
         """Memory with this content that the device may touch as long as the queue is; its address.
 
         :raises OSError: ENOMEM
@@ -145,7 +153,7 @@ class Request(abc.ABC, Generic[OperationT, ShopT]):
     :ivar faults: page faults so far
     """
 
-    __slots__ = ("_grants", "_keep", "_shop", "faults", "operation", "tag", "tag_bit", "wire_tag")
+    __slots__ = ("_grants", "_keep", "_secrets", "_shop", "faults", "operation", "tag", "tag_bit", "wire_tag")
 
     def __init__(self, tag: int, operation: OperationT, shop: ShopT, tag_bit: int) -> None:
         self.tag = tag
@@ -156,6 +164,7 @@ class Request(abc.ABC, Generic[OperationT, ShopT]):
         self._shop = shop
         self._grants: list[tuple[int, int, bool]] = []
         self._keep: list[Segment] = []
+        self._secrets: list[memoryview] | None = None
 
     @abc.abstractmethod
     def number(self) -> int:
@@ -253,6 +262,17 @@ class Request(abc.ABC, Generic[OperationT, ShopT]):
         self._keep.append(source)
         return source
 
+    def secret(self, content: bytes | bytearray) -> memoryview:
+        """Memory that the device can reach, with this content; wiped when the device is done with it.
+
+        :raises OSError: ENOMEM
+        """
+        memory = self._shop.memory(content)
+        if self._secrets is None:
+            self._secrets = []
+        self._secrets.append(memory)
+        return memory
+
     def chain(self, spans: Sequence[tuple[int, int]]) -> int:
         """A scatter list, as an address.
 
@@ -293,6 +313,10 @@ class Request(abc.ABC, Generic[OperationT, ShopT]):
             self._shop.space.revoke(*grant)
         self._grants.clear()
         self._keep.clear()
+        if self._secrets is not None:
+            for memory in self._secrets:
+                memory[:] = bytes(len(memory))
+            self._secrets.clear()
 
 
 def _surely_there(segment: Segment) -> bool:

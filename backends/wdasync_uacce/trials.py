@@ -11,7 +11,8 @@ from wdasync.backend import Capability, Check, Completion, Queue, Status
 from wdasync.errors import BackendUnavailable
 from wdasync.operations import Compress, Decompress, Kind, Operation
 
-from .device import ZipDevice
+from .engine_device import EngineDevice
+from .key_trials import FAMILIES, key_trial
 
 __all__ = ["try_device"]
 
@@ -29,14 +30,10 @@ _DISTRUST: Final = (
 )
 
 
-def try_device(device: ZipDevice, patience: float = PATIENCE) -> Iterator[Check]:
-    """A check for each direction of each algorithm. Blocks for up to ``patience`` seconds each."""
+def try_device(device: EngineDevice, patience: float = PATIENCE) -> Iterator[Check]:
+    """A check for each kind of operation with each algorithm. Blocks for up to ``patience`` seconds each."""
     for queue_class in device.capabilities.queue_classes:
-        rows = [
-            row
-            for row in device.capabilities
-            if row.queue_class == queue_class and row.kind is not Kind.NOP and row.algorithm in WBITS
-        ]
+        rows = [row for row in device.capabilities if row.queue_class == queue_class and _is_tried(row)]
         try:
             queue = device.open_queue(4, queue_class=queue_class)
         except BackendUnavailable as error:
@@ -50,10 +47,32 @@ def try_device(device: ZipDevice, patience: float = PATIENCE) -> Iterator[Check]
             queue.close()
 
 
-def _try_one(device: ZipDevice, queue: Queue, row: Capability, patience: float) -> Check:
-    name = f"{device.info.name} {row.kind.name.lower()} {row.algorithm}"
-    operation, is_right = _trial(row)
-    completion = _run(queue, operation, patience)
+def _is_tried(row: Capability) -> bool:
+    return row.algorithm in WBITS or row.algorithm in FAMILIES
+
+
+def _try_one(device: EngineDevice, queue: Queue, row: Capability, patience: float) -> Check:
+    name = f"{device.info.name} {row.kind.name.lower().replace('_', ' ')} {row.algorithm}"
+    try:
+        operation, is_right = _trial(row) if row.algorithm in WBITS else key_trial(device, row)
+    except ImportError:
+        return Check(
+            name, None, "not tried: there is nothing to compare with", "pip install 'wdasync[crypto]'"
+        )
+    try:
+        return _judge(name, operation, is_right, _run(queue, operation, patience), patience)
+    finally:
+        if operation.key is not None:
+            operation.key.revoke()
+
+
+def _judge(
+    name: str,
+    operation: Operation,
+    is_right: Callable[[bytes], bool],
+    completion: Completion | None,
+    patience: float,
+) -> Check:
     if completion is None:
         return Check(name, False, f"no answer within {patience:g} s", _DISTRUST)
     if completion.status is not Status.SUCCESS:

@@ -60,6 +60,7 @@ class ZipWorkshop(Workshop):
 
     :param queue_type: what the queue does
     :param sqe_type: descriptor type of zlib and gzip here; raw deflate always has type 3
+    :param rows: capabilities of this direction, by algorithm
 
     :ivar carrier: a descriptor without a purpose
     :ivar toucher: a descriptor that makes the device read one byte, once it has a source
@@ -75,7 +76,8 @@ class ZipWorkshop(Workshop):
         rows: Mapping[str, Capability],
         where: str,
     ) -> None:
-        super().__init__(space, rows, where)
+        super().__init__(space, where)
+        self.rows = rows
         self.queue_type = queue_type
         self.sqe_type = sqe_type
         self.max_output = MAX_LENGTH if space.direct else MAX_COPY

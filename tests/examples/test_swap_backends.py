@@ -13,11 +13,16 @@ CONFIGS = EXAMPLES / "swap_backends"
         ("cpu", "cpu/cpu0", "cpu/cpu0 (inline)", "cpu/cpu0 (preferred)"),
         (
             "chip",
-            "hip08/hisi_zip-0, cpu/cpu0",
+            "hip08/hisi_zip-0, hip08/hisi_hpre-0, cpu/cpu0",
             "hip08/hisi_zip-0 (preferred)",
             "hip08/hisi_zip-0 (preferred)",
         ),
-        ("split", "cpu/cpu0, hip08/hisi_zip-0", "cpu/cpu0 (size)", "hip08/hisi_zip-0 (preferred)"),
+        (
+            "split",
+            "cpu/cpu0, hip08/hisi_zip-0, hip08/hisi_hpre-0",
+            "cpu/cpu0 (size)",
+            "hip08/hisi_zip-0 (preferred)",
+        ),
     ],
 )
 def test_the_same_program_elsewhere(config: str, devices: str, small: str, large: str) -> None:

@@ -8,10 +8,11 @@ import pytest
 
 from wdasync_hip08.functions import FUNCTIONS, ZIP
 from wdasync_hip08.kernel.spaces import Space
-from wdasync_hip08.kernel.uacce import OpenQueue
 from wdasync_hip08.machine import Machine
 from wdasync_hip08.options import Options
 from wdasync_uacce.files import RegionKind
+
+from .lone_machine import LoneMachine
 
 SQE, CQE = 128, 16
 ZLIB, GZIP = 2, 3
@@ -113,23 +114,6 @@ class RawDriver:
 @pytest.fixture
 def raw_driver() -> type[RawDriver]:
     return RawDriver
-
-
-class LoneMachine(Machine):
-    """A machine with one program that opens its queues and answers their faults.
-
-    :ivar program: its attachment
-    """
-
-    def __init__(
-        self, options: Options, functions: Any = FUNCTIONS, *, handler: Any = None, reporter: Any = None
-    ) -> None:
-        super().__init__(options, functions)
-        self.program = self.attach(handler, reporter)
-        self.serve = self.program.serve
-
-    def open(self, name: str, space: Space | None = None, owner: Any = None) -> OpenQueue:
-        return super().open(name, space, owner or self.program)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from wdasync_hip08.functions import ZIP
 @pytest.mark.parametrize("options", [{}, {"residency": "cold"}, {"seed": 3, "tlb_entries": 4}], ids=str)
 def test_replay(new_machine: Any, options: dict[str, Any]) -> None:
     machine = new_machine(depth=DEPTH, **options)
-    assert replay(machine, machine.discover()[0]) > 3 * DEPTH
+    assert replay(machine, machine.discover()[-1]) > 3 * DEPTH
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,4 @@ def test_another_output_is_found(new_machine: Any) -> None:
 def test_rings_of_another_depth(new_machine: Any) -> None:
     machine = new_machine(depth=DEPTH * 2)
     with pytest.raises(Mismatch, match="expected rings of"):
-        replay(machine, machine.discover()[0])
+        replay(machine, machine.discover()[-1])

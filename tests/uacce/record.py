@@ -334,7 +334,7 @@ def main() -> None:
     """Record, and write the corpus."""
     machine = Machine(Options(clock="virtual", depth=DEPTH, ram=32))
     layer = Layer(machine.attach())
-    node = machine.discover()[0]
+    node = machine.discover()[-1]
     recorders = [drive(layer, node, queue_class, work) for queue_class, work in operations()]
     recorders += [hostile(layer, kind) for kind in (0, 1)]
     machine.close()

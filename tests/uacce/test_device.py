@@ -179,7 +179,7 @@ def test_the_backend_finds_opens_and_works() -> None:
 
 def test_nodes_without_a_driver_are_left_alone() -> None:
     layer = StandIn()
-    layer.attributes["name"] = "hisi_hpre-3"
+    layer.attributes["name"] = "hisi_dma-3"
     backend = UacceBackend(layer)
     assert driver_of(layer.node()) is None
     assert list(backend.devices()) == []
@@ -278,5 +278,5 @@ def test_a_machine_without_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_node_of_another_engine_is_not_our_affair() -> None:
     layer = StandIn()
-    layer.attributes |= {"name": "hisi_sec2-0", "flags": NodeFlag.SVA}
-    assert checks(layer) == {"uacce devices": True, "hisi_sec2-0 driver": None}
+    layer.attributes |= {"name": "hisi_dma-0", "flags": NodeFlag.SVA}
+    assert checks(layer) == {"uacce devices": True, "hisi_dma-0 driver": None}

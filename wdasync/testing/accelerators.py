@@ -15,6 +15,7 @@ import anyio
 
 import wdasync
 from wdasync import Accelerator, Kind
+from wdasync.backend import Capability
 
 from ._bench import NotApplicable, Violation, require
 from ._checks import ContractViolation, Finding, Report, Verdict
@@ -143,13 +144,17 @@ def on_event_loop(loop: str, backend: str, **how: Any) -> Report:
 # What the device can do
 
 
+def _table(acc: Accelerator) -> list[Capability]:
+    """What its devices can do, whichever of them it is."""
+    return list(dict.fromkeys(row for table in acc.capabilities().values() for row in table))
+
+
 def _algorithms(acc: Accelerator, kind: Kind) -> list[str]:
     """What the device can do of this kind, and somebody else too.
 
     :raises NotApplicable: if there is nothing
     """
-    (table,) = set(acc.capabilities().values())
-    found = [row.algorithm for row in table if row.kind is kind and reference(row.algorithm)]
+    found = [row.algorithm for row in _table(acc) if row.kind is kind and reference(row.algorithm)]
     if not found:
         raise NotApplicable(
             f"the device has no row for {kind.name} of an algorithm that somebody else here knows"
@@ -179,7 +184,7 @@ def _same(algorithm: str, packed: bytes, content: bytes) -> None:
 async def units_round_trip(acc: Accelerator, patience: float) -> None:
     """What the device makes, somebody else reads, and the other way round."""
     del patience
-    (table,) = set(acc.capabilities().values())
+    table = _table(acc)
     limits = [limit for row in table for limit in (row.max_input, row.max_output) if limit is not None]
     contents = [b"", b"x", text(5000), text(min(200_000, *limits) if limits else 200_000, 1)]
     for algorithm in _algorithms(acc, Kind.COMPRESS):

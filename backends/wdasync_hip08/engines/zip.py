@@ -12,6 +12,7 @@ import struct
 from collections.abc import Generator
 from dataclasses import dataclass
 
+from wdasync_hip08.engines.buffers import MAX_BYTES, BadDescriptorError, Buffers, Ranges, cut, total
 from wdasync_hip08.engines.deflate import Check, Deflation, Inflater, Progress, hardware_checksum
 from wdasync_hip08.port import DmaAbort, Port
 from wdasync_hip08.qm.contexts import SqContext
@@ -25,12 +26,8 @@ __all__ = ["ENTRY_BYTES", "Descriptor", "ZipEngine", "ZipStatus", "dump_entry"]
 ENTRY_BYTES = 128
 _WORDS = struct.Struct("<32I")
 
-#: Longest input, and longest output (a larger capacity is clipped), of one entry.
-MAX_BYTES = 8 << 20
 #: Input is fetched so many bytes at a time, so that what comes behind the end of a stream is never touched.
 CHUNK = 64 << 10
-MAX_LISTS, MAX_ENTRIES = 256, 255
-LIST_HEAD_BYTES, LIST_ENTRY_BYTES = 64, 32
 
 COMPRESS, DECOMPRESS = 0, 1
 STATEFUL = 1 << 26
@@ -67,10 +64,6 @@ class ZipStatus(enum.IntEnum):
     BAD_DESCRIPTOR = 0x02
     #: An access to memory was refused, by the SMMU or by the bus.
     MEMORY = 0x03
-
-
-class BadDescriptorError(Exception):
-    """The descriptor or a scatter list cannot be worked with."""
 
 
 @dataclass(slots=True)
@@ -170,9 +163,6 @@ class Descriptor:
         return self.pack()
 
 
-Ranges = list[tuple[int, int]]
-
-
 class ZipEngine:
     """Compresses and decompresses.
 
@@ -215,10 +205,8 @@ class _Job:
     """One entry in work."""
 
     def __init__(self, port: Port, descriptor: Descriptor, user: User, task: Task, trace: Trace) -> None:
-        self._port = port
+        self._memory = Buffers(port, user, task)
         self._descriptor = descriptor
-        self._user = user
-        self._task = task
         self._trace = trace
         self._number = task.number
 
@@ -227,16 +215,16 @@ class _Job:
         check, window = descriptor.check, descriptor.window_bits
         source = yield from self._ranges(descriptor.source)
         destination = yield from self._ranges(descriptor.destination)
-        data = yield from self._read(_cut(source, 0, descriptor.input_length))
+        data = yield from self._memory.read(cut(source, 0, descriptor.input_length))
         self._trace.begin("engine", "deflate", self._number, nbytes=len(data))
         result = yield Deflation(data, window, check)
         assert isinstance(result, tuple)
         output, value = result
         self._trace.end("engine", "deflate", self._number, nbytes=len(output))
-        room = min(descriptor.capacity, _total(destination)) if descriptor.scattered else descriptor.capacity
+        room = min(descriptor.capacity, total(destination)) if descriptor.scattered else descriptor.capacity
         if len(output) > room:
             return descriptor.answer(ZipStatus.NO_SPACE, len(data), 0)
-        yield from self._write(destination, output)
+        yield from self._memory.write(destination, output)
         status = ZipStatus.EXPANDED if len(output) > len(data) else ZipStatus.OK
         return descriptor.answer(
             status, len(data), len(output), size=len(data), check=hardware_checksum(value, check)
@@ -246,12 +234,12 @@ class _Job:
         descriptor = self._descriptor
         source = yield from self._ranges(descriptor.source)
         destination = yield from self._ranges(descriptor.destination)
-        room = min(descriptor.capacity, _total(destination)) if descriptor.scattered else descriptor.capacity
+        room = min(descriptor.capacity, total(destination)) if descriptor.scattered else descriptor.capacity
         inflater = Inflater(descriptor.check, room)
         at = 0
         while at < descriptor.input_length and inflater.progress is Progress.RUNNING:
             n = min(CHUNK, descriptor.input_length - at)
-            data = yield from self._read(_cut(source, at, n))
+            data = yield from self._memory.read(cut(source, at, n))
             self._trace.begin("engine", "inflate", self._number, nbytes=n)
             yield Work(lambda data=data: inflater.feed(data), len(data))  # type: ignore[misc]  # bound at once
             self._trace.end("engine", "inflate", self._number, produced=inflater.produced)
@@ -266,7 +254,7 @@ class _Job:
         }.get(inflater.progress, ZipStatus.OK)
         if status is not ZipStatus.OK:
             return self._descriptor.answer(status, inflater.consumed)
-        yield from self._write(destination, inflater.output())
+        yield from self._memory.write(destination, inflater.output())
         return self._descriptor.answer(
             status,
             inflater.consumed,
@@ -277,69 +265,14 @@ class _Job:
             check=hardware_checksum(inflater.value, inflater.check),
         )
 
-    # Memory
-
     def _ranges(self, where: tuple[int, int]) -> Generator[Stall, Verdict, Ranges]:
         """A flat buffer, or what a chain of scatter lists names from an offset on."""
-        address, offset = where
         if not self._descriptor.scattered:
-            return [(address, MAX_BYTES)]
-        ranges: Ranges = []
-        for _ in range(MAX_LISTS):
-            head = yield from self._port.read(self._user.scatter_list, address, LIST_HEAD_BYTES, self._task)
-            following, _, valid = struct.unpack_from("<QHH", head)
-            if valid > MAX_ENTRIES:
-                raise BadDescriptorError(f"a scatter list of {valid} entries, more than {MAX_ENTRIES}")
-            body = yield from self._port.read(
-                self._user.scatter_list, address + LIST_HEAD_BYTES, valid * LIST_ENTRY_BYTES, self._task
-            )
-            for index in range(valid):
-                buffer, _, n = struct.unpack_from("<QQI", body, index * LIST_ENTRY_BYTES)
-                if n > MAX_BYTES:
-                    raise BadDescriptorError(f"a scatter list entry of {n} bytes, more than {MAX_BYTES}")
-                ranges.append((buffer, n))
-            if not following:
-                return _cut(ranges, offset, max(_total(ranges) - offset, 0))
-            address = following
-        raise BadDescriptorError(f"a chain of more than {MAX_LISTS} scatter lists")
-
-    def _read(self, ranges: Ranges) -> Generator[Stall, Verdict, bytes]:
-        parts = []
-        for address, n in ranges:
-            parts.append((yield from self._port.read(self._user.read, address, n, self._task)))
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _write(self, ranges: Ranges, data: bytes) -> Generator[Stall, Verdict, None]:
-        done = 0
-        for address, n in _cut(ranges, 0, len(data)):
-            yield from self._port.write(self._user.write, address, data[done : done + n], self._task)
-            done += n
+            return [(where[0], MAX_BYTES)]
+        return (yield from self._memory.scatter_list(*where))
 
     def __repr__(self) -> str:
-        return f"<_Job {self._descriptor!r} of {self._task!r}>"
-
-
-def _total(ranges: Ranges) -> int:
-    return sum(n for _, n in ranges)
-
-
-def _cut(ranges: Ranges, start: int, nbytes: int) -> Ranges:
-    """Bytes [start, start + nbytes) of what the ranges name, as ranges; empty ones are left out.
-
-    :raises BadDescriptorError: there are not so many
-    """
-    cut: Ranges = []
-    for address, n in ranges:
-        if start < n and nbytes:
-            here = min(n - start, nbytes)
-            cut.append((address + start, here))
-            nbytes -= here
-            start = 0
-        else:
-            start = max(start - n, 0)
-    if nbytes:
-        raise BadDescriptorError(f"scatter lists that are {nbytes} bytes too short")
-    return cut
+        return f"<_Job {self._descriptor!r}: {self._memory!r}>"
 
 
 def dump_entry(entry: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 import threading
 import time
 from pathlib import Path
@@ -363,10 +364,20 @@ def queues_in_two_threads(bench: Bench) -> None:
         raise min(problems, key=lambda problem: isinstance(problem, threading.BrokenBarrierError))
 
 
+def _peer(bench: Bench) -> Device:
+    """Another device for the same plain work.
+
+    :raises NotApplicable: if there is none
+    """
+    row = bench.row()
+    devices = (bench.device_at(index) for index in itertools.count(1))
+    return next(device for device in devices if device.capabilities.find(row.kind, row.algorithm))
+
+
 @check("one of ``devices()``", "State on a device that outlives an operation.")
 def two_devices(bench: Bench) -> None:
     """Devices work side by side, and a stream of one is INVALID_ARGS on the other."""
-    first, second = bench.device, bench.device_at(1)
+    first, second = bench.device, _peer(bench)
     for device in (first, second):
         succeed(bench, bench.queue(device=device), plain(bench, 10))
     rows = [row for row in first.capabilities if row.kind is Kind.COMPRESS_CHUNK]

@@ -1,0 +1,445 @@
+"""The HPRE user driver on the emulated engine: what it makes, `cryptography` takes, and the other way round."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dh, ec, padding, rsa, utils, x448, x25519
+
+from wdasync.backend import Completion, PageFaults, Status
+from wdasync.errors import UnsupportedOperation
+from wdasync.operations import (
+    Compress,
+    Exchange,
+    Key,
+    KeySpec,
+    Kind,
+    Nop,
+    PrivateDecrypt,
+    PublicEncrypt,
+    Sign,
+    Verify,
+)
+from wdasync_hip08.engines import hpre as hpre_engine
+from wdasync_hip08.functions import HPRE
+from wdasync_uacce.hpre_keys import HpreKey
+from wdasync_uacce.trials import try_device
+
+from .drivers import Bench, bench
+
+ALGORITHMS = ("rsa", "dh", "ecdh", "x25519", "x448", "ecdsa", "sm2")
+MESSAGE = b"attack at dawn"
+PKCS1 = padding.PKCS1v15()
+
+
+@pytest.fixture(params=[{}, {"memory": "reserved"}], ids=["shared", "reserved"])
+def hpre(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    with bench(HPRE, ALGORITHMS, **request.param) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module", params=[1024, 1032, 2048, 2056, 3072, 4096])
+def rsa_key(request: pytest.FixtureRequest) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, request.param)
+
+
+@pytest.fixture(scope="module")
+def short_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(3, 1024)
+
+
+def output(completion: Completion) -> bytes:
+    assert completion.status is Status.SUCCESS, completion
+    assert completion.output is not None
+    assert completion.produced == len(completion.output)
+    return completion.output
+
+
+def pss(algorithm: hashes.HashAlgorithm, salt: Any = padding.PSS.DIGEST_LENGTH) -> padding.PSS:
+    return padding.PSS(padding.MGF1(algorithm), salt)
+
+
+def oaep(
+    algorithm: hashes.HashAlgorithm, mask: hashes.HashAlgorithm | None = None, label: bytes | None = None
+) -> padding.OAEP:
+    return padding.OAEP(padding.MGF1(mask or algorithm), algorithm, label)
+
+
+# -- RSA --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", [PKCS1, pss(hashes.SHA256())], ids=["PKCS1v15", "PSS"])
+def test_rsa_signatures_of_all_sizes(hpre: Bench, rsa_key: rsa.RSAPrivateKey, scheme: Any) -> None:
+    public, key = rsa_key.public_key(), hpre.key(rsa_key)
+    signature = output(hpre.run(Sign(key, MESSAGE, "rsa", scheme, hashes.SHA256())))
+    public.verify(signature, MESSAGE, scheme, hashes.SHA256())
+    theirs = rsa_key.sign(MESSAGE, scheme, hashes.SHA256())
+    for who in (key, hpre.key(public)):
+        assert output(hpre.run(Verify(who, theirs, MESSAGE, "rsa", scheme, hashes.SHA256()))) == b""
+        for wrong in (
+            theirs[:-1] + bytes([theirs[-1] ^ 1]),
+            theirs + b"\0",
+            theirs[:-1],
+            b"",
+            b"\xff" * len(theirs),
+        ):
+            completion = hpre.run(Verify(who, wrong, MESSAGE, "rsa", scheme, hashes.SHA256()))
+            assert completion.status is Status.CHECKSUM_FAILED
+    completion = hpre.run(Verify(key, theirs, b"attack at dusk", "rsa", scheme, hashes.SHA256()))
+    assert completion.status is Status.CHECKSUM_FAILED
+
+
+def test_rsa_encryption_of_all_sizes(hpre: Bench, rsa_key: rsa.RSAPrivateKey) -> None:
+    public, key = rsa_key.public_key(), hpre.key(rsa_key)
+    for scheme in (PKCS1, oaep(hashes.SHA256()), oaep(hashes.SHA1(), hashes.SHA256(), b"a label")):
+        for data in (MESSAGE, b"", b"\0" * 20):
+            theirs = public.encrypt(data, scheme)
+            assert output(hpre.run(PrivateDecrypt(key, theirs, "rsa", scheme))) == data
+            ours = output(hpre.run(PublicEncrypt(hpre.key(public), data, "rsa", scheme)))
+            assert rsa_key.decrypt(ours, scheme) == data
+
+
+HASHES = [
+    hashes.MD5(), hashes.SHA1(), hashes.SHA224(), hashes.SHA256(), hashes.SHA384(), hashes.SHA512(), hashes.SHA512_224(),
+    hashes.SHA512_256(), hashes.SHA3_256(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("algorithm", HASHES, ids=lambda algorithm: algorithm.name)
+@pytest.mark.parametrize("scheme", ["PKCS1v15", "PSS"])
+def test_hashes_of_signatures(
+    hpre: Bench, short_key: rsa.RSAPrivateKey, algorithm: hashes.HashAlgorithm, scheme: str
+) -> None:
+    chosen: Any = PKCS1 if scheme == "PKCS1v15" else pss(algorithm, 20)
+    key = hpre.key(short_key)
+    signature = output(hpre.run(Sign(key, [b"attack ", b"at dawn"], "rsa", chosen, algorithm)))
+    short_key.public_key().verify(signature, MESSAGE, chosen, algorithm)
+    assert output(hpre.run(Verify(key, signature, MESSAGE, "rsa", chosen, algorithm))) == b""
+
+
+@pytest.mark.parametrize("salt", [0, 7, padding.PSS.MAX_LENGTH, padding.PSS.DIGEST_LENGTH])
+def test_salts(hpre: Bench, short_key: rsa.RSAPrivateKey, salt: Any) -> None:
+    scheme, key = pss(hashes.SHA256(), salt), hpre.key(short_key)
+    signature = output(hpre.run(Sign(key, MESSAGE, "rsa", scheme, hashes.SHA256())))
+    short_key.public_key().verify(signature, MESSAGE, scheme, hashes.SHA256())
+    whatever = pss(hashes.SHA256(), padding.PSS.AUTO)
+    assert output(hpre.run(Verify(key, signature, MESSAGE, "rsa", whatever, hashes.SHA256()))) == b""
+    other = pss(hashes.SHA256(), 9)
+    assert (
+        hpre.run(Verify(key, signature, MESSAGE, "rsa", other, hashes.SHA256())).status
+        is Status.CHECKSUM_FAILED
+    )
+
+
+def test_messages_that_are_digests(hpre: Bench, short_key: rsa.RSAPrivateKey) -> None:
+    work = hashes.Hash(hashes.SHA256())
+    work.update(MESSAGE)
+    digest, key = work.finalize(), hpre.key(short_key)
+    signature = output(hpre.run(Sign(key, digest, "rsa", PKCS1, utils.Prehashed(hashes.SHA256()))))
+    short_key.public_key().verify(signature, MESSAGE, PKCS1, hashes.SHA256())
+    completion = hpre.run(Sign(key, digest[1:], "rsa", PKCS1, utils.Prehashed(hashes.SHA256())))
+    assert completion.status is Status.INVALID_ARGS
+    assert "expected a digest of 32 bytes, got 31" in completion.detail.message
+
+
+def test_nothing_is_said_of_what_is_wrong_with_a_ciphertext(
+    hpre: Bench, short_key: rsa.RSAPrivateKey
+) -> None:
+    key, n = hpre.key(short_key), short_key.public_key().public_numbers().n
+    told = set()
+    for scheme in (PKCS1, oaep(hashes.SHA256())):
+        good = short_key.public_key().encrypt(MESSAGE, scheme)
+        for wrong in (
+            bytes(128),
+            b"\0" * 127 + b"\1",
+            n.to_bytes(128, "big"),
+            b"",
+            good[1:],
+            good + b"\0",
+            good[:-1] + bytes([good[-1] ^ 1]),
+        ):
+            completion = hpre.run(PrivateDecrypt(key, wrong, "rsa", scheme))
+            assert (completion.status, completion.output, completion.detail.cause) == (
+                Status.DATA_ERROR,
+                None,
+                None,
+            )
+            told.add(completion.detail.message)
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda key: Sign(key, MESSAGE, "rsa", oaep(hashes.SHA256()), hashes.SHA256()), "padding: expected PKCS1v15 or PSS"),
+        (lambda key: Sign(key, MESSAGE, "rsa", None, hashes.SHA256()), "padding: expected PKCS1v15 or PSS"),
+        (lambda key: Sign(key, MESSAGE, "rsa", PKCS1, "sha256"), "hash: expected a hash of the package cryptography, got str"),
+        (lambda key: Verify(key, b"", MESSAGE, "rsa", PKCS1, None), "hash: expected a hash"),
+        (lambda key: Sign(key, MESSAGE, "rsa", PKCS1, hashes.BLAKE2s(32)), "hash: expected one with an identifier"),
+        (lambda key: Sign(key, MESSAGE, "rsa", pss(hashes.SHA256(), 95), hashes.SHA256()), "expected a modulus of at least 129 bytes"),
+        (lambda key: Sign(key, MESSAGE, "rsa", pss(hashes.SHA256(), padding.PSS.AUTO), hashes.SHA256()), "salt_length"),
+        (lambda key: PublicEncrypt(key, bytes(118), "rsa", PKCS1), "data: expected at most 117 bytes, got 118"),
+        (lambda key: PublicEncrypt(key, bytes(63), "rsa", oaep(hashes.SHA256())), "data: expected at most 62 bytes, got 63"),
+        (lambda key: PublicEncrypt(key, MESSAGE, "rsa", pss(hashes.SHA256())), "padding: expected PKCS1v15 or OAEP"),
+        (lambda key: PrivateDecrypt(key, bytes(128), "rsa", None), "padding: expected PKCS1v15 or OAEP"),
+        (lambda key: Sign(key, bytes(300_000), "rsa", PKCS1, hashes.SHA256()), "expected at most 262144 bytes"),
+    ],
+)  # fmt: skip
+def test_arguments_that_do_not_fit(
+    hpre: Bench, short_key: rsa.RSAPrivateKey, make: Any, message: str
+) -> None:
+    completion = hpre.run(make(hpre.key(short_key)))
+    assert completion.status is Status.INVALID_ARGS
+    assert message in completion.detail.message
+
+
+def test_only_the_owner_signs(hpre: Bench, short_key: rsa.RSAPrivateKey) -> None:
+    completion = hpre.run(Sign(hpre.key(short_key.public_key()), MESSAGE, "rsa", PKCS1, hashes.SHA256()))
+    assert completion.status is Status.INVALID_ARGS
+    assert "expected a private key, got a public one" in completion.detail.message
+
+
+def test_primes_of_different_length(hpre: Bench) -> None:
+    """They do not fit the halves of the engine's block: then it works without them."""
+    q = rsa.generate_private_key(65537, 1024).private_numbers()
+    p, other, e = q.p * 0 + _prime(600), _prime(424), 65537
+    d = pow(e, -1, (p - 1) * (other - 1))
+    numbers = rsa.RSAPrivateNumbers(
+        p, other, d, d % (p - 1), d % (other - 1), pow(other, -1, p), rsa.RSAPublicNumbers(e, p * other)
+    )
+    key = numbers.private_key()
+    signature = output(hpre.run(Sign(hpre.key(key), MESSAGE, "rsa", PKCS1, hashes.SHA256())))
+    key.public_key().verify(signature, MESSAGE, PKCS1, hashes.SHA256())
+
+
+def _prime(bits: int) -> int:
+    """The first that Fermat's test with a few bases does not know from a prime, and whose predecessor suits e."""
+    for number in itertools.count((1 << bits) - (1 << bits - 3) + 1, 2):
+        if all(pow(base, number - 1, number) == 1 for base in (2, 3, 5, 7)) and (number - 1) % 65537:
+            return number
+    raise AssertionError
+
+
+# -- curves and groups ------------------------------------------------------------------------------------------------
+
+CURVES = {"p256": ec.SECP256R1(), "p384": ec.SECP384R1(), "p521": ec.SECP521R1(), "secp256k1": ec.SECP256K1()}
+each_curve = pytest.mark.parametrize("name", CURVES)
+
+
+@each_curve
+@pytest.mark.parametrize(
+    "algorithm", [hashes.SHA1(), hashes.SHA256(), hashes.SHA512()], ids=lambda algorithm: algorithm.name
+)
+def test_ecdsa(hpre: Bench, name: str, algorithm: hashes.HashAlgorithm) -> None:
+    private = ec.generate_private_key(CURVES[name])
+    public, key, kind = private.public_key(), hpre.key(private), f"ecdsa-{name}"
+    signature = output(hpre.run(Sign(key, MESSAGE, kind, None, algorithm)))
+    public.verify(signature, MESSAGE, ec.ECDSA(algorithm))
+    theirs = private.sign(MESSAGE, ec.ECDSA(algorithm))
+    for who in (key, hpre.key(public)):
+        assert output(hpre.run(Verify(who, theirs, MESSAGE, kind, None, algorithm))) == b""
+    for wrong, message in (
+        (theirs, b"attack at dusk"), (theirs[:-1], MESSAGE), (b"", MESSAGE), (utils.encode_dss_signature(0, 1), MESSAGE),
+        (utils.encode_dss_signature(1, 1), MESSAGE), (utils.encode_dss_signature(1, 1 << 600), MESSAGE),
+    ):  # fmt: skip
+        completion = hpre.run(Verify(key, wrong, message, kind, None, algorithm))
+        assert completion.status is Status.CHECKSUM_FAILED
+    with pytest.raises(InvalidSignature):
+        public.verify(signature, b"attack at dusk", ec.ECDSA(algorithm))
+
+
+@each_curve
+def test_ecdh(hpre: Bench, name: str) -> None:
+    ours, theirs = (ec.generate_private_key(CURVES[name]) for _ in range(2))
+    completion = hpre.run(Exchange(hpre.key(ours), theirs.public_key(), f"ecdh-{name}"))
+    assert output(completion) == ours.exchange(ec.ECDH(), theirs.public_key())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("x25519", x25519.X25519PrivateKey), ("x448", x448.X448PrivateKey)]
+)
+def test_ladders(hpre: Bench, name: str, kind: Any) -> None:
+    ours, theirs = kind.generate(), kind.generate()
+    assert output(hpre.run(Exchange(hpre.key(ours), theirs.public_key(), name))) == ours.exchange(
+        theirs.public_key()
+    )
+    public = x25519.X25519PublicKey if name == "x25519" else x448.X448PublicKey
+    nothing = public.from_public_bytes(bytes(32 if name == "x25519" else 56))
+    completion = hpre.run(Exchange(hpre.key(ours), nothing, name))
+    assert completion.status is Status.DATA_ERROR
+
+
+@pytest.mark.filterwarnings("ignore:Diffie-Hellman")
+def test_dh(hpre: Bench) -> None:
+    parameters = dh.generate_parameters(2, 512)
+    ours, theirs = parameters.generate_private_key(), parameters.generate_private_key()
+    key = hpre.key(ours)
+    assert output(hpre.run(Exchange(key, theirs.public_key(), "dh"))) == ours.exchange(
+        theirs.public_key()
+    ).rjust(64, b"\0")
+    stranger = dh.generate_parameters(2, 512).generate_private_key().public_key()
+    completion = hpre.run(Exchange(key, stranger, "dh"))
+    assert completion.status is Status.INVALID_ARGS
+    assert "same group" in completion.detail.message
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "mine", "peer"),
+    [
+        (
+            "ecdh-p256",
+            ec.generate_private_key(ec.SECP256R1()),
+            ec.generate_private_key(ec.SECP384R1()).public_key(),
+        ),
+        ("ecdh-p256", ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())),
+        ("ecdh-p256", ec.generate_private_key(ec.SECP256R1()), None),
+        (
+            "ecdh-p256",
+            ec.generate_private_key(ec.SECP256R1()),
+            rsa.generate_private_key(3, 1024).public_key(),
+        ),
+        ("x25519", x25519.X25519PrivateKey.generate(), x448.X448PrivateKey.generate().public_key()),
+        ("x25519", x25519.X25519PrivateKey.generate(), b"\0" * 32),
+    ],
+)
+def test_peers_of_another_group(hpre: Bench, algorithm: str, mine: Any, peer: Any) -> None:
+    completion = hpre.run(Exchange(hpre.key(mine), peer, algorithm))
+    assert completion.status is Status.INVALID_ARGS
+    assert completion.detail.message.startswith("peer: expected")
+
+
+# -- keys and queues --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "material", "message"),
+    [
+        ("rsa", b"secret", "expected a key for rsa"),
+        ("rsa", ec.generate_private_key(ec.SECP256R1()), "expected a modulus|expected a key for rsa"),
+        (
+            "ecdsa-p256",
+            ec.generate_private_key(ec.SECP384R1()),
+            "a key on secp256r1, as .*, got one on secp384r1",
+        ),
+        ("ecdsa-p256", rsa.generate_private_key(3, 1024), "expected a key for ecdsa-p256"),
+        ("x25519", x448.X448PrivateKey.generate(), "a key of 32 bytes"),
+        ("x25519", x25519.X25519PrivateKey.generate().public_key(), "expected a key for x25519"),
+        ("sm2", b"", "there is no sm2 here"),
+        ("nop", b"", "there is no nop here"),
+    ],
+)
+def test_keys_that_the_engine_cannot_have(hpre: Bench, algorithm: str, material: Any, message: str) -> None:
+    with pytest.raises(UnsupportedOperation, match=message):
+        hpre.device.open_key(KeySpec(algorithm, material))  # type: ignore[attr-defined]
+
+
+def test_a_modulus_that_is_too_long(hpre: Bench) -> None:
+    material = rsa.RSAPublicNumbers(65537, (1 << 4097) + 1).public_key()
+    with pytest.raises(UnsupportedOperation, match=r"1024 to 4096 bits, as .*, got 4098"):
+        hpre.device.open_key(KeySpec("rsa", material))  # type: ignore[attr-defined]
+
+
+def test_a_closed_key_is_wiped(short_key: rsa.RSAPrivateKey) -> None:
+    key = HpreKey(KeySpec("rsa", short_key))
+    assert key.private is not None
+    assert key.public is not None
+    blocks = key.private[1], key.public[1]
+    assert all(map(any, blocks))
+    assert str(short_key.private_numbers().p) not in repr(key)
+    key.close()
+    key.close()
+    assert not any(map(any, blocks))
+
+
+def test_what_was_secret_is_wiped_in_the_memory_of_the_device(
+    hpre: Bench, short_key: rsa.RSAPrivateKey
+) -> None:
+    wiped: list[memoryview] = []
+    queue = hpre.queue(Sign(Key(b"", ""), b"", "rsa", PKCS1, hashes.SHA256()))
+    inner = queue._shop.memory
+
+    def memory(content: bytes) -> memoryview:
+        wiped.append(inner(content))
+        return wiped[-1]
+
+    queue._shop.memory = memory
+    output(hpre.run(Sign(hpre.key(short_key), MESSAGE, "rsa", PKCS1, hashes.SHA256())))
+    assert len(wiped) >= 2
+    assert not any(map(any, wiped))
+
+
+def test_operations_for_another_queue(hpre: Bench, short_key: rsa.RSAPrivateKey) -> None:
+    queue = hpre.device.open_queue(4, queue_class="curves")
+    hpre.queues["curves"] = queue
+    operations = [Sign(hpre.key(short_key), b"", "rsa", PKCS1, hashes.SHA256()), Compress(b"", "gzip"), Nop()]
+    assert queue.enqueue_burst(list(enumerate(operations))) == 3
+    hpre.machine.run()
+    found = queue.dequeue_burst(4)
+    assert [completion.status for completion in found] == [
+        Status.INVALID_ARGS,
+        Status.INVALID_ARGS,
+        Status.SUCCESS,
+    ]
+    assert "Sign rsa is nothing for a queue of curves" in found[0].detail.message
+
+
+def test_an_operation_whose_key_the_device_does_not_know(hpre: Bench, short_key: rsa.RSAPrivateKey) -> None:
+    operation = Sign(hpre.key(short_key), b"", "rsa", PKCS1, hashes.SHA256())
+    operation.session = HpreKey(KeySpec("ecdh-p256", ec.generate_private_key(ec.SECP256R1())))
+    completion = hpre.run(operation)
+    assert completion.status is Status.INVALID_ARGS
+    assert "expected a key for rsa" in completion.detail.message
+
+
+def test_rows() -> None:
+    with bench(HPRE) as opened:
+        rows = {(row.kind, row.algorithm): row for row in opened.device.capabilities}
+        assert set(rows) == {
+            (Kind.NOP, "nop"), (Kind.SIGN, "rsa"), (Kind.VERIFY, "rsa"), (Kind.PUBLIC_ENCRYPT, "rsa"),
+            (Kind.PRIVATE_DECRYPT, "rsa"), (Kind.EXCHANGE, "dh"),
+        }  # fmt: skip
+        assert rows[Kind.SIGN, "rsa"].bits == (1024, 4096)
+        assert opened.device.page_faults is PageFaults.HANDLER
+
+
+def test_a_device_that_is_gone(hpre: Bench, short_key: rsa.RSAPrivateKey) -> None:
+    queue = hpre.submit(Sign(hpre.key(short_key), MESSAGE, "rsa", PKCS1, hashes.SHA256()))
+    hpre.machine.remove(HPRE.name)
+    (completion,) = queue.dequeue_burst(4)
+    assert completion.status is Status.DEVICE_ERROR
+    assert hpre.device.lost
+
+
+def test_a_queue_that_is_stopped(hpre: Bench, short_key: rsa.RSAPrivateKey) -> None:
+    with_key = Sign(hpre.key(short_key), MESSAGE, "rsa", PKCS1, hashes.SHA256())
+    queue = hpre.submit(with_key)
+    queue.stop()
+    (completion,) = queue.dequeue_burst(4)
+    assert completion.status is Status.ABORTED
+
+
+def test_every_trial_of_the_doctor_passes(hpre: Bench) -> None:
+    checks = {check.name: check for check in try_device(hpre.device)}
+    assert [check for check in checks.values() if not check.passed] == []
+    assert {
+        "hisi_hpre-0 sign rsa",
+        "hisi_hpre-0 private decrypt rsa",
+        "hisi_hpre-0 verify ecdsa-p521",
+        "hisi_hpre-0 exchange x448",
+    } <= set(checks)
+    assert len(checks) == 4 + 8 + 4 + 2
+
+
+def test_a_trial_that_fails(hpre: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        hpre_engine.OPERATIONS, 0x1, hpre_engine.OPERATIONS[0x1]._replace(calculate=lambda *numbers: (5,))
+    )
+    checks = {check.name: check for check in try_device(hpre.device)}
+    assert checks["hisi_hpre-0 sign rsa"].found == "the answer is wrong"
+    assert "WDASYNC_BACKEND=cpu" in checks["hisi_hpre-0 sign rsa"].advice
+    assert checks["hisi_hpre-0 verify rsa"].passed
