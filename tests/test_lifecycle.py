@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import types
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,7 @@ import anyio
 import pytest
 
 import wdasync
+from wdasync.eventloop import current_event_loop
 from wdasync.testing.mock import backend
 
 pytestmark = pytest.mark.anyio
@@ -131,6 +133,21 @@ async def test_another_thread_s_loop_is_refused() -> None:
         assert len(caught) == 3
         assert "in thread MainThread>, where it was opened, got the asyncio loop at" in str(caught[0])
         assert gzip.decompress(await acc.compress(PAGE)) == PAGE
+
+
+async def test_another_thread_is_just_importing_trio(
+    anyio_backend_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is half imported has no parts yet."""
+    if anyio_backend_name == "trio":
+        return  # It is imported where it runs.
+    for parts in ({}, {"lowlevel": types.ModuleType("trio.lowlevel")}):
+        half = types.ModuleType("trio")
+        vars(half).update(parts)
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "trio", half)
+            where = current_event_loop()
+        assert where.is_current()
 
 
 async def test_two_loops_in_two_threads_at_once() -> None:

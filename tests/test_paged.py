@@ -182,3 +182,27 @@ async def test_it_is_no_bytes_like_object() -> None:
     async with wdasync.open_accelerator("mock") as acc, acc.compressor() as stream:
         with pytest.raises(wdasync.InvalidArgument, match="got PagedBuffer"):
             await stream.compress(paged(Store()))  # type: ignore[arg-type]
+
+
+async def test_another_thread_does_not_wait_for_a_page() -> None:
+    """A lock of one event loop cannot wake a task of another."""
+    asked, go = anyio.Event(), anyio.Event()
+
+    async def pager(offset: int, length: int) -> bytes:
+        asked.set()
+        await go.wait()
+        return bytes(length)
+
+    buffer = wdasync.PagedBuffer(100, pager)
+
+    def elsewhere() -> None:
+        with pytest.raises(wdasync.PageFaultError, match="one event loop at a time"):
+            anyio.run(buffer.fetch, 0)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(buffer.fetch, 0)
+        await asked.wait()
+        await anyio.to_thread.run_sync(elsewhere)
+        go.set()
+    await anyio.to_thread.run_sync(anyio.run, buffer.fetch, 0)
+    assert buffer.fetched == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -30,7 +31,8 @@ class PagedBuffer:
     device all pages are fetched before it begins; :attr:`Result.paging <wdasync.Result.paging>` says which it was. It is
     no bytes-like object on purpose: a thread that holds the interpreter's lock must not run into a page that is not there.
 
-    The pager is called once for a page, at most; again only if it raised, or was cancelled. It may use the accelerator.
+    The pager is called once for a page, at most; again only if it raised, or was cancelled. It may use the accelerator. While
+    pages are missing, the buffer is for one event loop at a time.
 
     :param length: bytes
     :param pager: ``async def pager(offset, length) -> bytes``; ``offset`` is a multiple of ``page_size``, ``length`` is
@@ -55,7 +57,8 @@ class PagedBuffer:
         self.fetched = 0
         self._pager = pager
         self._present = bytearray(self.pages)
-        self._fetching: dict[int, anyio.Lock] = {}
+        #: Pages that are being asked for, with the thread that does it.
+        self._fetching: dict[int, tuple[anyio.Lock, int]] = {}
 
     def __repr__(self) -> str:
         return f"<PagedBuffer {self.length} bytes, {self._present.count(1)} of {self.pages} pages present>"
@@ -76,11 +79,18 @@ class PagedBuffer:
         """See to it that a page is in the memory. Many may ask at once; the pager is called once.
 
         :param page: number of the page, from 0
-        :raises PageFaultError: if the pager raised, or gave another number of bytes
+        :raises PageFaultError: if the pager raised, or gave another number of bytes; or an event loop in another thread is
+            waiting for the page
         """
         if self._present[page]:
             return
-        lock = self._fetching.setdefault(page, anyio.Lock(fast_acquire=True))
+        here = threading.get_ident()
+        lock, thread = self._fetching.setdefault(page, (anyio.Lock(fast_acquire=True), here))
+        if thread != here:
+            raise PageFaultError(
+                f"{self!r}: expected one event loop at a time, got page {page} asked for in thread {here} while thread "
+                f"{thread} asks its pager for it; give each its own buffer, or await fetch_all() first"
+            )
         try:
             async with lock:
                 if not self._present[page]:

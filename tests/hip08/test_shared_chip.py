@@ -89,6 +89,33 @@ class TestOneMachine:
             assert len(machines()) == 3
         assert not machines()
 
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"memory": "private"}, {"memory": "function"}, {"memory": "reserved"}, {"residency": "pinned"},
+            {"clock": "virtual"}, {"consuming": True}, {"restartable": True},
+        ],
+        ids=str,
+    )  # fmt: skip
+    @pytest.mark.parametrize("last", [0, 1])
+    async def test_in_every_mode(self, settings: dict[str, Any], last: int) -> None:
+        pair = [await open_chip(**settings) for _ in range(2)]
+        machine = the_machine()
+        assert contexts(machine) == {machine.process.pasid}
+        async with anyio.create_task_group() as group:
+
+            async def one(acc: Any) -> None:
+                packed = await acc.compress(TEXT, "gzip")
+                assert await acc.decompress(packed, "gzip") == TEXT
+
+            for acc in pair * 8:
+                group.start_soon(one, acc)
+        await pair[1 - last].aclose()
+        assert gzip.decompress(await pair[last].compress(TEXT, "gzip")) == TEXT
+        await pair[last].aclose()
+        assert machine.nodes[ZIP.name].reset_queues == 0
+        assert not machines()
+
     async def test_no_name_is_a_mistake(self) -> None:
         with pytest.raises(wdasync.ConfigError, match="chip: expected a name"):
             await open_chip(chip="")

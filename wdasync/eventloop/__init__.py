@@ -115,7 +115,9 @@ class EventLoop(Protocol):
 def _running_trio() -> Any:
     """The trio module, if this thread runs one of its tasks."""
     trio = sys.modules.get("trio")
-    return trio if trio is not None and trio.lowlevel.in_trio_task() else None
+    # Another thread may be just importing it: it has no parts then, and nobody runs it.
+    in_task = getattr(getattr(trio, "lowlevel", None), "in_trio_task", None)
+    return trio if in_task is not None and in_task() else None
 
 
 def _running_asyncio() -> Any:
