@@ -1,8 +1,8 @@
 """The machines that are on in this process, and who uses them.
 
 A process has one chip, as it has in Linux: accelerators with the same settings are attached to one machine. It is switched
-on for the first of them and off after the last. Other settings are another chip, and so is another name (``chip=``); the
-name ``private`` is never shared.
+on for the first of them and off after the last. Other settings are another chip, and so is another name (``chip=``). The
+name ``private`` is shared by the devices of one accelerator alone: those that are opened with one object of settings.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Machines:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._shared: dict[Options, Machine] = {}
+        #: By settings; private ones by the identity of theirs, which they keep alive.
+        self._known: dict[Options | int, Machine] = {}
         self._users: Counter[Machine] = Counter()
 
     def attach(
@@ -35,15 +36,14 @@ class Machines:
         :raises OSError: as :class:`Machine`
         """
         with self._lock:
-            machine = self._shared.get(options) or Machine(options)
+            machine = self._known.get(_key(options)) or Machine(options)
             try:
                 attachment = machine.attach(handler, reporter)
             except BaseException:
                 if not self._users[machine]:
                     machine.close()
                 raise
-            if options.chip != PRIVATE:
-                self._shared[options] = machine
+            self._known[_key(options)] = machine
             self._users[machine] += 1
             return attachment
 
@@ -63,8 +63,7 @@ class Machines:
             if self._users[machine] > 0:
                 return
             del self._users[machine]
-            if self._shared.get(machine.options) is machine:
-                del self._shared[machine.options]
+            del self._known[_key(machine.options)]
         machine.close()
 
     def on(self) -> list[Machine]:
@@ -74,6 +73,10 @@ class Machines:
 
     def __repr__(self) -> str:
         return f"<Machines {dict(self._users)}>"
+
+
+def _key(options: Options) -> Options | int:
+    return id(options) if options.chip == PRIVATE else options
 
 
 _machines = Machines()
