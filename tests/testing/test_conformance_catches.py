@@ -14,6 +14,7 @@ import pytest
 
 from wdasync.backend import (
     Capabilities,
+    Capability,
     Check,
     Completion,
     Detail,
@@ -25,13 +26,24 @@ from wdasync.backend import (
     StreamSpec,
 )
 from wdasync.errors import DataCause, Status, UnsupportedOperation
-from wdasync.operations import Compress, Decompress, DecompressChunk, Flush, Kind, Operation, Priority
+from wdasync.operations import (
+    Compress,
+    Decompress,
+    DecompressChunk,
+    Flush,
+    KeySpec,
+    Kind,
+    Operation,
+    Priority,
+)
 from wdasync.testing import _codecs
 from wdasync.testing._mock_queue import MockQueue
 from wdasync.testing._work import MockSession
 from wdasync.testing.conformance import CHECKS, Verdict, examine
 from wdasync.testing.mock import MockBackend, MockDevice, MockProvoker, Options, Program
 from wdasync.testing.program import Effect
+from wdasync_cpu.crypto import work as crypto
+from wdasync_cpu.crypto.keys import CpuKey
 
 #: Seconds that a check waits for what a broken backend may never do: short, and on a busy machine not enough.
 PATIENCE, MORE_PATIENCE = 0.4, 20.0
@@ -1075,6 +1087,129 @@ def _let_go() -> Any:
     """Ends the threads of those who wait for ever."""
     yield
     FOREVER.set()
+
+
+# Digests and keys
+
+
+class CryptoQueue(MockQueue):
+    """A mock whose device can do what the CPU can."""
+
+    spoiled: ClassVar[Kind | None] = None
+
+    def _do(self, operation: Operation) -> Outcome:
+        if operation.kind < Kind.ENCRYPT:
+            outcome = super()._do(operation)
+        else:
+            status, output, consumed, _, _, detail = crypto.run(operation, lambda: False)
+            outcome = Outcome(Status(status), output or b"", consumed, detail or Detail())
+        return self.spoil(outcome, operation) if operation.kind is self.spoiled else outcome
+
+    def spoil(self, outcome: Outcome, operation: Operation) -> Outcome:
+        """What the device makes of a right answer: it turns a bit around."""
+        last = bytes(byte ^ 1 for byte in outcome.output[-1:])
+        return outcome._replace(output=outcome.output[:-1] + last)
+
+
+CRYPTO = Capabilities(
+    [
+        Capability(Kind.COMPRESS, "zlib"),
+        *(Capability(kind, "aes-128-cbc") for kind in (Kind.ENCRYPT, Kind.DECRYPT)),
+        *(Capability(kind, "aes-256-gcm") for kind in (Kind.SEAL, Kind.OPEN)),
+        *(
+            Capability(kind, "rsa")
+            for kind in (Kind.SIGN, Kind.VERIFY, Kind.PUBLIC_ENCRYPT, Kind.PRIVATE_DECRYPT)
+        ),
+        Capability(Kind.EXCHANGE, "x25519"),
+        Capability(Kind.GENERATE, "ec-p256"),
+    ]
+)
+
+
+class CryptoDevice(MockDevice):
+    queue_type = CryptoQueue
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.capabilities = CRYPTO
+
+    def open_key(self, spec: KeySpec) -> CpuKey:
+        return CpuKey(spec)
+
+
+def spoils(
+    check: str, says: str, kind: Kind, spoil: Callable[[Outcome, Operation], Outcome] | None = None
+) -> None:
+    """Register a mutant whose answers of one kind are wrong, in this way or by a bit."""
+    members: dict[str, Any] = {"spoiled": kind}
+    if spoil is not None:
+        members["spoil"] = lambda _, outcome, operation: spoil(outcome, operation)
+    queue = type(f"Spoils{kind.name.title().replace('_', '')}{len(MUTANTS)}", (CryptoQueue,), members)
+    base = CryptoDevice if kind >= Kind.ENCRYPT else MockDevice
+    breaks(check, says, base)(type(queue.__name__, (base,), {"queue_type": queue}))
+
+
+def outcome_of(
+    status: Status, output: bytes = b"", message: str = ""
+) -> Callable[[Outcome, Operation], Outcome]:
+    return lambda outcome, _: Outcome(status, output, outcome.consumed, Detail(message))
+
+
+def _differs(outcome: Outcome, _: Operation) -> Outcome:
+    """Each time another output."""
+    return outcome._replace(output=outcome.output[:-8] + os.urandom(8))
+
+
+def _talks(outcome: Outcome, _: Operation) -> Outcome:
+    return outcome._replace(detail=Detail("byte 7 is wrong")) if outcome.status else outcome
+
+
+def _around(outcome: Outcome, operation: Operation) -> Outcome:
+    """Memory around what was given is written, too."""
+    view: Any = operation.destination
+    memory = view.obj
+    if len(memory) > len(view):
+        memory[0:1] = b"\0"
+    return outcome
+
+
+def _takes_all(outcome: Outcome, _: Operation) -> Outcome:
+    return outcome._replace(status=Status.SUCCESS) if outcome.status else outcome
+
+
+spoils("memory_work_is_done", "the memory has another content", Kind.COPY)
+spoils("memory_work_is_done", "bytes around it were written", Kind.FILL, _around)
+spoils("comparisons_are_right", "expected 00, got 01", Kind.COMPARE, outcome_of(Status.SUCCESS, b"\1"))
+spoils(
+    "checksums_are_right",
+    "expected",
+    Kind.CHECKSUM,
+    lambda outcome, _: outcome._replace(output=outcome.output[::-1]),
+)
+spoils("digests_are_right", "expected", Kind.DIGEST)
+spoils("codes_are_right", "expected", Kind.MAC)
+spoils(
+    "digests_in_steps_are_right",
+    "output before the last piece",
+    Kind.DIGEST_CHUNK,
+    outcome_of(Status.SUCCESS, b"x"),
+)
+spoils("ciphers_are_right", "another output", Kind.ENCRYPT)
+spoils("ciphers_are_right", "too long an iv: SUCCESS", Kind.DECRYPT, _takes_all)
+spoils("seals_are_right", "completed CHECKSUM_FAILED", Kind.SEAL, _differs)
+spoils("seals_are_right", "of something that was changed: SUCCESS", Kind.OPEN, _takes_all)
+spoils("seals_are_right", "the message tells an attacker", Kind.OPEN, _talks)
+spoils("signatures_are_right", "cryptography does not accept the signature", Kind.SIGN)
+spoils(
+    "signatures_are_right", "expected CHECKSUM_FAILED, got SUCCESS", Kind.VERIFY, outcome_of(Status.SUCCESS)
+)
+spoils("public_encryption_is_right", "the text has changed", Kind.PRIVATE_DECRYPT)
+spoils("public_encryption_is_right", "the message tells an attacker", Kind.PRIVATE_DECRYPT, _talks)
+spoils("exchanges_are_right", "the other side has another secret", Kind.EXCHANGE)
+spoils("generated_keys_are_keys", "the same key twice", Kind.GENERATE, outcome_of(Status.SUCCESS, b"a key"))
+spoils("generated_keys_are_keys", "cannot read the key", Kind.GENERATE, _differs)
+spoils("keys_are_shared", "has 16 outputs", Kind.SEAL, _differs)
+spoils("keys_are_shared", "has 16 outputs", Kind.ENCRYPT, _differs)
 
 
 def findings(backend: type[MockBackend], mutant: Mutant, patience: float) -> list[tuple[Verdict, str]]:

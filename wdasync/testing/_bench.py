@@ -14,8 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, NoReturn, Protocol, Self
+from typing import Any, NamedTuple, NoReturn, Protocol, Self, TypeVar
 
 from ..backend import (
     Backend,
@@ -23,6 +24,9 @@ from ..backend import (
     Completion,
     Detail,
     Device,
+    Digesting,
+    DigestSession,
+    DigestSpec,
     Queue,
     QueueStatistics,
     Session,
@@ -30,9 +34,12 @@ from ..backend import (
 )
 from ..errors import Status
 from ..faults import PageFault
-from ..operations import Kind, Operation, Priority
+from ..operations import Key, KeyedOperation, Kind, Operation, Priority
 
 __all__ = ["Bench", "NotApplicable", "Provoker", "Violation", "Watched", "require"]
+
+#: An operation with a key.
+Told = TypeVar("Told", bound=KeyedOperation)
 
 #: Seconds between two looks at a queue that has nothing to give.
 NAP = 0.0002
@@ -302,7 +309,8 @@ class Bench:
         self.faults: list[tuple[PageFault, int]] = []
         self._devices: dict[int, Device] = {}
         self._queues: list[Watched] = []
-        self._sessions: list[Session] = []
+        self._sessions: list[Session | DigestSession] = []
+        self._keys: list[Key] = []
         self._borrowed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving: list[asyncio.Future[None]] = []
@@ -351,6 +359,23 @@ class Bench:
             session = (device or self.device).open_session(spec)
         self._sessions.append(session)
         return session
+
+    def digest(self, spec: DigestSpec) -> DigestSession:
+        """A digest in steps. Its device has some."""
+        device = self.device
+        if not isinstance(device, Digesting):
+            raise NotApplicable("the device has no digests in steps")
+        with self.prompt("open_digest"):
+            session = device.open_digest(spec)
+        self._sessions.append(session)
+        return session
+
+    def told(self, operation: Told) -> Told:
+        """The same operation, after its device was told of its key."""
+        with self.prompt("open_key"):
+            operation.session = operation.key.session(self.device, operation.algorithm)
+        self._keys.append(operation.key)
+        return operation
 
     def row(self, *kinds: Kind) -> Capability:
         """A row of the table for one of these kinds; by default one that is good for plain work.
@@ -448,7 +473,9 @@ class Bench:
         problems: list[Exception] = []
         if error is not None:
             self.failure = error, time.monotonic()
-        steps = [*(queue.finish for queue in self._queues), *(session.close for session in self._sessions)]
+        steps: list[Callable[[], None]] = [queue.finish for queue in self._queues]
+        steps += [session.close for session in self._sessions]
+        steps += [partial(key.forget, device) for key in self._keys for device in self._devices.values()]
         steps.append(self._stop_serving)
         if not self._borrowed:
             steps += [device.close for device in self._devices.values()]
