@@ -11,6 +11,7 @@ from wdasync.errors import BackendUnavailable, Status
 from wdasync.operations import Compress, Decompress, Kind
 
 from . import binding, paging, trials
+from .crypto.answers import known_answers
 
 if TYPE_CHECKING:
     from .backend import CpuBackend
@@ -34,6 +35,8 @@ def checks(backend: CpuBackend, options: Any) -> Iterator[Check]:
     for row in device.capabilities:
         if row.kind is Kind.COMPRESS:
             yield _round_trip(device, row.algorithm)
+    if device.inline is not None:
+        yield from known_answers(device.inline.run, cryptography="rsa" not in device.lacking)
 
 
 def _library(name: str) -> Check:

@@ -157,7 +157,8 @@ async def test_a_digest_one_task_at_a_time() -> None:
             program.hold()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(digester.update, b"x")
-                await anyio.lowlevel.checkpoint()
+                while not program.devices[0].queues[0].statistics().in_flight:
+                    await anyio.lowlevel.checkpoint()
                 with pytest.raises(wdasync.BusyResourceError):
                     await digester.update(b"y")
                 program.release()

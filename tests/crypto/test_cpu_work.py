@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, x25519
 
 from tests.cpu.support import open_device, run
-from wdasync.backend import DigestSpec, Queue, Status
+from wdasync.backend import Completion, Detail, DigestSpec, Queue, Status
 from wdasync.errors import UnsupportedOperation
 from wdasync.operations import (
     Checksum,
@@ -27,6 +27,7 @@ from wdasync.operations import (
     Generate,
     Key,
     KeySpec,
+    Kind,
     Mac,
     Open,
     Operation,
@@ -34,6 +35,7 @@ from wdasync.operations import (
     Sign,
 )
 from wdasync_cpu import binding
+from wdasync_cpu.crypto.answers import ANSWERS, known_answers
 from wdasync_cpu.devices import CpuDevice
 
 RSA = rsa.generate_private_key(65537, 1024)
@@ -274,3 +276,29 @@ def test_a_stopped_queue_ends_long_work(device: CpuDevice) -> None:
     queue.close()
     (done,) = queue.dequeue_burst(4)
     assert done.status is Status.ABORTED
+
+
+def test_known_answers(device: CpuDevice) -> None:
+    assert device.inline is not None
+    found = list(known_answers(device.inline.run, cryptography=True))
+    assert [check.name for check in found] == [f"known answer {name}" for name in ANSWERS]
+    assert all(check.passed for check in found), found
+
+
+def test_answers_that_are_wrong() -> None:
+    def run(operation: Operation) -> Completion:
+        if operation.kind is Kind.DIGEST:
+            return Completion(0, Status.DEVICE_ERROR, detail=Detail("the library is broken"))
+        return Completion(0, Status.SUCCESS, bytes(4))
+
+    found = list(known_answers(run, cryptography=True))
+    assert not any(check.passed for check in found)
+    assert all("reinstall" in check.advice for check in found)
+    assert {check.found for check in found} == {"another answer came", "the library is broken"}
+
+
+def test_answers_without_cryptography(device: CpuDevice) -> None:
+    assert device.inline is not None
+    missing, *found = known_answers(device.inline.run, cryptography=False)
+    assert (missing.passed, missing.advice) == (None, 'pip install "wdasync[crypto]"')
+    assert [check.name for check in found] == ["known answer crc32c", "known answer sha256"]
