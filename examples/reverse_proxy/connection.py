@@ -18,6 +18,7 @@ class Connection:
     :ivar number: which of the relay's connections that is
     :ivar relay: what it is about
     :ivar engine: TLS; ``None``: without
+    :ivar signing: its handshake waits for a signature
     :ivar work: what the accelerator has been given of it
     :ivar stream: the body that is compressed in pieces; ``None``: none is
     :ivar queued: it is in the ring of those that may have something to send
@@ -26,7 +27,7 @@ class Connection:
     """
 
     __slots__ = (
-        "client", "closed", "engine", "lingers", "number", "queued", "relay", "stream", "upstream", "work",
+        "client", "closed", "engine", "lingers", "number", "queued", "relay", "signing", "stream", "upstream", "work",
     )  # fmt: skip
 
     client: Port
@@ -37,5 +38,5 @@ class Connection:
         self.number = 0
         self.work: Work | None = None
         self.stream: Stream | None = None
-        self.queued = self.closed = False
+        self.queued = self.closed = self.signing = False
         self.lingers: float | None = None

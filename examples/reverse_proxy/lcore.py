@@ -11,20 +11,22 @@ import os
 import select
 import signal
 import socket
-import ssl
 import time
 from typing import NamedTuple
 
 from .connection import Connection
 from .figures import Figures
+from .listener import Listener
 from .mempool import Mbuf, Mempool
 from .models import Model
 from .offload import Done, Offload
 from .options import Options
 from .policy import Policy
+from .poller import Poller
 from .port import Port
 from .relay import Relay
-from .tls import BrokenTls, PlainTls
+from .termination import Termination
+from .tls import BrokenTls, Engine
 
 __all__ = ["Lcore", "Received"]
 
@@ -33,9 +35,6 @@ TICK = 0.1
 
 #: Seconds until a queue that was full is asked again.
 RETRY = 0.001
-
-#: What a client is told for which there is no place.
-FULL = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n"
 
 BAD = select.EPOLLERR | select.EPOLLHUP
 
@@ -53,25 +52,23 @@ class Received(NamedTuple):
 class Lcore:
     """One core's worth of proxy. A model, see ``models.py``, says in which order its parts are called."""
 
-    def __init__(
-        self, options: Options, offload: Offload, figures: Figures, context: ssl.SSLContext | None
-    ) -> None:
+    def __init__(self, options: Options, offload: Offload, figures: Figures, tls: Termination | None) -> None:
         self.options, self.offload, self.figures = options, offload, figures
         self.pool = Mempool(options.mbufs, options.policy.room)
-        self._context = context
+        self._tls = tls
         self._policy: Policy = options.policy
         self._connections: set[Connection] = set()
-        self._ports: dict[int, Port] = {}
-        self._listener = socket.create_server((options.host, options.port), backlog=1024)
-        self._listener.setblocking(False)
-        self._listening = False
-        self._inner, self._outer = select.epoll(), select.epoll()
+        self._poller, self._outer = Poller(), select.epoll()
+        self._listener = Listener(self._poller, (options.host, options.port), clear=tls is None)
         self._stop = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopped: float | None = None
-        for fd in (self._inner.fileno(), self._stop, *(queue.fileno() for queue in offload.queues)):
+        self._signer = tls.signer if tls else None
+        descriptors = [self._stop, self._poller.fileno(), *(queue.fileno() for queue in offload.queues)]
+        if self._signer is not None:
+            descriptors.append(self._signer.fileno())
+        for fd in descriptors:
             self._outer.register(fd, select.EPOLLIN)
-        self._listen(True)
-        self.port = self._listener.getsockname()[1]
+        self.port = self._listener.port
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
@@ -111,11 +108,12 @@ class Lcore:
             if fd == self._stop:
                 os.eventfd_read(self._stop)
                 self._end()
+            elif self._signer is not None and fd == self._signer.fileno():
+                self._signer.woken()
 
     def _end(self) -> None:
         """Told to stop: no new connections, and the last request of each that there is."""
         self._stopped = time.monotonic() + self.options.grace
-        self._listen(False)
         self._listener.close()
         for connection in list(self._connections):
             connection.relay.drain()
@@ -126,12 +124,8 @@ class Lcore:
             self._policy = self.options.offering((), ()).policy
             for connection in self._connections:
                 connection.relay.policy = self._policy
-        if (
-            not self._listening
-            and self._stopped is None
-            and len(self._connections) < self.options.connections
-        ):
-            self._listen(True)
+        if self._stopped is None:
+            self._listener.resume()
         for connection in list(self._connections):
             if connection.lingers is not None and now >= connection.lingers:
                 self._close(connection)
@@ -143,12 +137,11 @@ class Lcore:
     def receive(self, burst: int) -> list[Received]:
         """What sockets have, each in a buffer. Without a buffer it stays in the kernel, and the peer is held up by that."""
         found: list[Received] = []
-        for fd, mask in self._inner.poll(0, burst) if burst else ():
-            if fd == self._listener.fileno():
+        for port, mask in self._poller.ready(burst):
+            if port is None:
                 self._accept(burst)
                 continue
-            port = self._ports.get(fd)
-            if port is None or port.unread:
+            if port.unread:
                 continue
             item = self._look(port, mask)
             if item is not None:
@@ -163,7 +156,7 @@ class Lcore:
         if wanted & select.EPOLLIN and mask & (select.EPOLLIN | BAD):
             return self._read(port)
         if mask & BAD:  # nobody reads it now, and nothing can be sent
-            self._unwatch(port)
+            self._poller.leave(port)
             if mask & select.EPOLLERR:
                 self._broke(port, "the connection was reset")
         return Received(port, None)
@@ -210,58 +203,48 @@ class Lcore:
         return connection
 
     def _from_client(self, connection: Connection, data: memoryview) -> None:
-        engine, relay = connection.engine, connection.relay
-        if engine is None or not data:
-            relay.client_sent(data)
-            return
+        if connection.engine is None or not data:
+            connection.relay.client_sent(data)
+        else:
+            self._decrypt(connection, connection.engine, data)
+
+    def _decrypt(self, connection: Connection, engine: Engine, data: bytes | memoryview) -> None:
+        """Give the relay what ciphertext was in clear; or the handshake goes on, or waits for a signature."""
+        relay = connection.relay
         try:
             clear, over = engine.received(data)
         except BrokenTls:
             relay.drain()
             return
+        if self._signer is not None and engine.signing is not None and not connection.signing:
+            connection.signing = True
+            self._signer.ask(connection, engine.signing)
         if clear:
             relay.client_sent(clear)
         if over:
             relay.client_sent(b"")
 
+    def sign(self, burst: int) -> int:
+        """Handshakes that have their signatures go on; how many."""
+        signed = self._signer.reap(burst) if self._signer is not None else ()
+        for connection, signature in signed:
+            if connection.engine is not None and not connection.closed:
+                connection.signing = False
+                connection.engine.answer(signature)
+                self._decrypt(connection, connection.engine, b"")
+                self.advance(connection)
+        return len(signed)
+
     def _accept(self, burst: int) -> None:
-        for _ in range(burst):
-            try:
-                sock, address = self._listener.accept()
-            except BlockingIOError:
-                return
-            except OSError:  # no descriptors: others have to end first
-                self.figures.refused += 1
-                self._listen(False)
-                return
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if len(self._connections) >= self.options.connections:
-                self._refuse(sock)
-                continue
-            engine = PlainTls(self._context) if self._context else None
-            scheme = "https" if engine else "http"
-            relay = Relay(self._policy, address[0], self.options.authority, scheme)
+        clients, refused = self._listener.accept(burst, self.options.connections - len(self._connections))
+        self.figures.refused += refused
+        for sock, peer in clients:
+            engine = self._tls.engine() if self._tls else None
+            relay = Relay(self._policy, peer, self.options.authority, "https" if engine else "http")
             connection = Connection(relay, engine)
-            connection.client = self._ports[sock.fileno()] = Port(sock, connection, upstream=False)
+            connection.client = self._poller.add(Port(sock, connection, upstream=False))
             self._connections.add(connection)
-            self._watch(connection.client, select.EPOLLIN)
-
-    def _refuse(self, sock: socket.socket) -> None:
-        self.figures.refused += 1
-        try:
-            if self._context is None:
-                sock.send(FULL)
-        except OSError:
-            pass
-        sock.close()
-
-    def _listen(self, wanted: bool) -> None:
-        if wanted and not self._listening:
-            self._inner.register(self._listener.fileno(), select.EPOLLIN)
-        elif self._listening and not wanted:
-            self._inner.unregister(self._listener.fileno())
-        self._listening = wanted
+            self._poller.watch(connection.client, select.EPOLLIN)
 
     # -- what follows -------------------------------------------------------------------------------------------
 
@@ -344,12 +327,12 @@ class Lcore:
         if client_over and client.idle and not len(relay.to_client) and not client.shut:
             client.end()
         reading = relay.wants_client or connection.lingers is not None
-        self._watch(client, select.EPOLLIN * reading | select.EPOLLOUT * (not client.idle))
+        self._poller.watch(client, select.EPOLLIN * reading | select.EPOLLOUT * (not client.idle))
         if upstream is not None:
             if upstream_over and upstream.idle and not len(relay.to_upstream) and not upstream.shut:
                 upstream.end()
             writing = upstream.opening or not upstream.idle
-            self._watch(upstream, select.EPOLLIN * relay.wants_upstream | select.EPOLLOUT * writing)
+            self._poller.watch(upstream, select.EPOLLIN * relay.wants_upstream | select.EPOLLOUT * writing)
 
     def _farewell(self, connection: Connection) -> None:
         """All is sent. A client that still sends would never read it if the socket were closed now, so it is listened to a little."""
@@ -376,7 +359,7 @@ class Lcore:
     def _connect(self, connection: Connection) -> None:
         """The upstream connection that the relay wants, in place of the one that is there."""
         if connection.upstream is not None:
-            self._drop(connection.upstream)
+            self._poller.drop(connection.upstream)
             connection.upstream = None
         connection.number = connection.relay.connection
         if not connection.number:
@@ -388,10 +371,10 @@ class Lcore:
         except OSError as error:  # no descriptors
             connection.relay.upstream_failed(f"the upstream cannot be reached: {error.strerror}")
             return
-        port = connection.upstream = self._ports[sock.fileno()] = Port(sock, connection, upstream=True)
+        port = connection.upstream = self._poller.add(Port(sock, connection, upstream=True))
         port.opening = True
         sock.connect_ex(self.options.upstream)
-        self._watch(port, select.EPOLLOUT)
+        self._poller.watch(port, select.EPOLLOUT)
 
     def _opened(self, port: Port) -> None:
         port.opening = False
@@ -402,6 +385,8 @@ class Lcore:
 
     def _close(self, connection: Connection) -> None:
         connection.closed = True
+        if connection.engine is not None:
+            connection.engine.close()
         self._connections.discard(connection)
         self.offload.forget(connection)
         for piece in connection.relay.to_client.clear():
@@ -409,25 +394,5 @@ class Lcore:
                 piece.free()
         for port in (connection.client, connection.upstream):
             if port is not None:
-                self._drop(port)
+                self._poller.drop(port)
         connection.upstream = None
-
-    def _drop(self, port: Port) -> None:
-        self._unwatch(port)
-        port.discard()
-        del self._ports[port.fd]
-        port.sock.close()
-
-    def _watch(self, port: Port, mask: int) -> None:
-        if port.mask is None:
-            if mask:
-                self._inner.register(port.fd, mask)
-                port.mask = mask
-        elif port.mask != mask:
-            self._inner.modify(port.fd, mask)
-            port.mask = mask
-
-    def _unwatch(self, port: Port) -> None:
-        if port.mask is not None:
-            self._inner.unregister(port.fd)
-            port.mask = None

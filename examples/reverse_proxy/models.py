@@ -29,7 +29,7 @@ class Model(Protocol):
         """Everything once; how much there was to do."""
 
     def completions(self) -> int:
-        """Only look whether the accelerator is done with something."""
+        """Only look whether the accelerator, or who signs, is done with something."""
 
     def occupancy(self) -> dict[str, int]:
         """What is in use, by name."""
@@ -62,7 +62,7 @@ class RunToCompletion:
         done = self._lcore.offload.reap(self._burst)
         for it in done:
             self._lcore.advance(self._lcore.complete(it))
-        return len(done)
+        return len(done) + self._lcore.sign(self._burst)
 
     def occupancy(self) -> dict[str, int]:
         return _in_use(self._lcore)
@@ -90,7 +90,7 @@ class Pipeline:
         done = self._lcore.offload.reap(min(self._burst, self._tx.free_count))
         for it in done:
             self._to_transmit(self._lcore.complete(it))
-        return len(done)
+        return len(done) + self._lcore.sign(self._burst)
 
     def occupancy(self) -> dict[str, int]:
         return {"rx": len(self._rx), "tx": len(self._tx), **_in_use(self._lcore)}

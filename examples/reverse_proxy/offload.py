@@ -166,8 +166,12 @@ class Offload:
         """Make an operation of it, for the lane of its kind."""
         kind = Kind.COMPRESS if work.stream is None else Kind.COMPRESS_CHUNK
         row = self._polled.device.capabilities.find(kind, ALGORITHMS[work.coding])
+        if row is None or self.lost:
+            self._figures.plain += 1
+            self._done.append(Done(connection, work, None))
+            return
         mbuf = self.pool.get() if work.stream is None else None
-        if row is None or self.lost or (work.stream is None and mbuf is None):
+        if mbuf is None and work.stream is None:
             self._figures.bypassed += 1
             self._done.append(Done(connection, work, None))
             return

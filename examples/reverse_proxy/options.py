@@ -98,7 +98,12 @@ def parse(arguments: list[str] | None = None) -> Options:
     )
     add("--spin", type=int, default=64, help="empty turns before it sleeps")
     add("--connections", type=_positive, default=400, help="clients at once")
-    add("--tls", choices=["none", "plain"], default="none", help="plain: TLS by Python's ssl module")
+    add(
+        "--tls",
+        choices=["none", "plain", "offloaded"],
+        default="none",
+        help="plain: TLS by Python's ssl module; offloaded: OpenSSL, and a thread that has the private key",
+    )
     add("--cert", default="", help="certificate chain, PEM")
     add("--key", default="", help="private key, PEM")
     add("--level", default="fast", help="of compression: fast, balanced, best, or a number")
@@ -111,6 +116,8 @@ def parse(arguments: list[str] | None = None) -> Options:
     given = vars(parser.parse_args(arguments))
     if given["tls"] != "none" and not (given["cert"] and given["key"]):
         parser.error("--tls: expected --cert and --key beside it; make a pair with `openssl req -x509`")
+    if given["tls"] == "offloaded" and given["model"] == "plain":
+        parser.error("--tls offloaded: expected a model that polls; asyncio has --tls plain")
     limits = Limits(**{item.name: given.pop(f"limit_{item.name}") for item in fields(Limits)})
     level = given.pop("level")
     policy = Policy(

@@ -247,9 +247,12 @@ class Session:
         return output
 
     async def tick(self) -> None:
-        """The clock."""
+        """The clock; and whether the client has gone, which who does not read from it would not notice."""
         while True:
             await asyncio.sleep(TICK)
+            if self.writer.transport.is_closing() and not self.relay.aborted:
+                self.relay.abort()
+                self.tell()
             if self.relay.tick(time.monotonic()):
                 self.tell()
             if self.relay.aborted:

@@ -1,14 +1,13 @@
 """TLS between the socket and the relay, behind an interface that another engine may fill.
 
-An engine has no socket: ciphertext goes in and comes out as bytes, so the loop that moves them is the same for all. An engine that has to
-wait for something, such as a signature that is made elsewhere, returns nothing meanwhile, and calls ``resumed`` when it can go on.
+An engine has no socket: ciphertext goes in and comes out as bytes, so the loop that moves them is the same for all. An engine whose private
+key is elsewhere says what it wants signed, and goes on when it gets an answer; meanwhile the loop serves others.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 __all__ = ["BrokenTls", "Engine", "PlainTls", "server_context"]
 
@@ -21,14 +20,16 @@ class BrokenTls(Exception):
 
 
 class Engine(Protocol):
-    """One connection's TLS.
+    """One connection's TLS."""
 
-    :ivar resumed: is called, in the proxy's thread, when an engine that had to wait can go on; it calls ``received`` with nothing then
-    """
+    @property
+    def signing(self) -> Any:
+        """What has to be signed before the handshake can go on; ``None``: nothing."""
 
-    resumed: Callable[[], None] | None
+    def answer(self, signature: bytes | None) -> None:
+        """The signature; ``None``: there is none, and the handshake fails. Then call ``received`` with nothing."""
 
-    def received(self, data: memoryview) -> tuple[bytes | memoryview, bool]:
+    def received(self, data: bytes | memoryview) -> tuple[bytes | memoryview, bool]:
         """Ciphertext came in, or nothing. What it was in clear, and whether the peer has said that no more will come.
 
         :raises BrokenTls: if it makes no sense; what is ``outgoing`` then tells the peer
@@ -43,6 +44,9 @@ class Engine(Protocol):
     def end(self) -> None:
         """Nothing more will be sent: tells the peer."""
 
+    def close(self) -> None:
+        """Forget it, also in the middle of a handshake."""
+
 
 class PlainTls:
     """Python's ``ssl``, between two memory buffers. The private key's operation is done inside, while everything else waits.
@@ -51,12 +55,18 @@ class PlainTls:
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
-        self.resumed: Callable[[], None] | None = None
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._greeted = False
 
-    def received(self, data: memoryview) -> tuple[bytes | memoryview, bool]:
+    @property
+    def signing(self) -> None:
+        return None
+
+    def answer(self, signature: bytes | None) -> None:
+        raise ValueError("signature: expected none, this engine has the key itself")
+
+    def received(self, data: bytes | memoryview) -> tuple[bytes | memoryview, bool]:
         self._incoming.write(data)
         found: list[bytes] = []
         try:
@@ -84,6 +94,9 @@ class PlainTls:
             self._tls.unwrap()
         except ssl.SSLError:
             pass  # it waits for the peer's farewell, which nobody needs
+
+    def close(self) -> None:
+        pass  # Python does
 
 
 def server_context(certificate: str, key: str) -> ssl.SSLContext:

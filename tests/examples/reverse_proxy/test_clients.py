@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,14 +16,15 @@ import pytest
 from tests.examples.reverse_proxy.conftest import Proxy, proxy, receive_all
 from tests.examples.reverse_proxy.origin import Origin, eventually, text
 
+Files = tuple[str, str]
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+
+def make_certificate(folder: Path, kind: str) -> Files:
     """A certificate for localhost and its key."""
-    folder = tmp_path_factory.mktemp("tls")
     files = str(folder / "cert.pem"), str(folder / "key.pem")
+    key = ["rsa:2048"] if kind == "rsa" else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost",
+        ["openssl", "req", "-x509", "-newkey", *key, "-nodes", "-days", "30", "-subj", "/CN=localhost",
          "-addext", "subjectAltName=DNS:localhost", "-out", files[0], "-keyout", files[1]],
         check=True, capture_output=True,
     )  # fmt: skip
@@ -30,12 +32,30 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def secure(server: Origin, model: str, certificate: tuple[str, str]) -> Iterator[Proxy]:
-    cert, key = certificate
-    arguments = ("--limit-head", "2", "--limit-idle", "2", "--connections", "20")
-    with proxy(
-        server.address, "--model", model, "--tls", "plain", "--cert", cert, "--key", key, *arguments
-    ) as it:
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return make_certificate(tmp_path_factory.mktemp("tls"), "rsa")
+
+
+@contextmanager
+def secured(server: Origin, model: str, engine: str, files: Files, *arguments: str) -> Iterator[Proxy]:
+    words = ("--model", model, "--tls", engine, "--cert", files[0], "--key", files[1])
+    with proxy(server.address, *words, *arguments) as it:
+        yield it
+
+
+#: Which engine each model can have.
+ENGINES = [
+    ("rtc", "plain"),
+    ("rtc", "offloaded"),
+    ("pipeline", "plain"),
+    ("pipeline", "offloaded"),
+    ("plain", "plain"),
+]
+
+
+@pytest.fixture(scope="module", params=ENGINES, ids="-".join)
+def secure(request: pytest.FixtureRequest, server: Origin, certificate: Files) -> Iterator[Proxy]:
+    with secured(server, *request.param, certificate, "--limit-head", "2", "--limit-idle", "2") as it:
         yield it
 
 
@@ -60,7 +80,7 @@ def test_curl(shared: Proxy) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
-def test_tls_with_curl(secure: Proxy, certificate: tuple[str, str], version: str) -> None:
+def test_tls_with_curl(secure: Proxy, certificate: Files, version: str) -> None:
     url = f"https://localhost:{secure.port}"
     arguments = ["-4", "--cacert", certificate[0], f"--tlsv{version}", "--tls-max", version, "--compressed"]
     body = curl(*arguments, f"{url}/text/60000", f"{url}/chunked/300000", f"{url}/echo")
@@ -78,7 +98,7 @@ def test_tls_with_openssl(secure: Proxy, version: str) -> None:
     assert done.stdout.endswith(text(70_000)), done.stderr
 
 
-def test_tls_ends_in_order(secure: Proxy, certificate: tuple[str, str]) -> None:
+def test_tls_ends_in_order(secure: Proxy, certificate: Files) -> None:
     context = ssl.create_default_context(cafile=certificate[0])
     with context.wrap_socket(
         secure.connect(), server_hostname="localhost", suppress_ragged_eofs=False
@@ -91,7 +111,7 @@ def test_tls_ends_in_order(secure: Proxy, certificate: tuple[str, str]) -> None:
     assert found.endswith(text(9))
 
 
-def test_what_is_no_tls(secure: Proxy, model: str) -> None:
+def test_what_is_no_tls(secure: Proxy) -> None:
     answer = secure.ask(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert not answer.startswith(b"HTTP"), "nothing in clear"
     with secure.connect() as silent:
@@ -100,6 +120,46 @@ def test_what_is_no_tls(secure: Proxy, model: str) -> None:
         half.sendall(b"\x16\x03\x01\x02\x00")
         half.shutdown(socket.SHUT_WR)
         receive_all(half)
+
+
+def shake(proxy: Proxy, certificate: Files, version: ssl.TLSVersion) -> bytes:
+    """A handshake, and one request."""
+    context = ssl.create_default_context(cafile=certificate[0])
+    context.maximum_version = version
+    with context.wrap_socket(proxy.connect(), server_hostname="localhost") as client:
+        client.sendall(b"GET /text/30000 HTTP/1.0\r\n\r\n")
+        found = b""
+        while data := client.recv(1 << 16):
+            found += data
+    return found
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ec"])
+@pytest.mark.parametrize("model", ["rtc", "pipeline"])
+def test_a_storm_of_handshakes(server: Origin, tmp_path: Path, model: str, kind: str) -> None:
+    """Signatures are made in their thread, a ring of one at a time, while clients leave in the middle of it."""
+    files = make_certificate(tmp_path, kind)
+    with secured(server, model, "offloaded", files, "--ring", "1") as running, ThreadPoolExecutor(8) as pool:
+        hello = ssl.MemoryBIO()
+        greeting = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="localhost")
+        with pytest.raises(ssl.SSLWantReadError):
+            greeting.do_handshake()
+        first = hello.read()
+        for _ in range(20):
+            with running.connect() as leaving:
+                leaving.sendall(first)
+        versions = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3] * 20
+        for found in pool.map(lambda version: shake(running, files, version), versions):
+            assert found.endswith(text(30000))
+
+
+def test_a_certificate_of_another_key(server: Origin, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    mine, other = make_certificate(tmp_path, "ec"), make_certificate(tmp_path / "other", "rsa")
+    with secured(server, "rtc", "offloaded", (mine[0], other[1])) as running:
+        for _ in range(3):
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                shake(running, mine, ssl.TLSVersion.TLSv1_3)
 
 
 NGINX = """

@@ -1,0 +1,185 @@
+"""The accelerator in poll mode, without sockets: what becomes of work whose device, buffer, session or client is not there."""
+
+import gzip
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+import wdasync
+from examples.reverse_proxy.connection import Connection
+from examples.reverse_proxy.figures import Figures
+from examples.reverse_proxy.mempool import Mbuf
+from examples.reverse_proxy.offload import Done, Offload
+from examples.reverse_proxy.options import Options
+from examples.reverse_proxy.policy import Policy
+from examples.reverse_proxy.relay import Relay
+from examples.reverse_proxy.work import Stream, Work
+from tests.examples.reverse_proxy.origin import text
+from wdasync import Flush, PolledDevice
+from wdasync.testing._mock_queue import MockQueue
+from wdasync.testing.mock import MockDevice
+
+OPTIONS = Options(("127.0.0.1", 1), ring=4, mbufs=2, burst=4)
+
+
+@pytest.fixture
+def polled() -> Iterator[PolledDevice]:
+    with wdasync.open_device("mock", close_timeout=0.1) as it:
+        yield it
+
+
+@pytest.fixture
+def offload(polled: PolledDevice) -> Offload:
+    return Offload(polled, OPTIONS, Figures(quiet=True))
+
+
+def device(polled: PolledDevice) -> MockDevice:
+    assert isinstance(polled.device, MockDevice)
+    return polled.device
+
+
+def client() -> Connection:
+    return Connection(Relay(Policy(), "127.0.0.1", b"there"), None)
+
+
+def whole(size: int = 5000) -> Work:
+    return Work("gzip", [text(size)])
+
+
+def reap(offload: Offload, count: int) -> list[Done]:
+    found: list[Done] = []
+    deadline = time.monotonic() + 30
+    while len(found) < count:
+        offload.submit(OPTIONS.burst)
+        found += offload.reap(OPTIONS.burst)
+        assert time.monotonic() < deadline
+    assert len(found) == count
+    return found
+
+
+def test_output_behind_headroom(offload: Offload) -> None:
+    connection, work = client(), whole()
+    offload.put(connection, work)
+    (done,) = reap(offload, 1)
+    assert done.connection is connection
+    assert isinstance(done.output, Mbuf)
+    assert done.output.headroom == 1024
+    assert gzip.decompress(done.output.data()) == text(5000)
+    assert connection.work is None
+    assert offload.pool.in_use == 1
+    done.output.free()
+    assert offload.pool.in_use == 0
+
+
+def test_more_than_the_ring_has_room_for(offload: Offload) -> None:
+    clients = [client() for _ in range(20)]
+    for it in clients:
+        offload.put(it, whole(100))
+    assert offload.ring.free_count == 0
+    assert offload.waiting
+    found: list[Connection] = []
+    while len(found) < 20:
+        for done in reap(offload, 1) if len(found) == 19 else offload.reap(1):
+            found.append(done.connection)
+            if isinstance(done.output, Mbuf):
+                done.output.free()
+        offload.submit(1)
+    assert found == clients, "in their order"
+
+
+def test_no_buffer(offload: Offload) -> None:
+    clients = [client() for _ in range(3)]
+    for it in clients:
+        offload.put(it, whole())
+    done = {it.connection: it.output for it in reap(offload, 3)}
+    assert done[clients[2]] is None, "there are two buffers, and nobody waits for one"
+    assert offload.pool.exhausted == 1
+    assert offload._figures.bypassed == 1
+
+
+def test_a_client_that_has_gone(offload: Offload) -> None:
+    clients = [client() for _ in range(2)]
+    for it in clients:
+        offload.put(it, whole())
+    offload.forget(clients[0])  # it is still in the ring
+    (done,) = reap(offload, 1)
+    assert done.connection is clients[1]
+    assert offload.pool.in_use == 1
+    assert isinstance(done.output, Mbuf)
+    done.output.free()
+    offload.put(clients[1], whole())
+    offload.submit(4)
+    offload.forget(clients[1])  # the device has it, or had it
+    for _ in range(10):
+        assert offload.reap(4) == []
+    assert (offload.flying, offload.pool.in_use) == (0, 0)
+
+
+def test_a_buffer_is_held_for_as_long_as_the_device_has_it(
+    polled: PolledDevice, offload: Offload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MockQueue, "withdraw", lambda *_: False)  # as silicon says it
+    device(polled).program.hold()
+    connection = client()
+    offload.put(connection, whole())
+    offload.submit(4)
+    offload.forget(connection)
+    assert offload.reap(4) == []
+    assert (offload.flying, offload.pool.in_use) == (1, 1)
+    device(polled).program.release()
+    deadline = time.monotonic() + 30
+    while offload.flying and time.monotonic() < deadline:
+        assert offload.reap(4) == []
+    assert (offload.flying, offload.pool.in_use) == (0, 0)
+
+
+def test_what_a_device_does_not_do(polled: PolledDevice, offload: Offload) -> None:
+    device(polled).program.fail()
+    offload.put(client(), whole())
+    (done,) = reap(offload, 1)
+    assert done.output is None
+    assert offload.pool.in_use == 0
+
+
+def test_a_device_that_is_lost(polled: PolledDevice, offload: Offload) -> None:
+    device(polled).program.stick(count=1)
+    first, second = client(), client()
+    offload.put(first, whole())
+    offload.submit(4)
+    device(polled).program.lose_device("pulled out")
+    offload.put(second, whole())
+    assert {it.connection: it.output for it in reap(offload, 2)} == {first: None, second: None}
+    assert offload.lost
+    assert (offload.flying, offload.pool.in_use) == (0, 0)
+    assert not offload.waiting
+
+
+def test_a_stream(offload: Offload) -> None:
+    connection, stream, body = client(), Stream("gzip"), b""
+    for number, flush in enumerate([Flush.SYNC, Flush.SYNC, Flush.FINISH]):
+        offload.put(connection, Work("gzip", [b"piece %d, " % number], stream, flush))
+        (done,) = reap(offload, 1)
+        assert isinstance(done.output, bytes)
+        body += done.output
+        assert (connection.stream is None) == (stream.handle is None) == (flush is Flush.FINISH)
+    assert gzip.decompress(body) == b"piece 0, piece 1, piece 2, "
+
+
+def test_a_stream_whose_client_has_gone(offload: Offload) -> None:
+    for flying in (False, True):
+        connection, stream = client(), Stream("gzip")
+        offload.put(connection, Work("gzip", [b"piece"], stream, Flush.SYNC))
+        if flying:
+            offload.submit(4)
+        else:
+            reap(offload, 1)
+        offload.forget(connection)
+        assert offload.reap(4) == []
+        assert stream.handle is None, "its session is given back"
+
+
+def test_a_policy_without_codings() -> None:
+    assert replace(OPTIONS).offering(("gzip",), ()).policy.whole == ("gzip",)
+    assert OPTIONS.offering((), ()).policy.streams == ()
