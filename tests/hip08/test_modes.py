@@ -153,7 +153,7 @@ class TestWhatTheSmmuIsTold:
 
     @pytest.mark.parametrize("row", MODES, ids=ids)
     def test_what_linux_shows(self, in_mode: Any, row: Mode) -> None:
-        (node,) = in_mode(row).discover()
+        node = next(node for node in in_mode(row).discover() if node.name == ZIP.name)
         flags = {"sva": 1, "function": 0, "private": 4, "reserved": 128}[row.memory]
         assert node.flags == NodeFlag(flags)
         assert node.attributes["flags"] == f"{flags}\n"
@@ -542,6 +542,6 @@ async def test_more_at_once_than_a_region_holds() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(60):
                 group.start_soon(one)
-        shortages = sum(lane.queue.extra["shortages"] for lane in acc.statistics().lanes)
+        shortages = sum(lane.queue.extra.get("shortages", 0) for lane in acc.statistics().lanes)
     assert set(results) == {content}
     assert shortages
