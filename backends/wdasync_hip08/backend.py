@@ -24,6 +24,7 @@ from wdasync_hip08.options import PRIVATE, Options
 from wdasync_uacce import ZipDevice
 from wdasync_uacce.engine_device import EngineDevice, device_info
 from wdasync_uacce.hpre_device import HpreDevice
+from wdasync_uacce.sec_device import SecDevice
 
 __all__ = ["Hip08Backend", "Hip08Device", "Hip08Provoker", "machines"]
 
@@ -82,11 +83,21 @@ class Hip08Hpre(Hip08Device, HpreDevice):
     """The HPRE function."""
 
 
+class Hip08Sec(Hip08Device, SecDevice):
+    """The SEC function."""
+
+
 #: Name of the kernel's driver, with which a node's name begins -> device.
-DEVICES: Final[Mapping[str, type[Hip08Device]]] = {"hisi_zip": Hip08Zip, "hisi_hpre": Hip08Hpre}
+DEVICES: Final[Mapping[str, type[Hip08Device]]] = {
+    "hisi_zip": Hip08Zip,
+    "hisi_hpre": Hip08Hpre,
+    "hisi_sec2": Hip08Sec,
+}
 
 #: Kinds whose input goes to the engine as it is.
-PAGED: Final = frozenset({Kind.COMPRESS, Kind.DECOMPRESS})
+PAGED: Final = frozenset(
+    {Kind.COMPRESS, Kind.DECOMPRESS, Kind.DIGEST, Kind.MAC, Kind.ENCRYPT, Kind.DECRYPT, Kind.SEAL}
+)
 
 
 def _usable(device: Hip08Device) -> Hip08Device:

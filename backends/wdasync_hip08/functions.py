@@ -63,4 +63,4 @@ SEC: Final = Function(
 )
 
 #: What the chip has.
-FUNCTIONS: Final = (ZIP, HPRE)
+FUNCTIONS: Final = (ZIP, HPRE, SEC)

@@ -12,6 +12,7 @@ from .engine_device import EngineDevice, copies, device_info, unavailable
 from .files import NodeInfo, QueueFile
 from .hpre_device import HpreDevice
 from .outputs import MAX_COPY
+from .sec_device import SecDevice
 from .zip_descriptor import MAX_LENGTH, QueueType
 from .zip_operations import MAX_COMPRESS_INPUT
 from .zip_queue import ZipQueue
@@ -66,7 +67,11 @@ class ZipDevice(EngineDevice):
 
 
 #: Name of the kernel's driver, with which a node's name begins -> device.
-DRIVERS: Final[Mapping[str, type[EngineDevice]]] = {"hisi_zip": ZipDevice, "hisi_hpre": HpreDevice}
+DRIVERS: Final[Mapping[str, type[EngineDevice]]] = {
+    "hisi_zip": ZipDevice,
+    "hisi_hpre": HpreDevice,
+    "hisi_sec2": SecDevice,
+}
 
 
 def driver_of(node: NodeInfo) -> type[EngineDevice] | None:

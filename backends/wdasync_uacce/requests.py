@@ -22,6 +22,7 @@ from .outputs import OutputPool
 from .scatter import ALIGNMENT, chain_size, write_chain
 
 __all__ = [
+    "JOIN_LIMIT",
     "Answer",
     "Counters",
     "OperationT",
@@ -214,12 +215,12 @@ class Request(abc.ABC, Generic[OperationT, ShopT]):
             return self.failure(settled.status, str(settled), settled.cause)
         output, destination = settled.output, self.operation.destination
         if destination is None:
-            return self.success(output, 0, len(output))
+            return self.success(output, self.operation.nbytes, len(output))
         try:
             self.store(destination[: len(output)], output)
         except Settled as fault:
             return self.failure(fault.status, str(fault))
-        return self.success(None, 0, len(output))
+        return self.success(None, self.operation.nbytes, len(output))
 
     # -- memory -----------------------------------------------------------------------------------------------
 

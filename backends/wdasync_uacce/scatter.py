@@ -12,12 +12,14 @@ from typing import Final
 
 from .layout import Field, Layout, Owner
 
-__all__ = ["ALIGNMENT", "ENTRY", "HEAD", "LIST_ENTRIES", "chain_size", "write_chain"]
+__all__ = ["ALIGNMENT", "ENTRY", "HEAD", "LIST_ENTRIES", "MAX_PIECE", "chain_size", "write_chain"]
 
 ALIGNMENT: Final = 64
 #: Entries of one list, and lists of one chain.
 LIST_ENTRIES: Final = 255
 MAX_LISTS: Final = 256
+#: Bytes of one piece.
+MAX_PIECE: Final = 8 << 20
 
 HEAD: Final = Layout(
     "scatter list head",

@@ -13,6 +13,7 @@ from wdasync.operations import Compress, Decompress, Kind, Operation
 
 from .engine_device import EngineDevice
 from .key_trials import FAMILIES, key_trial
+from .sec_trials import ALGORITHMS, sec_trial
 
 __all__ = ["try_device"]
 
@@ -48,13 +49,13 @@ def try_device(device: EngineDevice, patience: float = PATIENCE) -> Iterator[Che
 
 
 def _is_tried(row: Capability) -> bool:
-    return row.algorithm in WBITS or row.algorithm in FAMILIES
+    return row.algorithm in WBITS or row.algorithm in FAMILIES or row.algorithm in ALGORITHMS
 
 
 def _try_one(device: EngineDevice, queue: Queue, row: Capability, patience: float) -> Check:
     name = f"{device.info.name} {row.kind.name.lower().replace('_', ' ')} {row.algorithm}"
     try:
-        operation, is_right = _trial(row) if row.algorithm in WBITS else key_trial(device, row)
+        operation, is_right = _trial_of(device, row)
     except ImportError:
         return Check(
             name, None, "not tried: there is nothing to compare with", "pip install 'wdasync[crypto]'"
@@ -64,6 +65,12 @@ def _try_one(device: EngineDevice, queue: Queue, row: Capability, patience: floa
     finally:
         if operation.key is not None:
             operation.key.revoke()
+
+
+def _trial_of(device: EngineDevice, row: Capability) -> tuple[Operation, Callable[[bytes], bool]]:
+    if row.algorithm in WBITS:
+        return _trial(row)
+    return sec_trial(device, row) if row.algorithm in ALGORITHMS else key_trial(device, row)
 
 
 def _judge(

@@ -13,13 +13,13 @@ CONFIGS = EXAMPLES / "swap_backends"
         ("cpu", "cpu/cpu0", "cpu/cpu0 (inline)", "cpu/cpu0 (preferred)"),
         (
             "chip",
-            "hip08/hisi_zip-0, hip08/hisi_hpre-0, cpu/cpu0",
+            "hip08/hisi_zip-0, hip08/hisi_hpre-0, hip08/hisi_sec2-0, cpu/cpu0",
             "hip08/hisi_zip-0 (preferred)",
             "hip08/hisi_zip-0 (preferred)",
         ),
         (
             "split",
-            "cpu/cpu0, hip08/hisi_zip-0, hip08/hisi_hpre-0",
+            "cpu/cpu0, hip08/hisi_zip-0, hip08/hisi_hpre-0, hip08/hisi_sec2-0",
             "cpu/cpu0 (size)",
             "hip08/hisi_zip-0 (preferred)",
         ),

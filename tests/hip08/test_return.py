@@ -56,6 +56,7 @@ async def test_it_comes_back_under_load() -> None:
     assert {place.name: place.state for place in statistics.places} == {
         "hip08/hisi_zip-0": "open",
         "hip08/hisi_hpre-0": "open",
+        "hip08/hisi_sec2-0": "open",
         "cpu/cpu0": "open",
     }
 

@@ -29,7 +29,7 @@ def raises_errno(number: int) -> Iterator[None]:
 
 def test_attributes(machine: Machine) -> None:
     nodes = machine.discover()
-    assert [node.name for node in nodes] == ["hisi_hpre-0", "hisi_zip-0"]
+    assert [node.name for node in nodes] == ["hisi_hpre-0", "hisi_sec2-0", "hisi_zip-0"]
     node = nodes[-1]
     assert node.name == ZIP.name
     assert node.api == "hisi_qm_v2"
@@ -172,7 +172,7 @@ def test_the_table_of_states(machine: Machine, row: dict[str, str]) -> None:
 class TestOpening:
     def test_no_such_node(self, machine: Machine) -> None:
         with raises_errno(errno.ENOENT):
-            machine.open("hisi_sec2-0")
+            machine.open("hisi_sec2-1")
 
     def test_all_queues_taken(self, new_machine: Any) -> None:
         machine = new_machine(queues=3)
