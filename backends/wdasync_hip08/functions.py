@@ -31,6 +31,7 @@ class Function:
     :ivar entry_bytes: size of its submission entries
     :ivar engine: makes what works on them, behind a port
     :ivar dump: an entry, for people
+    :ivar newer: algorithms that it has besides from the third generation on
     """
 
     name: str
@@ -39,6 +40,11 @@ class Function:
     entry_bytes: int
     engine: Callable[[Port, Trace], Engine]
     dump: Callable[[bytes], str] = bytes.hex
+    newer: tuple[str, ...] = ()
+
+    def of(self, generation: int) -> tuple[str, ...]:
+        """Its algorithms behind a queue manager of this version."""
+        return self.algorithms + (self.newer if generation > 2 else ())
 
 
 ZIP: Final = Function(
@@ -50,7 +56,13 @@ ZIP: Final = Function(
     zip_engine.dump_entry,
 )
 HPRE: Final = Function(
-    "hisi_hpre-0", 0x7900, ("rsa", "dh"), hpre.ENTRY_BYTES, hpre.HpreEngine, hpre.dump_entry
+    "hisi_hpre-0",
+    0x7900,
+    ("rsa", "dh"),
+    hpre.ENTRY_BYTES,
+    hpre.HpreEngine,
+    hpre.dump_entry,
+    newer=("ecdh", "x25519", "x448", "ecdsa", "sm2"),
 )
 #: Ciphers are borrowed from the package `cryptography`: without it the engine has none.
 SEC: Final = Function(

@@ -21,6 +21,12 @@ class Options:
             "that nobody else has"
         },
     )
+    generation: int = field(
+        default=2,
+        metadata={
+            "help": "version of the queue manager: 2 is the Kunpeng 920; 3, the 920B, has elliptic curves and further cipher modes"
+        },
+    )
     memory: str = field(
         default="sva",
         metadata={
@@ -105,7 +111,7 @@ class Options:
         if not 2 <= self.depth <= 1024 or self.depth & self.depth - 1:
             raise ValueError(f"depth: expected a power of two from 2 to 1024, got {self.depth}")
         for name, least, most in (
-            ("queues", 1, 1024), ("engines", 1, 64), ("window", 1, 64), ("tlb_entries", 1, 1 << 20),
+            ("generation", 2, 3), ("queues", 1, 1024), ("engines", 1, 64), ("window", 1, 64), ("tlb_entries", 1, 1 << 20),
             ("stall_quota", 1, 16), ("ram", 16, 1 << 16), ("region", 1, 255),
         ):  # fmt: skip
             if not least <= getattr(self, name) <= most:

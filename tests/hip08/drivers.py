@@ -22,8 +22,8 @@ __all__ = ["Bench", "bench"]
 class Bench:
     """A device, and one queue of each class, opened when it is needed."""
 
-    def __init__(self, machine: LoneMachine, function: Function, api: str) -> None:
-        node = dataclasses.replace(machine.nodes[function.name].info(), api=api)
+    def __init__(self, machine: LoneMachine, function: Function) -> None:
+        node = machine.nodes[function.name].info()
         driver = driver_of(node)
         assert driver is not None
         self.machine = machine
@@ -70,19 +70,16 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench(
-    function: Function, algorithms: Sequence[str] = (), api: str = "hisi_qm_v2", **options: Any
-) -> Iterator[Bench]:
+def bench(function: Function, algorithms: Sequence[str] = (), **options: Any) -> Iterator[Bench]:
     """A chip that has this function alone, under a virtual clock.
 
     :param algorithms: instead of the function's
-    :param api: what the driver takes the queue manager for
     """
     if algorithms:
         function = dataclasses.replace(function, algorithms=tuple(algorithms))
     settings: dict[str, Any] = {"clock": "virtual", "depth": 64, "ram": 32} | options
     machine = LoneMachine(Options(**settings), (function,))
-    bench = Bench(machine, function, api)
+    bench = Bench(machine, function)
     try:
         yield bench
     finally:

@@ -7,12 +7,15 @@ import struct
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 import wdasync
-from wdasync.operations import Compress, Digest, Key, Mac
+from wdasync.operations import Compress, Digest, Key, Mac, Sign
 from wdasync_hip08 import machines
 from wdasync_hip08.functions import FUNCTIONS, HPRE, SEC
 from wdasync_hip08.memory import PAGE
+from wdasync_hip08.options import Options
 
 from .entries import VA, Entries
 from .test_sec import entry
@@ -63,3 +66,34 @@ async def test_all_engines_in_one_program() -> None:
         assert len(machine.nodes) == len(FUNCTIONS)
         key.revoke()
     assert not machine.alive
+
+
+async def test_a_newer_chip_has_curves_and_more_modes() -> None:
+    data = b"the same program; " * 100
+    async with wdasync.open_accelerator("hip08", fallback=False, generation=3) as acc:
+        found = {
+            name: {(row.kind, row.algorithm) for row in table} for name, table in acc.capabilities().items()
+        }
+        curves = {algorithm for _, algorithm in found["hip08/hisi_hpre-0"]}
+        assert {"rsa", "dh", "ecdsa-p384", "ecdh-secp256k1", "x25519", "x448"} <= curves
+        assert {"aes-256-ctr", "aes-128-cmac", "sm4-gcm"} <= {
+            algorithm for _, algorithm in found["hip08/hisi_sec2-0"]
+        }
+        packed = await acc.compress(data)
+        assert await acc.decompress(packed) == data
+        secret = Key(ec.generate_private_key(ec.SECP256R1()), "a key")
+        result = await acc.execute(Sign(secret, data, "ecdsa-p256", None, hashes.SHA256()))
+        secret.material.public_key().verify(result.output, data, ec.ECDSA(hashes.SHA256()))
+        assert result.device == "hisi_hpre-0"
+        secret.revoke()
+
+
+async def test_the_older_one_does_not() -> None:
+    async with wdasync.open_accelerator("hip08", fallback=False) as acc:
+        (table,) = (table for name, table in acc.capabilities().items() if "hpre" in name)
+        assert {row.algorithm for row in table} == {"nop", "rsa", "dh"}
+
+
+def test_another_generation_is_refused() -> None:
+    with pytest.raises(ValueError, match="generation: expected"):
+        Options(generation=4)

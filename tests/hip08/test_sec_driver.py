@@ -28,16 +28,16 @@ NONCE = bytes(range(12))
 
 @pytest.fixture(
     params=[
-        ("hisi_qm_v2", "sva"),
-        ("hisi_qm_v3", "sva"),
-        ("hisi_qm_v2", "reserved"),
-        ("hisi_qm_v3", "private"),
+        (2, "sva"),
+        (3, "sva"),
+        (2, "reserved"),
+        (3, "private"),
     ],
-    ids=" ".join,
+    ids=lambda value: f"v{value[0]} {value[1]}",
 )
 def sec(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    api, memory = request.param
-    with bench(SEC, api=api, memory=memory) as opened:
+    generation, memory = request.param
+    with bench(SEC, generation=generation, memory=memory) as opened:
         yield opened
 
 
@@ -272,10 +272,10 @@ def test_an_operation_whose_key_the_device_does_not_know(quick: Bench) -> None:
 
 
 def test_rows_of_each_generation() -> None:
-    found: dict[str, set[tuple[Kind, str]]] = {}
-    for api in ("hisi_qm_v2", "hisi_qm_v3"):
-        with bench(SEC, api=api) as opened:
-            found[api] = {(row.kind, row.algorithm) for row in opened.device.capabilities}
+    found: dict[int, set[tuple[Kind, str]]] = {}
+    for generation in (2, 3):
+        with bench(SEC, generation=generation) as opened:
+            found[generation] = {(row.kind, row.algorithm) for row in opened.device.capabilities}
     older, newer = found.values()
     assert older < newer
     assert {name for _, name in newer} == {"nop", *DIGESTS, *MACS, *CIPHERS, *SEALS}

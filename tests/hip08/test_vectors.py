@@ -20,13 +20,13 @@ ENOUGH = 400
 
 @pytest.fixture(scope="module")
 def hpre() -> Iterator[Bench]:
-    with bench(HPRE, ("rsa", "dh", "ecdsa", "ecdh", "x25519", "x448"), ram=64) as opened:
+    with bench(HPRE, generation=3, ram=64) as opened:
         yield opened
 
 
-@pytest.fixture(scope="module", params=["hisi_qm_v2", "hisi_qm_v3"])
+@pytest.fixture(scope="module", params=[2, 3], ids=["v2", "v3"])
 def sec(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    with bench(SEC, api=request.param, ram=64) as opened:
+    with bench(SEC, generation=request.param, ram=64) as opened:
         yield opened
 
 

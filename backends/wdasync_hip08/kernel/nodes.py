@@ -208,14 +208,16 @@ def node_info(function: Function, options: Options, available: int | None = None
     available = options.queues if available is None else available
     share = share_bytes(function.entry_bytes, options.depth)
     flags = mode_of(options).flags
+    algorithms, api = function.of(options.generation), f"hisi_qm_v{options.generation}"
+    mmio = MMIO_BYTES[options.generation]
     attributes = {
-        "api": "hisi_qm_v2\n", "flags": f"{int(flags)}\n",
-        "algorithms": "".join(f"{name}\n" for name in function.algorithms), "isolate": "0\n",
-        "available_instances": f"{available}\n", "region_mmio_size": f"{MMIO_BYTES}\n",
+        "api": f"{api}\n", "flags": f"{int(flags)}\n",
+        "algorithms": "".join(f"{name}\n" for name in algorithms), "isolate": "0\n",
+        "available_instances": f"{available}\n", "region_mmio_size": f"{mmio}\n",
         "region_dus_size": f"{share}\n", "device/numa_node": "0\n", "node_id": "0\n", "numa_distance": "10\n",
         "isolate_strategy": "0\n", "dev_state": "0\n",
     }  # fmt: skip
     return NodeInfo(
-        function.name, "hisi_qm_v2", flags, function.algorithms, available, MMIO_BYTES, share,
+        function.name, api, flags, algorithms, available, mmio, share,
         numa_node=0, attributes=attributes,
     )  # fmt: skip

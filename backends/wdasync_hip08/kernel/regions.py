@@ -13,7 +13,8 @@ from wdasync_uacce.memory import MemoryRegion
 
 __all__ = ["MMIO_BYTES", "MmioRegion", "ShareRegion"]
 
-MMIO_BYTES = 2 * PAGE
+#: Generation of the queue manager -> bytes of a queue's doorbell window.
+MMIO_BYTES = {2: 2 * PAGE, 3: 64 << 10}
 
 #: Whose regions they are, for people.
 OWNER = "emulated queue"
@@ -55,10 +56,10 @@ class MmioRegion:
     address: int | None = None
     view: memoryview | None = None
 
-    def __init__(self, ring: Callable[[int], None]) -> None:
+    def __init__(self, ring: Callable[[int], None], generation: int) -> None:
         self._ring = ring
         self._gone = False
-        self.size = MMIO_BYTES
+        self.size = MMIO_BYTES[generation]
 
     def withdraw(self) -> None:
         """The device is gone: every later access raises DeviceGone."""

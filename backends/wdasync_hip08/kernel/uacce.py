@@ -177,7 +177,7 @@ class OpenQueue:
             return self._reserve(machine.options.region << 20)
         if kind is RegionKind.DUS:
             return ShareRegion(machine.chip.memory.ram.alias(queue.share.pa, self.node.qm.share_bytes))
-        return MmioRegion(lambda word: machine.ring(self, word))
+        return MmioRegion(lambda word: machine.ring(self, word), machine.options.generation)
 
     def _reserve(self, nbytes: int) -> ShareRegion:
         memory = Memfd(nbytes, "region")
