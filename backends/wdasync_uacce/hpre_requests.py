@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from wdasync.backend import Capabilities, Completion, Status
 from wdasync.operations import (
@@ -396,7 +396,11 @@ def make_request(
             raise Settled(
                 Status.INVALID_ARGS, f"expected at most {row.max_input} bytes, got {operation.nbytes}"
             )
-        request = _REQUESTS[operation.kind, operation.algorithm.partition("-")[0]](tag, operation, shop)
+        request = _REQUESTS[operation.kind, operation.algorithm.partition("-")[0]](
+            tag,
+            cast("Any", operation),
+            shop,  # the table goes by what it is
+        )
         request.prepare()
     except (Settled, PaddingError) as error:
         if request is not None:

@@ -10,7 +10,7 @@ import abc
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from wdasync.backend import Capabilities, Completion, Status
 from wdasync.buffers import Segment
@@ -541,7 +541,9 @@ def make_request(tag: int, operation: Operation, shop: SecWorkshop) -> Request[A
             raise Settled(
                 Status.INVALID_ARGS, f"expected at most {row.max_input} bytes, got {operation.nbytes}"
             )
-        request = _REQUESTS[type(operation)](tag, operation, shop)
+        request = _REQUESTS[type(operation)](
+            tag, cast("Any", operation), shop
+        )  # the table goes by what it is
         request.prepare()
     except Settled as settled:
         if request is not None:

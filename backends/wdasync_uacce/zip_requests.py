@@ -81,7 +81,7 @@ class ZipWorkshop(Workshop):
         self.queue_type = queue_type
         self.sqe_type = sqe_type
         self.max_output = MAX_LENGTH if space.direct else MAX_COPY
-        self.counters = ZipCounters()
+        self.counters = ZipCounters()  # pyright: ignore[reportIncompatibleVariableOverride]  # never another
         cargo = _CARGO[queue_type]
         source, destination = self.hold(cargo, False), self.hold(bytes(SLACK), True)
         self.carrier = template(Format.ZLIB, 15, False, sqe_type) | SQE.number(

@@ -154,7 +154,7 @@ class KeyedOperation(Operation):
     :ivar key: the key
     """
 
-    __slots__ = ("key",)
+    __slots__ = ("key",)  # pyright: ignore[reportIncompatibleVariableOverride]  # never without one
 
     key: Key
 

@@ -72,7 +72,7 @@ class MockDigest:
         self._begin()
 
     def _begin(self) -> None:
-        self._state = _hash(self.spec.algorithm, self.spec.material)
+        self._state: Any = _hash(self.spec.algorithm, self.spec.material)
         self.ended = False
 
     def step(self, operation: DigestChunk) -> Outcome:

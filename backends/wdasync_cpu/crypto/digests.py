@@ -70,7 +70,7 @@ class CpuDigest:
         return f"<CpuDigest {self.spec.algorithm}>"
 
     def _begin(self) -> None:
-        self._digest = _begin(self.spec.algorithm, self._key)
+        self._digest: Any = _begin(self.spec.algorithm, self._key)
         self._over = ""
 
     def reset(self) -> None:
