@@ -22,7 +22,6 @@ FRONT = {
     "keyhandles",
     "memorywork",
     "publickeys",
-    "sequences",
     "defaults",
     "handover",
     "lifecycle",

@@ -41,7 +41,6 @@ from .pollmode import PolledDevice, open_device
 from .publickeys import PrivateKey, PublicKey
 from .results import Observation, Observer, Paging, Result
 from .scheduling import Reason
-from .sequences import OperationSequence, SequenceResult
 from .statistics import AcceleratorStatistics, DeviceStatistics, LaneStatistics
 from .streams import Compressor, Decompressor
 
@@ -89,7 +88,6 @@ __all__ = [
     "Observer",
     "Operation",
     "OperationAborted",
-    "OperationSequence",
     "OperationTimeout",
     "OutOfSpace",
     "PageFault",
@@ -104,7 +102,6 @@ __all__ = [
     "Reason",
     "Result",
     "Rule",
-    "SequenceResult",
     "Status",
     "UnsupportedOperation",
     "WdasyncError",

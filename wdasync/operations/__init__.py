@@ -22,7 +22,6 @@ from .digests import Checksum, Digest, DigestChunk, Mac
 from .keys import Key, KeyedOperation, KeySpec
 from .memory import Compare, Copy, Fill, Nop
 from .publickeys import Exchange, Generate, PrivateDecrypt, PublicEncrypt, Sign, Verify
-from .sequences import LOOKING, STEPS, Sequence
 from .suites import (
     CHECKSUMS,
     CIPHERS,
@@ -42,10 +41,8 @@ __all__ = [
     "DEFAULT_MAX_LENGTH",
     "DIGESTS",
     "KINDS",
-    "LOOKING",
     "MACS",
     "SEALS",
-    "STEPS",
     "Checksum",
     "CipherSuite",
     "Compare",
@@ -77,7 +74,6 @@ __all__ = [
     "PrivateDecrypt",
     "PublicEncrypt",
     "Seal",
-    "Sequence",
     "Sign",
     "Verify",
     "as_dictionary",
@@ -113,6 +109,5 @@ KINDS: Final[dict[Kind, type[Operation]]] = {
         PrivateDecrypt,
         Exchange,
         Generate,
-        Sequence,
     )
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from ..buffers import Segment, join, pin_destination, pin_source
 from ..errors import InvalidArgument
@@ -16,6 +16,7 @@ from ..paged import PagedBuffer
 
 if TYPE_CHECKING:
     from ..backend import DigestSession, KeySession, Session
+    from .keys import Key
 
 __all__ = [
     "DEFAULT_MAX_LENGTH",
@@ -64,7 +65,6 @@ class Kind(enum.IntEnum):
     PRIVATE_DECRYPT = 19
     EXCHANGE = 20
     GENERATE = 21
-    SEQUENCE = 22
 
 
 class Priority(enum.IntEnum):
@@ -156,7 +156,7 @@ class Operation:
     )
 
     kind: ClassVar[Kind]
-    key: Any = None  # a Key; what has one always says more of it
+    key: Key | None = None
 
     source: Segment | tuple[Segment, ...]
     paged: PagedBuffer | None
