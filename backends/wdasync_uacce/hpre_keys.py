@@ -146,6 +146,6 @@ def peer_of(key: HpreKey, peer: Any) -> dict[str, int]:
             raise ValueError(f"peer: expected a point on {key.curve.known_as}, got one on {name}")
         return {"x": numbers.x, "y": numbers.y}
     p = getattr(getattr(numbers, "parameter_numbers", None), "p", None)
-    if p is None or p != key.modulus or not 1 < numbers.y < p - 1:
+    if p != key.modulus or not 1 < numbers.y < key.modulus - 1:
         raise ValueError("peer: expected a public key of the same group, got another")
     return {"g": numbers.y}

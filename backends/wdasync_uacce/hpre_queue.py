@@ -11,7 +11,8 @@ from wdasync.operations import Operation
 from .engine_queue import EngineQueue
 from .files import AddressSpace, QueueFile
 from .hpre_descriptor import SQE, SQE_SIZE, HpreQueueType
-from .hpre_requests import HpreCarrier, HpreWorkshop, make_request
+from .hpre_operations import make_request
+from .hpre_requests import HpreCarrier, HpreWorkshop
 from .requests import Answer, Request, Settled
 
 __all__ = ["CLASSES", "HpreQueue"]

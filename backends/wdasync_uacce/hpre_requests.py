@@ -1,50 +1,33 @@
-"""Operations with keys, as requests to the HPRE engine.
+"""Operations with keys, as requests to the HPRE engine: what all of them have in common.
 
-The engine knows numbers. What surrounds them is done here: padding, the digest of the message, the signature's number used once, the
-encoding of the result. Nothing is blinded: UADK and Linux leave that to the silicon.
+The engine knows numbers. What surrounds them is done by the requests: padding, the digest of the message, the number that is used
+once, the encoding of the result. Nothing is blinded: UADK and Linux leave that to the silicon.
 """
 
 from __future__ import annotations
 
 import abc
-import secrets
-from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Final
 
 from wdasync.backend import Capabilities, Completion, Status
-from wdasync.operations import (
-    Exchange,
-    Kind,
-    Nop,
-    Operation,
-    PrivateDecrypt,
-    PublicEncrypt,
-    Sign,
-    Verify,
-)  # fmt: skip
+from wdasync.operations import Operation
 
-from .curves import Curve, Ladder
 from .files import AddressSpace
 from .hpre_descriptor import BLOCKS, DONE, SQE, SUBMITTED, SVA_FAULT, VALID, HpreAlgorithm
-from .hpre_keys import HpreKey, peer_of
-from .requests import Answer, OperationT, Request, Settled, Workshop
-from .rsa_padding import (
-    PaddingError,
-    digest_of,
-    pad_for_encryption,
-    pad_for_signature,
-    signature_is_right,
-    unpad_after_decryption,
-)  # fmt: skip
+from .hpre_keys import HpreKey
+from .requests import Answer, Counters, OperationT, Request, Settled, Workshop
 
-__all__ = ["HpreCarrier", "HpreWorkshop", "make_request"]
+__all__ = ["WRONG_SIGNATURE", "HpreCarrier", "HpreRequest", "HpreWorkshop", "KeyRequest"]
+
+#: All that is said of a signature that is none.
+WRONG_SIGNATURE: Final = "the signature is not one of this key for this data"
 
 _TAG: Final = SQE["tag"].bit
 #: Operands of a descriptor without a purpose.
 _IDLE: Final = 128
 
 
-class HpreWorkshop(Workshop):
+class HpreWorkshop(Workshop[Counters]):
     """What the requests of one queue share.
 
     :param capabilities: of the device
@@ -52,7 +35,7 @@ class HpreWorkshop(Workshop):
     """
 
     def __init__(self, space: AddressSpace, capabilities: Capabilities, where: str) -> None:
-        super().__init__(space, where)
+        super().__init__(space, where, Counters())
         self.capabilities = capabilities
         power = BLOCKS[HpreAlgorithm.POWER]
         self.carrier = SQE.number(
@@ -185,230 +168,3 @@ class KeyRequest(HpreRequest[OperationT]):
     def consumed(self, output: bytes) -> Completion:
         """A success with this output."""
         return self.success(output, self.operation.nbytes, len(output))
-
-
-class RsaRequest(KeyRequest[OperationT]):
-    """RSA."""
-
-    __slots__ = ()
-
-    @property
-    def nbytes(self) -> int:
-        """Of the modulus."""
-        return (self._key.bits + 7) // 8
-
-    def output(self) -> bytes:
-        """What came out, as long as the modulus.
-
-        :raises Settled: it is larger
-        """
-        number = self.made()
-        if number >= self._key.modulus:
-            raise Settled(Status.DEVICE_ERROR, "the device gave a number above the modulus")
-        return number.to_bytes(self.nbytes, "big")
-
-
-class RsaSign(RsaRequest[Sign]):
-    """Pad, and raise to the private exponent."""
-
-    __slots__ = ()
-
-    def prepare(self) -> None:
-        operation = self.operation
-        encoded = pad_for_signature(operation.padding, operation.hash, self.message(), self._key.bits)
-        self.ask(True, base=int.from_bytes(encoded, "big"))
-
-    def done(self, valid: bool) -> Completion:
-        return self.consumed(self.output())
-
-
-_WRONG: Final = "the signature is not one of this key for this data"
-
-
-class RsaVerify(RsaRequest[Verify]):
-    """Raise to the public exponent, and look at the padding."""
-
-    __slots__ = ("_message",)
-
-    def prepare(self) -> None:
-        signature = int.from_bytes(self.operation.signature, "big")
-        self._message = self.message()
-        digest_of(self.operation.hash, self._message)
-        if len(self.operation.signature) != self.nbytes or signature >= self._key.modulus:
-            raise Settled(Status.CHECKSUM_FAILED, _WRONG)
-        self.ask(False, base=signature)
-
-    def done(self, valid: bool) -> Completion:
-        operation = self.operation
-        try:
-            right = signature_is_right(
-                operation.padding, operation.hash, self._message, self.output(), self._key.bits
-            )
-        except PaddingError as error:
-            return self.failure(Status.INVALID_ARGS, str(error))
-        return self.consumed(b"") if right else self.failure(Status.CHECKSUM_FAILED, _WRONG)
-
-
-class RsaEncrypt(RsaRequest[PublicEncrypt]):
-    """Pad, and raise to the public exponent."""
-
-    __slots__ = ()
-
-    def prepare(self) -> None:
-        encoded = pad_for_encryption(self.operation.padding, self.message(), self.nbytes)
-        self.ask(False, base=int.from_bytes(encoded, "big"))
-
-    def done(self, valid: bool) -> Completion:
-        return self.consumed(self.output())
-
-
-_REFUSED: Final = "it is not what this key's public half encrypts"
-
-
-class RsaDecrypt(RsaRequest[PrivateDecrypt]):
-    """Raise to the private exponent, and take the padding off. Whatever is wrong, the answer is the same."""
-
-    __slots__ = ()
-
-    def prepare(self) -> None:
-        message = self.message()
-        number = int.from_bytes(message, "big")
-        if len(message) != self.nbytes or number >= self._key.modulus:
-            raise Settled(Status.DATA_ERROR, _REFUSED)
-        unpad_after_decryption(self.operation.padding, bytes(self.nbytes))  # is the padding one at all?
-        self.ask(True, base=number)
-
-    def done(self, valid: bool) -> Completion:
-        plain = unpad_after_decryption(self.operation.padding, self.output())
-        return self.failure(Status.DATA_ERROR, _REFUSED) if plain is None else self.consumed(plain)
-
-
-def _number_of(digest: bytes, order: int) -> int:
-    """The leftmost bits of a digest, as many as the order has (FIPS 186-5, section 6.4.1)."""
-    return int.from_bytes(digest, "big") >> max(len(digest) * 8 - order.bit_length(), 0)
-
-
-class EcdsaSign(KeyRequest[Sign]):
-    """A signature on a curve, in DER."""
-
-    __slots__ = ()
-
-    def prepare(self) -> None:
-        order = self._key.modulus
-        e = _number_of(digest_of(self.operation.hash, self.message())[0], order)
-        self.ask(True, e=e, k=secrets.randbelow(order - 1) + 1)
-
-    def done(self, valid: bool) -> Completion:
-        from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-
-        r, s = self.made(0), self.made(1)
-        if not (0 < r < self._key.modulus and 0 < s < self._key.modulus):
-            return self.failed("the device gave a signature that is none")
-        return self.consumed(encode_dss_signature(r, s))
-
-
-class EcdsaVerify(KeyRequest[Verify]):
-    """A check of a signature in DER."""
-
-    __slots__ = ()
-
-    def prepare(self) -> None:
-        from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-
-        order = self._key.modulus
-        e = _number_of(digest_of(self.operation.hash, self.message())[0], order)
-        try:
-            r, s = decode_dss_signature(self.operation.signature)
-        except ValueError:
-            r = s = 0
-        if not (0 < r < order and 0 < s < order):
-            raise Settled(Status.CHECKSUM_FAILED, _WRONG)
-        self.ask(False, e=e, s=s, r=r)
-
-    def done(self, valid: bool) -> Completion:
-        return self.consumed(b"") if valid else self.failure(Status.CHECKSUM_FAILED, _WRONG)
-
-
-_INFINITY: Final = "the peer's key gives no secret"
-
-
-class ExchangeRequest(KeyRequest[Exchange]):
-    """A secret shared with a peer."""
-
-    __slots__ = ()
-
-    def prepare(self) -> None:
-        try:
-            numbers = peer_of(self._key, self.operation.peer)
-        except ValueError as error:
-            raise Settled(Status.INVALID_ARGS, str(error)) from None
-        self.ask(True, **numbers)
-
-    def done(self, valid: bool) -> Completion:
-        secret = self.made()
-        if not secret and not isinstance(self._key.curve, Curve):
-            return self.failed("")
-        match self._key.curve:
-            case Ladder(nbytes=nbytes):
-                return self.consumed(secret.to_bytes(nbytes, "little"))
-            case Curve(p=p):
-                return self.consumed(secret.to_bytes((p.bit_length() + 7) // 8, "big"))
-        return self.consumed(secret.to_bytes((self._key.bits + 7) // 8, "big"))
-
-    def failed(self, message: str) -> Completion:
-        """A point of small order leads to infinity: the one failure that is the peer's."""
-        if isinstance(self._key.curve, Ladder):
-            return self.failure(Status.DATA_ERROR, _INFINITY)
-        return super().failed(message or "the device gave no secret")
-
-
-#: Kind of operation, and what its algorithm's name begins with -> request.
-_REQUESTS: Final[Mapping[tuple[Kind, str], Callable[[int, Any, HpreWorkshop], KeyRequest[Any]]]] = {
-    (Kind.SIGN, "rsa"): RsaSign,
-    (Kind.VERIFY, "rsa"): RsaVerify,
-    (Kind.PUBLIC_ENCRYPT, "rsa"): RsaEncrypt,
-    (Kind.PRIVATE_DECRYPT, "rsa"): RsaDecrypt,
-    (Kind.SIGN, "ecdsa"): EcdsaSign,
-    (Kind.VERIFY, "ecdsa"): EcdsaVerify,
-    (Kind.EXCHANGE, "dh"): ExchangeRequest,
-    (Kind.EXCHANGE, "ecdh"): ExchangeRequest,
-    (Kind.EXCHANGE, "x25519"): ExchangeRequest,
-    (Kind.EXCHANGE, "x448"): ExchangeRequest,
-}
-
-
-def make_request(
-    tag: int, operation: Operation, shop: HpreWorkshop, queue_class: str
-) -> Request[Any, HpreWorkshop]:
-    """The request for an operation, ready for its descriptor. What needs no device is carried by it.
-
-    :raises OSError: ENOMEM: the reserved region is used up for now
-    """
-    if isinstance(operation, Nop):
-        return HpreCarrier(tag, operation, shop, None)
-    row = shop.capabilities.find(operation.kind, operation.algorithm)
-    request: KeyRequest[Any] | None = None
-    try:
-        if row is None or row.queue_class != queue_class:
-            what = f"{type(operation).__name__} {operation.algorithm}"
-            raise Settled(Status.INVALID_ARGS, f"{what} is nothing for a queue of {queue_class}")
-        if row.max_input is not None and operation.nbytes > row.max_input:
-            raise Settled(
-                Status.INVALID_ARGS, f"expected at most {row.max_input} bytes, got {operation.nbytes}"
-            )
-        request = _REQUESTS[operation.kind, operation.algorithm.partition("-")[0]](
-            tag,
-            cast("Any", operation),
-            shop,  # the table goes by what it is
-        )
-        request.prepare()
-    except (Settled, PaddingError) as error:
-        if request is not None:
-            request.release()
-        settled = error if isinstance(error, Settled) else Settled(Status.INVALID_ARGS, str(error))
-        return HpreCarrier(tag, operation, shop, settled)
-    except BaseException:
-        if request is not None:
-            request.release()
-        raise
-    return request

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import errno
 from collections.abc import Sequence, Sized
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from wdasync.backend import Completion, DataCause, Detail, Status
 from wdasync.buffers import Segment
@@ -35,7 +35,8 @@ __all__ = [
 ]
 
 OperationT = TypeVar("OperationT", bound=Operation)
-ShopT = TypeVar("ShopT", bound="Workshop")
+CountersT = TypeVar("CountersT", bound="Counters")
+ShopT = TypeVar("ShopT", bound="Workshop[Any]")
 
 #: What a finished descriptor says, as the engine's queue reads it; the first number is the status.
 Answer = tuple[int, ...]
@@ -100,19 +101,18 @@ class Counters:
         return {name: getattr(self, name) for name in self.names()}
 
 
-class Workshop:
+class Workshop(Generic[CountersT]):
     """What the requests of one queue share.
 
     :param space: how buffers become addresses
     :param where: the part of the device that does the work, for the completions
+    :param counters: what they count
     """
 
-    counters: Counters
-
-    def __init__(self, space: AddressSpace, where: str) -> None:
+    def __init__(self, space: AddressSpace, where: str, counters: CountersT) -> None:
         self.space = space
         self.outputs = OutputPool(space)
-        self.counters = Counters()
+        self.counters = counters
         self.plain = Detail(where=where)
         self._held: list[tuple[memoryview, int, bool]] = []
 

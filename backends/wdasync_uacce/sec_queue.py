@@ -12,7 +12,8 @@ from .engine_queue import EngineQueue
 from .files import AddressSpace, QueueFile
 from .requests import Answer, Request, Settled
 from .sec_descriptor import SQE_SIZE, SQES
-from .sec_requests import SecCarrier, SecWorkshop, make_request
+from .sec_operations import make_request
+from .sec_requests import SecCarrier, SecWorkshop
 
 __all__ = ["SecQueue"]
 

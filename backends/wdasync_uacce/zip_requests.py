@@ -55,7 +55,7 @@ class ZipCounters(Counters):
     members: int
 
 
-class ZipWorkshop(Workshop):
+class ZipWorkshop(Workshop[ZipCounters]):
     """What the requests of one queue share.
 
     :param queue_type: what the queue does
@@ -66,8 +66,6 @@ class ZipWorkshop(Workshop):
     :ivar toucher: a descriptor that makes the device read one byte, once it has a source
     """
 
-    counters: ZipCounters
-
     def __init__(
         self,
         space: AddressSpace,
@@ -76,12 +74,11 @@ class ZipWorkshop(Workshop):
         rows: Mapping[str, Capability],
         where: str,
     ) -> None:
-        super().__init__(space, where)
+        super().__init__(space, where, ZipCounters())
         self.rows = rows
         self.queue_type = queue_type
         self.sqe_type = sqe_type
         self.max_output = MAX_LENGTH if space.direct else MAX_COPY
-        self.counters = ZipCounters()  # pyright: ignore[reportIncompatibleVariableOverride]  # never another
         cargo = _CARGO[queue_type]
         source, destination = self.hold(cargo, False), self.hold(bytes(SLACK), True)
         self.carrier = template(Format.ZLIB, 15, False, sqe_type) | SQE.number(

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM
 from wdasync.backend import Completion, Status
 from wdasync.errors import UnsupportedOperation
 from wdasync.operations import Compress, Decrypt, Digest, Encrypt, KeySpec, Kind, Mac, Nop, Open, Seal
+from wdasync_hip08.engines import sec as sec_engine
 from wdasync_hip08.functions import SEC
 from wdasync_uacce.sec_algorithms import CIPHERS, DIGESTS, MACS, SEALS
 from wdasync_uacce.sec_keys import SecKey
@@ -178,6 +179,19 @@ def test_a_wrong_tag_leaves_no_text(sec: Bench, size: int) -> None:
         assert set(memory) <= {0, 0xEE}, "no byte of the text"
         completion = sec.run(Open(key, nonce, wrong, "aes-256-gcm", aad=associated))
         assert (completion.status, completion.output) == (Status.CHECKSUM_FAILED, None)
+
+
+@pytest.mark.parametrize("error", [0xE3, 0x55])
+def test_a_failure_after_the_text_was_written_leaves_none(
+    quick: Bench, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    answer = sec_engine._answer
+    monkeypatch.setattr(sec_engine, "_answer", lambda entry, *_, **__: answer(entry, error))
+    secret, memory = bytes(16), bytearray(b"\xee" * 3000)
+    sealed = AESGCM(secret).encrypt(NONCE, bytes(range(200)) * 15, b"x")
+    completion = quick.run(Open(quick.key(secret), NONCE, sealed, "aes-128-gcm", aad=b"x", into=memory))
+    assert completion.status is (Status.PAGE_FAULT if error == 0xE3 else Status.DEVICE_ERROR)
+    assert set(memory) <= {0, 0xEE}
 
 
 def test_a_text_that_is_shorter_than_its_tag(quick: Bench) -> None:

@@ -1,0 +1,96 @@
+"""Signatures on curves, and secrets that two agree on, as requests to the HPRE engine."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from wdasync.backend import Completion, Status
+from wdasync.operations import Exchange, Sign, Verify
+
+from .curves import Curve, Ladder
+from .hpre_keys import peer_of
+from .hpre_requests import WRONG_SIGNATURE, KeyRequest
+from .requests import Settled
+from .rsa_padding import digest_of
+
+__all__ = ["EcdsaSign", "EcdsaVerify", "ExchangeRequest"]
+
+
+def _number_of(digest: bytes, order: int) -> int:
+    """The leftmost bits of a digest, as many as the order has (FIPS 186-5, section 6.4.1)."""
+    return int.from_bytes(digest, "big") >> max(len(digest) * 8 - order.bit_length(), 0)
+
+
+class EcdsaSign(KeyRequest[Sign]):
+    """A signature on a curve, in DER."""
+
+    __slots__ = ()
+
+    def prepare(self) -> None:
+        order = self._key.modulus
+        e = _number_of(digest_of(self.operation.hash, self.message())[0], order)
+        self.ask(True, e=e, k=secrets.randbelow(order - 1) + 1)
+
+    def done(self, valid: bool) -> Completion:
+        from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+        r, s = self.made(0), self.made(1)
+        if not (0 < r < self._key.modulus and 0 < s < self._key.modulus):
+            return self.failed("the device gave a signature that is none")
+        return self.consumed(encode_dss_signature(r, s))
+
+
+class EcdsaVerify(KeyRequest[Verify]):
+    """A check of a signature in DER."""
+
+    __slots__ = ()
+
+    def prepare(self) -> None:
+        from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+        order = self._key.modulus
+        e = _number_of(digest_of(self.operation.hash, self.message())[0], order)
+        try:
+            r, s = decode_dss_signature(self.operation.signature)
+        except ValueError:
+            r = s = 0
+        if not (0 < r < order and 0 < s < order):
+            raise Settled(Status.CHECKSUM_FAILED, WRONG_SIGNATURE)
+        self.ask(False, e=e, s=s, r=r)
+
+    def done(self, valid: bool) -> Completion:
+        return self.consumed(b"") if valid else self.failure(Status.CHECKSUM_FAILED, WRONG_SIGNATURE)
+
+
+_INFINITY: Final = "the peer's key gives no secret"
+
+
+class ExchangeRequest(KeyRequest[Exchange]):
+    """A secret shared with a peer."""
+
+    __slots__ = ()
+
+    def prepare(self) -> None:
+        try:
+            numbers = peer_of(self._key, self.operation.peer)
+        except ValueError as error:
+            raise Settled(Status.INVALID_ARGS, str(error)) from None
+        self.ask(True, **numbers)
+
+    def done(self, valid: bool) -> Completion:
+        secret = self.made()
+        if not secret and not isinstance(self._key.curve, Curve):
+            return self.failed("")
+        match self._key.curve:
+            case Ladder(nbytes=nbytes):
+                return self.consumed(secret.to_bytes(nbytes, "little"))
+            case Curve(p=p):
+                return self.consumed(secret.to_bytes((p.bit_length() + 7) // 8, "big"))
+        return self.consumed(secret.to_bytes((self._key.bits + 7) // 8, "big"))
+
+    def failed(self, message: str) -> Completion:
+        """A point of small order leads to infinity: the one failure that is the peer's."""
+        if isinstance(self._key.curve, Ladder):
+            return self.failure(Status.DATA_ERROR, _INFINITY)
+        return super().failed(message or "the device gave no secret")

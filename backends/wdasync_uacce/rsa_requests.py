@@ -1,0 +1,114 @@
+"""RSA, as requests to the HPRE engine."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from wdasync.backend import Completion, Status
+from wdasync.operations import PrivateDecrypt, PublicEncrypt, Sign, Verify
+
+from .hpre_requests import WRONG_SIGNATURE, KeyRequest
+from .requests import OperationT, Settled
+from .rsa_padding import (
+    PaddingError,
+    digest_of,
+    pad_for_encryption,
+    pad_for_signature,
+    signature_is_right,
+    unpad_after_decryption,
+)  # fmt: skip
+
+__all__ = ["RsaDecrypt", "RsaEncrypt", "RsaSign", "RsaVerify"]
+
+
+class RsaRequest(KeyRequest[OperationT]):
+    """RSA."""
+
+    __slots__ = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Of the modulus."""
+        return (self._key.bits + 7) // 8
+
+    def output(self) -> bytes:
+        """What came out, as long as the modulus.
+
+        :raises Settled: it is larger
+        """
+        number = self.made()
+        if number >= self._key.modulus:
+            raise Settled(Status.DEVICE_ERROR, "the device gave a number above the modulus")
+        return number.to_bytes(self.nbytes, "big")
+
+
+class RsaSign(RsaRequest[Sign]):
+    """Pad, and raise to the private exponent."""
+
+    __slots__ = ()
+
+    def prepare(self) -> None:
+        operation = self.operation
+        encoded = pad_for_signature(operation.padding, operation.hash, self.message(), self._key.bits)
+        self.ask(True, base=int.from_bytes(encoded, "big"))
+
+    def done(self, valid: bool) -> Completion:
+        return self.consumed(self.output())
+
+
+class RsaVerify(RsaRequest[Verify]):
+    """Raise to the public exponent, and look at the padding."""
+
+    __slots__ = ("_message",)
+
+    def prepare(self) -> None:
+        signature = int.from_bytes(self.operation.signature, "big")
+        self._message = self.message()
+        digest_of(self.operation.hash, self._message)
+        if len(self.operation.signature) != self.nbytes or signature >= self._key.modulus:
+            raise Settled(Status.CHECKSUM_FAILED, WRONG_SIGNATURE)
+        self.ask(False, base=signature)
+
+    def done(self, valid: bool) -> Completion:
+        operation = self.operation
+        try:
+            right = signature_is_right(
+                operation.padding, operation.hash, self._message, self.output(), self._key.bits
+            )
+        except PaddingError as error:
+            return self.failure(Status.INVALID_ARGS, str(error))
+        return self.consumed(b"") if right else self.failure(Status.CHECKSUM_FAILED, WRONG_SIGNATURE)
+
+
+class RsaEncrypt(RsaRequest[PublicEncrypt]):
+    """Pad, and raise to the public exponent."""
+
+    __slots__ = ()
+
+    def prepare(self) -> None:
+        encoded = pad_for_encryption(self.operation.padding, self.message(), self.nbytes)
+        self.ask(False, base=int.from_bytes(encoded, "big"))
+
+    def done(self, valid: bool) -> Completion:
+        return self.consumed(self.output())
+
+
+_REFUSED: Final = "it is not what this key's public half encrypts"
+
+
+class RsaDecrypt(RsaRequest[PrivateDecrypt]):
+    """Raise to the private exponent, and take the padding off. Whatever is wrong, the answer is the same."""
+
+    __slots__ = ()
+
+    def prepare(self) -> None:
+        message = self.message()
+        number = int.from_bytes(message, "big")
+        if len(message) != self.nbytes or number >= self._key.modulus:
+            raise Settled(Status.DATA_ERROR, _REFUSED)
+        unpad_after_decryption(self.operation.padding, bytes(self.nbytes))  # is the padding one at all?
+        self.ask(True, base=number)
+
+    def done(self, valid: bool) -> Completion:
+        plain = unpad_after_decryption(self.operation.padding, self.output())
+        return self.failure(Status.DATA_ERROR, _REFUSED) if plain is None else self.consumed(plain)
