@@ -55,6 +55,7 @@ class Attachment(Owner):
         self._asleep, self._until, self._unseen = False, math.inf, False
         #: The thread that serves; and that in which a task that answers faults goes on with the machine. 0: none does.
         self._thread = self._attending = 0
+        self._leaving, self._left = threading.Lock(), False
         with contextlib.ExitStack() as undo:
             self._attention = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             undo.callback(os.close, self._attention)
@@ -91,7 +92,9 @@ class Attachment(Owner):
         """Its task has something to do. If that is awake, it looks once more before it sleeps."""
         self._unseen = True
         if self._asleep and self._attending != threading.get_ident():
-            os.eventfd_write(self._attention, 1)
+            with self._leaving:  # An engine's thread may come when all is over, and the descriptor another's.
+                if not self._left:
+                    os.eventfd_write(self._attention, 1)
 
     def wake_elsewhere(self) -> None:
         """Somebody has left something undone. If it may be ours, and our thread is another, we must not wait for him."""
@@ -177,7 +180,9 @@ class Attachment(Owner):
             file.close()
         if gone := self.machine.detach(self):
             self.codec.close()
-            self._undo.close()
+            with self._leaving:
+                self._left = True
+                self._undo.close()
         return gone
 
     def __repr__(self) -> str:

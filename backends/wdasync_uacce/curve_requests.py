@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from typing import Final
 
 from wdasync.backend import Completion, Status
 from wdasync.operations import Exchange, Sign, Verify
 
 from .curves import Curve, Ladder
 from .hpre_keys import peer_of
-from .hpre_requests import WRONG_SIGNATURE, KeyRequest
+from .hpre_requests import NO_WORDS, KeyRequest
 from .requests import Settled
 from .rsa_padding import digest_of
 
@@ -56,14 +55,11 @@ class EcdsaVerify(KeyRequest[Verify]):
         except ValueError:
             r = s = 0
         if not (0 < r < order and 0 < s < order):
-            raise Settled(Status.CHECKSUM_FAILED, WRONG_SIGNATURE)
+            raise Settled(Status.CHECKSUM_FAILED, NO_WORDS)
         self.ask(False, e=e, s=s, r=r)
 
     def done(self, valid: bool) -> Completion:
-        return self.consumed(b"") if valid else self.failure(Status.CHECKSUM_FAILED, WRONG_SIGNATURE)
-
-
-_INFINITY: Final = "the peer's key gives no secret"
+        return self.consumed(b"") if valid else self.failure(Status.CHECKSUM_FAILED, NO_WORDS)
 
 
 class ExchangeRequest(KeyRequest[Exchange]):
@@ -92,5 +88,5 @@ class ExchangeRequest(KeyRequest[Exchange]):
     def failed(self, message: str) -> Completion:
         """A point of small order leads to infinity: the one failure that is the peer's."""
         if isinstance(self._key.curve, Ladder):
-            return self.failure(Status.DATA_ERROR, _INFINITY)
+            return self.failure(Status.DATA_ERROR, NO_WORDS)
         return super().failed(message or "the device gave no secret")

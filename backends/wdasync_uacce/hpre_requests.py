@@ -17,10 +17,10 @@ from .hpre_descriptor import BLOCKS, DONE, SQE, SUBMITTED, SVA_FAULT, VALID, Hpr
 from .hpre_keys import HpreKey
 from .requests import Answer, Counters, OperationT, Request, Settled, Workshop
 
-__all__ = ["WRONG_SIGNATURE", "HpreCarrier", "HpreRequest", "HpreWorkshop", "KeyRequest"]
+__all__ = ["NO_WORDS", "HpreCarrier", "HpreRequest", "HpreWorkshop", "KeyRequest"]
 
-#: All that is said of a signature that is none.
-WRONG_SIGNATURE: Final = "the signature is not one of this key for this data"
+#: All that is said of a signature that is wrong, and of a ciphertext that is none: nothing.
+NO_WORDS: Final = ""
 
 _TAG: Final = SQE["tag"].bit
 #: Operands of a descriptor without a purpose.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from wdasync.backend import Completion, Status
 from wdasync.operations import PrivateDecrypt, PublicEncrypt, Sign, Verify
 
-from .hpre_requests import WRONG_SIGNATURE, KeyRequest
+from .hpre_requests import NO_WORDS, KeyRequest
 from .requests import OperationT, Settled
 from .rsa_padding import (
     PaddingError,
@@ -66,7 +64,7 @@ class RsaVerify(RsaRequest[Verify]):
         self._message = self.message()
         digest_of(self.operation.hash, self._message)
         if len(self.operation.signature) != self.nbytes or signature >= self._key.modulus:
-            raise Settled(Status.CHECKSUM_FAILED, WRONG_SIGNATURE)
+            raise Settled(Status.CHECKSUM_FAILED, NO_WORDS)
         self.ask(False, base=signature)
 
     def done(self, valid: bool) -> Completion:
@@ -77,7 +75,7 @@ class RsaVerify(RsaRequest[Verify]):
             )
         except PaddingError as error:
             return self.failure(Status.INVALID_ARGS, str(error))
-        return self.consumed(b"") if right else self.failure(Status.CHECKSUM_FAILED, WRONG_SIGNATURE)
+        return self.consumed(b"") if right else self.failure(Status.CHECKSUM_FAILED, NO_WORDS)
 
 
 class RsaEncrypt(RsaRequest[PublicEncrypt]):
@@ -93,9 +91,6 @@ class RsaEncrypt(RsaRequest[PublicEncrypt]):
         return self.consumed(self.output())
 
 
-_REFUSED: Final = "it is not what this key's public half encrypts"
-
-
 class RsaDecrypt(RsaRequest[PrivateDecrypt]):
     """Raise to the private exponent, and take the padding off. Whatever is wrong, the answer is the same."""
 
@@ -105,10 +100,10 @@ class RsaDecrypt(RsaRequest[PrivateDecrypt]):
         message = self.message()
         number = int.from_bytes(message, "big")
         if len(message) != self.nbytes or number >= self._key.modulus:
-            raise Settled(Status.DATA_ERROR, _REFUSED)
+            raise Settled(Status.DATA_ERROR, NO_WORDS)
         unpad_after_decryption(self.operation.padding, bytes(self.nbytes))  # is the padding one at all?
         self.ask(True, base=number)
 
     def done(self, valid: bool) -> Completion:
         plain = unpad_after_decryption(self.operation.padding, self.output())
-        return self.failure(Status.DATA_ERROR, _REFUSED) if plain is None else self.consumed(plain)
+        return self.failure(Status.DATA_ERROR, NO_WORDS) if plain is None else self.consumed(plain)

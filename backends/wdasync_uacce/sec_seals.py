@@ -70,7 +70,7 @@ class SealRequest(SecRequest[Seal | Open]):
                 f"tag_length: expected one of {', '.join(map(str, code.tags))}, got {operation.tag_length}",
             )
         if n < 0:
-            raise Settled(Status.CHECKSUM_FAILED, "it is shorter than its tag")
+            raise Settled(Status.CHECKSUM_FAILED)
         check_text(code.cipher, n)
         room = n + operation.tag_length if isinstance(operation, Seal) else n
         if operation.destination is not None and len(operation.destination) < room:
@@ -173,7 +173,7 @@ class SealRequest(SecRequest[Seal | Open]):
         if isinstance(operation, Seal):
             self.store(self._view[n:], bytes(self._mac[: operation.tag_length]))
         elif self._is_forged(icv):
-            return self.failure(Status.CHECKSUM_FAILED, "the tag is another")
+            return self.failure(Status.CHECKSUM_FAILED, "")
         produced = len(self._view)
         if operation.destination is None:
             assert self._output is not None
@@ -200,7 +200,7 @@ class SealRequest(SecRequest[Seal | Open]):
             return Settled(Status.SUCCESS, output=tag)
         if hmac.compare_digest(tag, self._tag):
             return Settled(Status.SUCCESS)
-        return Settled(Status.CHECKSUM_FAILED, "the tag is another")
+        return Settled(Status.CHECKSUM_FAILED)
 
     def release(self) -> None:
         super().release()
