@@ -22,6 +22,7 @@ FRONT = {
     "keyhandles",
     "memorywork",
     "publickeys",
+    "sequences",
     "defaults",
     "handover",
     "lifecycle",

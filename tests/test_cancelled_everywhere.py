@@ -109,6 +109,15 @@ async def _key(acc: Accelerator, _: Buffers) -> None:
         await key.verify(await key.sign(PAGE), PAGE)
 
 
+async def _sequence(acc: Accelerator, buffers: Buffers) -> None:
+    key = acc.mac_key("hmac-sha256", b"secret")
+    source = buffers(len(PACKED))
+    source[:] = PACKED
+    result = await acc.sequence().decompress().crc32().mac(key).compress().run(source)
+    assert gzip.decompress(result.output) == PAGE
+    await key.aclose()
+
+
 KEY = rsa.generate_private_key(65537, 1024)
 
 COROUTINES: dict[str, Callable[[Accelerator, Buffers], Awaitable[Any]]] = {
@@ -131,6 +140,7 @@ COROUTINES: dict[str, Callable[[Accelerator, Buffers], Awaitable[Any]]] = {
     "sign": _sign,
     "seal": _seal,
     "key": _key,
+    "sequence": _sequence,
 }
 
 

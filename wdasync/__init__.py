@@ -41,6 +41,7 @@ from .pollmode import PolledDevice, open_device
 from .publickeys import PrivateKey, PublicKey
 from .results import Observation, Observer, Paging, Result
 from .scheduling import Reason
+from .sequences import OperationSequence, SequenceResult
 from .statistics import AcceleratorStatistics, DeviceStatistics, LaneStatistics
 from .streams import Compressor, Decompressor
 
@@ -88,6 +89,7 @@ __all__ = [
     "Observer",
     "Operation",
     "OperationAborted",
+    "OperationSequence",
     "OperationTimeout",
     "OutOfSpace",
     "PageFault",
@@ -102,6 +104,7 @@ __all__ = [
     "Reason",
     "Result",
     "Rule",
+    "SequenceResult",
     "Status",
     "UnsupportedOperation",
     "WdasyncError",

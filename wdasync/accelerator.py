@@ -40,6 +40,7 @@ from .operations import Compress, Decompress, Dictionary, Level, Nop, Operation,
 from .paged import PagedBuffer
 from .results import Result
 from .scheduling import Place, Reason
+from .sequences import OperationSequence
 from .sessions import PinnedSession, open_session
 from .statistics import AcceleratorStatistics, DeviceStatistics, LaneStatistics
 from .streams import Compressor, Decompressor, compress_all, decompress_all
@@ -362,6 +363,11 @@ class Accelerator(MemoryWork, CryptoWork):
             faults=completion.detail.faults,
             paging=trip.paging,
         )
+
+    def sequence(self) -> OperationSequence:
+        """Several operations in one go: ``await acc.sequence().decompress("gzip").crc32c().run(data)``."""
+        self._execution.check()
+        return OperationSequence(self._execution, self._config.max_length, self._config.level)
 
     # -- streams ----------------------------------------------------------------------------------------------
 

@@ -61,10 +61,11 @@ class Detail:
     :ivar where: the part of the device that did the work, such as ``worker 0``
     :ivar faults: page faults that were taken for it
     :ivar final: the stream ended with this step
+    :ivar step: of a sequence, the number of the step that failed, from 0; ``None``: none, or it is no sequence
     :ivar raised: what a pager or fault handler of the program raised; it becomes the ``__cause__`` of the error
     """
 
-    __slots__ = ("cause", "faults", "final", "message", "raised", "where")
+    __slots__ = ("cause", "faults", "final", "message", "raised", "step", "where")
 
     def __init__(
         self,
@@ -75,7 +76,9 @@ class Detail:
         faults: int = 0,
         final: bool = False,
         raised: BaseException | None = None,
+        step: int | None = None,
     ) -> None:
+        self.step = step
         self.raised = raised
         self.message = message
         self.cause = cause

@@ -94,6 +94,11 @@ class Aead(KeyHandle):
         super().__init__(execution, key, algorithm)
         self._tag_length = tag_length
 
+    @property
+    def tag_length(self) -> int:
+        """Bytes of the tag."""
+        return self._tag_length
+
     async def encrypt(
         self,
         nonce: Source,

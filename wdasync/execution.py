@@ -40,6 +40,7 @@ from .eventloop.threads import in_thread
 from .faults import serving_fault
 from .opener import Opener, used_up, words
 from .operations import Decompress, Key, Kind, Operation, Priority
+from .operations import Sequence as Steps
 from .paged import PagedBuffer
 from .recovery import Recovery
 from .results import Observation, Observer, Paging
@@ -134,7 +135,7 @@ class Execution:
 
         The operation is the framework's: it is released if it fails.
         """
-        key = operation.key
+        key: Key | None = operation.key
         if key is not None:
             _begin(operation, key)
         try:
@@ -186,7 +187,7 @@ class Execution:
     ) -> Completion:
         """As :meth:`run`, off the fast way: with a time-out, an observer, or somebody who asks where it went."""
         status, produced, started = None, 0, time.perf_counter()
-        key = operation.key
+        key: Key | None = operation.key
         if key is not None:
             key.check()
             key.begin()
@@ -427,7 +428,7 @@ class Execution:
     async def travel(self, flight: Flight) -> Completion:
         """Submit a flight and wait for its completion, whatever it says."""
         self.check()
-        key = flight.operation.key
+        key: Key | None = flight.operation.key
         if key is not None and (refused := self._tell_key(flight, key)) is not None:
             return refused
         flight.lane.submit(flight)
@@ -451,7 +452,7 @@ class Execution:
     def _bind(self, operation: Operation, key: Key, lane: Lane) -> Completion | None:
         """Put the key's session on a device into an operation. A completion, if the device will not have it."""
         place = self.schedule.place_of(lane)
-        self.keys.add(key)
+        self.keys.update(key.parts)
         try:
             operation.session = key.session(place.device, operation.algorithm, place.losses)
         except UnsupportedOperation as error:
@@ -591,8 +592,12 @@ class Execution:
     def error(self, completion: Completion, operation: Operation, place: Place) -> WdasyncError:
         """The error that a completion deserves."""
         detail = completion.detail
+        prefix = ""
+        if isinstance(operation, Steps) and detail.step is not None:
+            prefix = f"step {detail.step + 1} of {len(operation.steps)}: "
+            operation = operation.steps[detail.step]
         kind = operation.kind.name.lower().removesuffix("_chunk")
-        where = f"{kind} {operation.algorithm} on {place.name}"
+        where = f"{prefix}{kind} {operation.algorithm} on {place.name}"
         if (
             completion.status is Status.OUT_OF_SPACE_TERMINATED
             and isinstance(operation, Decompress)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 import anyio
 
 from .backend import Completion
+from .errors import InvalidArgument
 from .operations import Key, KeyedOperation, Priority
 
 if TYPE_CHECKING:
@@ -54,6 +55,15 @@ class KeyHandle:
     def revoked(self) -> bool:
         """Whether no new operation may use it."""
         return self._key.revoked
+
+    def key_for(self, execution: Execution) -> Key:
+        """The key, for an operation of the same accelerator.
+
+        :raises InvalidArgument: if it is another's
+        """
+        if execution is not self._execution:
+            raise InvalidArgument(f"key: expected a handle of the same accelerator, got {self!r} of another")
+        return self._key
 
     def revoke(self) -> None:
         """No new operation may use it. What is in flight finishes; then every device forgets it, and it is wiped.

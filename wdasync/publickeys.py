@@ -96,7 +96,7 @@ class _Handle(KeyHandle):
             kind = _cryptography(f"{_ASYMMETRIC}.ec").ECDSA
             if isinstance(padding, kind):
                 plain = not getattr(padding, "deterministic_signing", False)
-                return f"ecdsa{self._suffix}", None if plain else padding, getattr(padding, "algorithm")  # noqa: B009  two type checkers differ
+                return f"ecdsa{self._suffix}", None if plain else padding, getattr(padding, "algorithm", None)
             if padding is not None:
                 raise InvalidArgument(f"padding: expected None or ECDSA(hash), got {padding!r}")
             return f"ecdsa{self._suffix}", None, _hash(algorithm)

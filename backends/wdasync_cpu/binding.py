@@ -53,6 +53,9 @@ __all__ = [
     "workers",
 ]
 
+#: Runs an operation by the number of its plan, for a hand.
+Run = Callable[[Operation, int, object], Any]
+
 #: What finishes a task: status, output, consumed, produced, final, detail.
 Outcome = tuple[int, bytes | None, int, int, bool, Detail | None]
 
@@ -128,7 +131,7 @@ reset_session: Callable[[object], None] = _native.reset_session
 close_session: Callable[[object], None] = _native.close_session
 join: Callable[[], tuple[object, int]] = _native.join
 leave: Callable[[object], None] = _native.leave
-next_task: Callable[[object], tuple[Operation, int] | None] = _native.next_task
+next_task: Callable[[object], tuple[Operation, int, Run] | None] = _native.next_task
 finish_task: Callable[[object, Outcome], None] = _native.finish_task
 must_stop: Callable[[object], bool] = _native.must_stop
 explain: Callable[[int, bytes | memoryview, int, bool, bytes | None], tuple[int, int, str] | None] = (

@@ -26,8 +26,8 @@ from .crypto.keys import CpuKey
 from .paging import FaultLine
 from .plans import Plan, number_of, plan_of
 from .queues import CpuQueue
+from .sequences import runner
 from .sessions import CpuSession
-from .tasks import run
 from .trials import OWN_FORMAT
 
 __all__ = ["CpuDevice", "CpuInline", "Planner"]
@@ -165,7 +165,7 @@ class CpuDevice:
             planner.others,
             planner.resolve,
             threads.ensure,
-            run,
+            runner(self),
             line.line if line else None,
             paged_workers,
         )

@@ -17,10 +17,9 @@ from wdasync.errors import Status
 from wdasync.operations import Operation
 
 from . import binding
-from .binding import Outcome
+from .binding import Outcome, Run
 from .packages import Stopped, failed
 from .plans import plan_of
-from .tasks import run
 
 __all__ = ["ensure", "failures", "running", "want"]
 
@@ -98,7 +97,7 @@ def _serve() -> None:
             ensure()
 
 
-def _work(hand: object, operation: Operation, number: int) -> None:
+def _work(hand: object, operation: Operation, number: int, run: Run) -> None:
     outcome: Outcome = failed(Status.DEVICE_ERROR, "the thread that worked on it died; it was replaced")
     try:
         outcome = run(operation, number, hand)

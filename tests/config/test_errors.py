@@ -127,7 +127,7 @@ WRONG_IN_FILE = [
     ("[chip-9]\nresidency = 7", "chip-9.residency", "one of 'mirror', 'always_cold'", "7", 'residency = "mirror"'),
     ('[[policy]]\nbackend = "threads"\nmax_load = 2.0', "policy.max_load", "a number of at least 0.0 and at most 1.0", "2.0", "max_load = 0.5"),
     ('[[policy]]\nbackend = "threads"\nlevels = ["slow"]', "policy.levels", "a list, each item one of 'fast', 'balanced', 'best' or an int", "['slow']", 'levels = ["fast", 1]'),
-    ('[[policy]]\nbackend = "threads"\noperation = "encode"', "policy.operation", "one of '*', 'nop', 'compress', 'decompress', 'compress_chunk', 'decompress_chunk', 'copy', 'fill', 'compare', 'checksum', 'digest', 'digest_chunk', 'mac', 'encrypt', 'decrypt', 'seal', 'open', 'sign', 'verify', 'public_encrypt', 'private_decrypt', 'exchange', 'generate'", "'encode'", 'operation = "*"'),
+    ('[[policy]]\nbackend = "threads"\noperation = "encode"', "policy.operation", "one of '*', 'nop', 'compress', 'decompress', 'compress_chunk', 'decompress_chunk', 'copy', 'fill', 'compare', 'checksum', 'digest', 'digest_chunk', 'mac', 'encrypt', 'decrypt', 'seal', 'open', 'sign', 'verify', 'public_encrypt', 'private_decrypt', 'exchange', 'generate', 'sequence'", "'encode'", 'operation = "*"'),
     ('[[policy]]\nbackend = "threads"\npriority = "urgent"', "policy.priority", "one of 'low', 'normal', 'high'", "'urgent'", 'priority = "low"'),
 ]  # fmt: skip
 

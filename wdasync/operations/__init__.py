@@ -22,6 +22,7 @@ from .digests import Checksum, Digest, DigestChunk, Mac
 from .keys import Key, KeyedOperation, KeySpec
 from .memory import Compare, Copy, Fill, Nop
 from .publickeys import Exchange, Generate, PrivateDecrypt, PublicEncrypt, Sign, Verify
+from .sequences import LOOKING, STEPS, Sequence
 from .suites import (
     CHECKSUMS,
     CIPHERS,
@@ -41,8 +42,10 @@ __all__ = [
     "DEFAULT_MAX_LENGTH",
     "DIGESTS",
     "KINDS",
+    "LOOKING",
     "MACS",
     "SEALS",
+    "STEPS",
     "Checksum",
     "CipherSuite",
     "Compare",
@@ -74,6 +77,7 @@ __all__ = [
     "PrivateDecrypt",
     "PublicEncrypt",
     "Seal",
+    "Sequence",
     "Sign",
     "Verify",
     "as_dictionary",
@@ -109,5 +113,6 @@ KINDS: Final[dict[Kind, type[Operation]]] = {
         PrivateDecrypt,
         Exchange,
         Generate,
+        Sequence,
     )
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..buffers import Segment, join, pin_destination, pin_source
 from ..errors import InvalidArgument
@@ -16,7 +16,6 @@ from ..paged import PagedBuffer
 
 if TYPE_CHECKING:
     from ..backend import DigestSession, KeySession, Session
-    from .keys import Key
 
 __all__ = [
     "DEFAULT_MAX_LENGTH",
@@ -65,6 +64,7 @@ class Kind(enum.IntEnum):
     PRIVATE_DECRYPT = 19
     EXCHANGE = 20
     GENERATE = 21
+    SEQUENCE = 22
 
 
 class Priority(enum.IntEnum):
@@ -156,7 +156,7 @@ class Operation:
     )
 
     kind: ClassVar[Kind]
-    key: Key | None = None
+    key: Any = None  # a Key; what has one always says more of it
 
     source: Segment | tuple[Segment, ...]
     paged: PagedBuffer | None

@@ -69,6 +69,11 @@ class Key:
             self._wipe()
 
     @property
+    def parts(self) -> tuple[Key, ...]:
+        """Itself; of what stands for several, these."""
+        return (self,)
+
+    @property
     def material(self) -> Any:
         """A secret's bytes, or a key object of the package `cryptography`.
 

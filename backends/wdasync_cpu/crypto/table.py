@@ -27,6 +27,7 @@ IMPLEMENTATIONS: Final = {
     "memory": Engine.MEMORY,
     "hashlib": Engine.PYTHON,
     "cryptography": Engine.PYTHON,
+    "sequences": Engine.PYTHON,
 }
 
 #: Never in the caller's thread.
@@ -89,6 +90,7 @@ def _table() -> dict[tuple[Kind, str], Work]:
         (Kind.COPY, "copy"): Work("memory", Cost(800, 100)),
         (Kind.FILL, "fill"): Work("memory", Cost(800, 60)),
         (Kind.COMPARE, "compare"): Work("memory", Cost(1_000, 100)),
+        (Kind.SEQUENCE, "sequence"): Work("sequences", NEVER),
     }
     for name in CHECKSUMS:
         found[Kind.CHECKSUM, name] = Work("memory", Cost(900, 150), Checksum[name.upper()])
@@ -143,7 +145,8 @@ def work_of(kind: Kind, algorithm: str) -> Work:
 
 def problem(implementation: str) -> str:
     """Why it cannot be used; empty if it can. Nothing is imported: that would take longer than to open a device."""
-    return "not found" if find_spec(implementation if implementation != "memory" else "zlib") is None else ""
+    ours = implementation in ("memory", "sequences")
+    return "" if ours or find_spec(implementation) is not None else "not found"
 
 
 def capabilities(available: Container[str]) -> list[Capability]:

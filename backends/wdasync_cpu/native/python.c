@@ -1104,7 +1104,7 @@ static PyObject *leave(PyObject *self, PyObject *capsule)
     Py_RETURN_NONE;
 }
 
-/* next_task(hand) -> (operation, number of its plan), or None: no more */
+/* next_task(hand) -> (operation, number of its plan, what its device runs it with), or None: no more */
 static PyObject *next_task(PyObject *self, PyObject *capsule)
 {
     struct hand *hand = PyCapsule_GetPointer(capsule, HAND);
@@ -1121,9 +1121,11 @@ static PyObject *next_task(PyObject *self, PyObject *capsule)
     while (plans[number] != hand->slot->request.plan)
         number++;
     struct pin *pin = pin_of(hand->queue->owner, hand->slot);
-    PyObject *task = Py_BuildValue("On", pin->operation, number);
-    if (!task) { /* no memory for a pair: this thread ends, and its operation with it */
-        fail_memory(&hand->slot->request, sizeof(void *) * 2);
+    const struct port *port = hand->queue->owner;
+    const struct desk *desk = PyCapsule_GetPointer(port->desk, DESK);
+    PyObject *task = Py_BuildValue("OnO", pin->operation, number, desk->run);
+    if (!task) { /* no memory for a tuple: this thread ends, and its operation with it */
+        fail_memory(&hand->slot->request, sizeof(void *) * 3);
         queue_finish(hand->queue, hand->slot);
         worker_done(hand->worker);
         hand->slot = NULL;

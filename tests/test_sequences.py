@@ -1,0 +1,227 @@
+"""Sequences: what one step makes the next one takes; errors name the step; an end is an end."""
+
+import gzip
+import hashlib
+import hmac
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+import wdasync
+from wdasync import Accelerator, Reason
+from wdasync.errors import DataError, InvalidArgument, InvalidState, Status
+from wdasync.operations import Checksum, Compress, Copy, Decompress, Digest, Key, Mac, Nop, Sequence
+from wdasync.testing.mock import backend as mock
+
+pytestmark = pytest.mark.anyio
+
+DATA = b"what goes through all steps, " * 3000
+PACKED = gzip.compress(DATA)
+
+
+@pytest.fixture(params=["cpu", "mock", "mock alone"])
+async def acc(request: pytest.FixtureRequest) -> AsyncIterator[Accelerator]:
+    """One that can do a whole sequence, one whose fallback can, one that can do only steps."""
+    name, _, alone = request.param.partition(" ")
+    async with wdasync.open_accelerator(name, fallback=not alone) as opened:
+        yield opened
+        assert opened.statistics().rescues == 0
+
+
+async def test_what_one_makes_the_next_takes(acc: Accelerator) -> None:
+    key = acc.mac_key("hmac-sha256", b"secret")
+    sequence = acc.sequence().decompress().crc32().adler32().digest().mac(key).compress("zlib", level=9)
+    assert repr(sequence) == (
+        "<OperationSequence decompress gzip, checksum crc32, checksum adler32, digest sha256, mac hmac-sha256, compress zlib>"
+    )
+    for source in (PACKED, [PACKED[:9], bytearray(PACKED[9:])]):
+        result = await sequence.run(source)
+        assert zlib.decompress(result.output) == DATA
+        code = hmac.digest(b"secret", DATA, "sha256")
+        digest = hashlib.sha256(DATA).digest()
+        assert result.seen == (None, zlib.crc32(DATA), zlib.adler32(DATA), digest, code, None)
+    assert key._key.in_flight == 0
+
+
+async def test_only_looks(acc: Accelerator) -> None:
+    result = await acc.sequence().crc32().digest("sha1").run(DATA)
+    assert (result.output, result.seen) == (b"", (zlib.crc32(DATA), hashlib.sha1(DATA).digest()))
+
+
+async def test_the_error_is_the_step_s(acc: Accelerator) -> None:
+    sequence = acc.sequence().compress("zlib").decompress("gzip").crc32()
+    with pytest.raises(DataError, match=r"^step 2 of 3: decompress gzip on "):
+        await sequence.run(DATA)
+    with pytest.raises(wdasync.LimitExceeded, match=r"^step 1 of 1: .*max_length 10"):
+        await acc.sequence().decompress(max_length=10).run(PACKED)
+    with pytest.raises(wdasync.UnsupportedOperation, match="step 2 of 2"):
+        await acc.sequence().crc32().digest("sha257").run(DATA)
+
+
+async def test_many_at_once(acc: Accelerator) -> None:
+    sequence = acc.sequence().compress().decompress().digest()
+    seen = []
+
+    async def one(number: int) -> None:
+        text = DATA + b"%d" % number
+        result = await sequence.run(text)
+        assert result.output == text
+        seen.append(result.seen[-1])
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(20):
+            tasks.start_soon(one, number)
+    assert len(set(seen)) == 20
+
+
+async def test_a_time_out(acc: Accelerator) -> None:
+    with pytest.raises(wdasync.OperationTimeout):
+        await acc.sequence().compress(level=9).digest().run(DATA * 100, timeout=0.000001)
+
+
+@pytest.mark.parametrize(
+    ("add", "message"),
+    [
+        (lambda new, _: new.compress(level=None, algorithm="gzip").decompress(max_length=-1), "max_length"),
+        (lambda new, _: new.mac(b"key"), "key: expected a handle of an accelerator, got bytes"),
+        (lambda new, _: new.encrypt("key", b""), "key: expected a handle of an accelerator, got str"),
+        (lambda new, other: new.mac(other.mac_key("hmac-sha256", b"key")), "of the same accelerator"),
+    ],
+)
+async def test_steps_that_cannot_be(acc: Accelerator, add: Any, message: str) -> None:
+    async with wdasync.open_accelerator("mock") as other:
+        with pytest.raises(InvalidArgument, match=message):
+            add(acc.sequence(), other)
+
+
+async def test_no_steps(acc: Accelerator) -> None:
+    with pytest.raises(InvalidArgument, match="at least one"):
+        await acc.sequence().run(DATA)
+    assert repr(acc.sequence()) == "<OperationSequence without steps>"
+
+
+async def test_closed(acc: Accelerator) -> None:
+    sequence = acc.sequence().crc32()
+    await acc.aclose()
+    with pytest.raises(wdasync.ClosedResourceError):
+        await sequence.run(DATA)
+    with pytest.raises(wdasync.ClosedResourceError):
+        acc.sequence()
+
+
+# -- as one operation ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_loop_sees_it_once() -> None:
+    async with wdasync.open_accelerator("cpu", inline=False) as acc:
+        key, cipher = acc.aead("aes-256-gcm", bytes(32)), acc.cipher("aes-128-ctr", bytes(16))
+        sequence = acc.sequence().compress().encrypt(cipher, bytes(16)).encrypt(key, bytes(12), b"header")
+        result = await sequence.run(DATA)
+        assert sum(lane.submitted for lane in acc.statistics().lanes) == 1
+        back = acc.sequence().decrypt(key, bytes(12), b"header").decrypt(cipher, bytes(16)).decompress()
+        assert (await back.run(result.output)).output == DATA
+        with pytest.raises(wdasync.InvalidTag, match=r"^step 1 of 3: open"):
+            await back.run(result.output[:-1])
+        with pytest.raises(InvalidState, match="nonce"):
+            await sequence.run(DATA)
+        with pytest.raises(InvalidArgument, match="associated_data"):
+            acc.sequence().encrypt(cipher, bytes(16), b"header")
+        assert (key._key.in_flight, cipher._key.in_flight) == (0, 0)
+        cipher.revoke()
+        with pytest.raises(InvalidState, match="revoked"):
+            await back.run(result.output)
+        assert key._key.in_flight == 0
+
+
+async def test_executed_as_an_operation() -> None:
+    async with wdasync.open_accelerator("cpu") as acc:
+        operation = Sequence(
+            PACKED, [Decompress(b"", "gzip"), Checksum(b"", "crc32c"), Compress(b"", "zlib")]
+        )
+        result = await acc.execute(operation)
+        assert zlib.decompress(result.output or b"") == DATA
+        assert operation.seen[1] == (await acc.crc32c(DATA)).to_bytes(4, "big")
+        assert (result.reason, result.consumed) == (Reason.PREFERRED, len(PACKED))
+        assert all(step.source == b"" for step in operation.steps)
+
+
+async def test_a_step_that_nobody_can_do() -> None:
+    async with wdasync.open_accelerator("cpu") as acc:
+        operation = Sequence(DATA, [Digest(b"", "sha257")])
+        with pytest.raises(wdasync.UnsupportedOperation, match="step 1 of 1: digest sha257 on cpu/cpu0"):
+            await acc.execute(operation)
+
+
+async def test_cancelled_between_steps() -> None:
+    """Where steps are sent one by one, none begins after that."""
+    with mock.programmed() as program:
+        async with wdasync.open_accelerator("mock", fallback=False) as acc:
+            program.hold()
+            sequence = acc.sequence().compress().crc32()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(sequence.run, DATA)
+                while not acc.statistics().in_flight:
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+            program.release()
+            await acc.nop()
+            assert sum(lane.submitted for lane in acc.statistics().lanes) == 2
+
+
+async def test_a_step_is_sent_again() -> None:
+    with mock.programmed(devices=2) as program:
+        async with wdasync.open_accelerator("mock", fallback=False) as acc:
+            program.fail(Status.DEVICE_ERROR, count=1)
+            result = await acc.sequence().compress().crc32().run(DATA)
+            assert gzip.decompress(result.output) == DATA
+            assert acc.statistics().retries == 1
+
+
+# -- the operation ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([], "steps: expected at least one"),
+        ([Nop()], "step 1: expected an operation on data"),
+        ([Digest(b"", "sha256"), Copy(b"", bytearray(1))], "step 2: expected an operation on data"),
+        ([Digest(b"x", "sha256")], "step 1: expected no input"),
+        ([Compress(b"", "gzip", into=bytearray(9))], "no buffer of its own"),
+    ],
+)
+def test_what_is_no_sequence(steps: Any, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        Sequence(b"", steps)
+
+
+def test_it_holds_its_input_until_it_is_released() -> None:
+    data = bytearray(DATA)
+    key = Key(b"secret", "a key")
+    operation = Sequence(data, [Mac(key, b"", "hmac-sha256")])
+    assert operation.feed(0).nbytes == len(data)
+    assert not operation.detachable
+    assert operation.stateless
+    operation.release()
+    data.append(1)
+    assert Sequence(DATA, [Mac(key, b"", "hmac-sha256")]).detachable
+    assert operation.feed(0, (b"ab", b"c")).nbytes == 3
+
+
+def test_all_of_its_keys_or_none() -> None:
+    one, other = Key(b"secret", "a key"), Key(b"secret", "another")
+    operation = Sequence(b"", [Mac(one, b"", "hmac-sha256"), Mac(other, b"", "hmac-sha256")])
+    assert operation.key is not None
+    operation.key.begin()
+    assert (one.in_flight, other.in_flight) == (1, 1)
+    operation.key.end()
+    other.revoke()
+    with pytest.raises(InvalidState):
+        operation.key.begin()
+    assert (one.in_flight, other.in_flight) == (0, 0)
+    with pytest.raises(InvalidState):
+        operation.key.check()

@@ -1,0 +1,204 @@
+"""Sequences: several operations in one go, each on what the one before made.
+
+Where a device can do a sequence as a whole, nothing of what lies between its steps passes through the event loop. Elsewhere the
+steps are sent one after another, each where the schedule wants it, and what lies between them is handed on and not copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from .backend import Completion
+from .ciphers import Aead, Cipher, MacKey
+from .errors import InvalidArgument, InvalidState, WdasyncError
+from .execution import within
+from .operations import (
+    LOOKING,
+    Checksum,
+    Compress,
+    Decompress,
+    Decrypt,
+    Digest,
+    Encrypt,
+    Key,
+    Kind,
+    Level,
+    Mac,
+    Open,
+    Operation,
+    Priority,
+    Seal,
+    Sequence,
+)
+
+if TYPE_CHECKING:
+    from .buffers import Source
+    from .execution import Execution
+
+__all__ = ["OperationSequence", "SequenceResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceResult:
+    """What came of a sequence.
+
+    :ivar output: of the last step that makes one; empty if all only look
+    :ivar seen: for each step what it found, if it only looks: a checksum is an int, a digest or code is bytes; else ``None``
+    """
+
+    output: bytes
+    seen: tuple[int | bytes | None, ...]
+
+
+class OperationSequence:
+    """Several operations, each on what the one before made. Made by :class:`~wdasync.Accelerator`, not by users.
+
+    Its methods that name a step add it, and return the sequence. :meth:`run` may be called any number of times, by several tasks
+    at once; but once only if a step encrypts with an :class:`~wdasync.Aead`: its nonce must not be used again.
+
+    If a step fails, none after it begins; the error is the step's, and says which it was. A cancelled :meth:`run` ends the step
+    that is under way as any operation ends, and begins no other.
+    """
+
+    def __init__(self, execution: Execution, max_length: int, level: Level) -> None:
+        self._execution = execution
+        self._max_length = max_length
+        self._level = level
+        self._makers: list[Callable[[], Operation]] = []
+        self._used = False
+
+    def __repr__(self) -> str:
+        steps = ", ".join(f"{step.kind.name.lower()} {step.algorithm}" for step in self._made())
+        return f"<OperationSequence {steps or 'without steps'}>"
+
+    def _made(self) -> list[Operation]:
+        return [make() for make in self._makers]
+
+    def _add(self, make: Callable[[], Operation]) -> Self:
+        make().release()  # its arguments are checked now
+        self._makers.append(make)
+        return self
+
+    # -- steps ------------------------------------------------------------------------------------------------
+
+    def compress(self, algorithm: str = "gzip", *, level: Level | None = None) -> Self:
+        """See :meth:`Accelerator.compress() <wdasync.Accelerator.compress>`."""
+        chosen = self._level if level is None else level
+        return self._add(lambda: Compress(b"", algorithm, level=chosen))
+
+    def decompress(self, algorithm: str = "gzip", *, max_length: int | None = None) -> Self:
+        """See :meth:`Accelerator.decompress() <wdasync.Accelerator.decompress>`."""
+        bound = self._max_length if max_length is None else max_length
+        return self._add(lambda: Decompress(b"", algorithm, max_length=bound))
+
+    def crc32(self) -> Self:
+        """Look at the data: its CRC-32."""
+        return self._add(lambda: Checksum(b"", "crc32"))
+
+    def crc32c(self) -> Self:
+        """Look at the data: its CRC-32C."""
+        return self._add(lambda: Checksum(b"", "crc32c"))
+
+    def adler32(self) -> Self:
+        """Look at the data: its Adler-32."""
+        return self._add(lambda: Checksum(b"", "adler32"))
+
+    def digest(self, algorithm: str = "sha256") -> Self:
+        """Look at the data: its digest."""
+        return self._add(lambda: Digest(b"", algorithm))
+
+    def mac(self, key: MacKey) -> Self:
+        """Look at the data: its message authentication code.
+
+        :param key: of the same accelerator
+        """
+        secret, algorithm = self._of(key, MacKey)
+        return self._add(lambda: Mac(secret, b"", algorithm))
+
+    def encrypt(self, key: Aead | Cipher, nonce: Source, associated_data: Source | None = None) -> Self:
+        """Encrypt the data.
+
+        :param key: of the same accelerator
+        :param nonce: or initialisation vector
+        :param associated_data: with an :class:`~wdasync.Aead`
+        """
+        return self._cipher(key, nonce, associated_data, Seal, Encrypt)
+
+    def decrypt(self, key: Aead | Cipher, nonce: Source, associated_data: Source | None = None) -> Self:
+        """Decrypt the data. See :meth:`encrypt`."""
+        return self._cipher(key, nonce, associated_data, Open, Decrypt)
+
+    def _cipher(
+        self,
+        key: Aead | Cipher,
+        nonce: Source,
+        aad: Source | None,
+        sealing: type[Seal | Open],
+        plain: type[Encrypt | Decrypt],
+    ) -> Self:
+        secret, algorithm = self._of(key, (Aead, Cipher))
+        if isinstance(key, Aead):
+            length = key.tag_length
+            return self._add(lambda: sealing(secret, nonce, b"", algorithm, aad=aad, tag_length=length))
+        if aad is not None:
+            raise InvalidArgument("associated_data: expected none with a cipher that authenticates nothing")
+        return self._add(lambda: plain(secret, b"", algorithm, iv=nonce))
+
+    def _of(self, handle: object, kinds: type[MacKey] | tuple[type[Aead], type[Cipher]]) -> tuple[Key, str]:
+        if not isinstance(handle, kinds):
+            raise InvalidArgument(f"key: expected a handle of an accelerator, got {type(handle).__name__}")
+        return handle.key_for(self._execution), handle.algorithm
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    async def run(
+        self, data: Source, *, timeout: float | None = None, priority: Priority = Priority.NORMAL
+    ) -> SequenceResult:
+        """Send ``data`` through all steps.
+
+        :raises InvalidState: if its nonce was used
+        :raises WdasyncError: what the step raises that failed
+        """
+        operation = Sequence(data, self._made())
+        if any(step.kind is Kind.SEAL for step in operation.steps):
+            if self._used:
+                operation.release()
+                raise InvalidState(
+                    f"{self!r}: expected a nonce that was not used, got it again; make another sequence"
+                )
+            self._used = True
+        if self._whole(operation):
+            done = await self._execution.run(operation, timeout, priority)
+            output = done.output or b""
+        else:
+            with within(timeout, operation):
+                output = await self._one_by_one(operation, priority)
+        return SequenceResult(output, tuple(map(_found, operation.steps, operation.seen)))
+
+    def _whole(self, operation: Sequence) -> bool:
+        """Whether a device can do all of it."""
+        rows = [(Kind.SEQUENCE, "sequence"), *((step.kind, step.algorithm) for step in operation.steps)]
+        places = self._execution.schedule.places
+        return any(all(row in place.rows for row in rows) for place in places)
+
+    async def _one_by_one(self, operation: Sequence, priority: Priority) -> bytes:
+        data: bytes | None = None
+        for number, step in enumerate(operation.steps):
+            try:
+                done: Completion = await self._execution.run(operation.feed(number, data), None, priority)
+            except WdasyncError as error:
+                error.args = (f"step {number + 1} of {len(operation.steps)}: {error}", *error.args[1:])
+                raise
+            finally:
+                operation.starve(number)
+            if step.kind in LOOKING:
+                operation.seen[number] = done.output
+            else:
+                data = done.output or b""
+        return data or b""
+
+
+def _found(step: Operation, output: bytes | None) -> int | bytes | None:
+    return int.from_bytes(output or b"", "big") if step.kind is Kind.CHECKSUM else output
