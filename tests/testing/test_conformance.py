@@ -15,6 +15,7 @@ import pytest
 from wdasync import backend as contract
 from wdasync import errors, testing
 from wdasync.operations import base, ciphers, compression, digests, keys, memory, publickeys
+from wdasync.operations import sequences as sequences_of_steps
 from wdasync.registry import backend_names, get_backend
 from wdasync.testing import ContractViolation, Report, check_backend
 from wdasync.testing._command import main
@@ -57,7 +58,7 @@ def prose(*modules: Any) -> str:
     return " ".join(re.sub(r"^\s*#:? ?", " ", source, flags=re.MULTILINE).split())
 
 
-OPERATIONS = (base, ciphers, compression, digests, keys, memory, publickeys)
+OPERATIONS = (base, ciphers, compression, digests, keys, memory, publickeys, sequences_of_steps)
 
 
 def plain(text: str) -> str:
@@ -116,7 +117,7 @@ def test_every_sentence_of_the_contract_is_about_some_check() -> None:
 
 OF_CRYPTOGRAPHY = {
     "ciphers_are_right", "seals_are_right", "signatures_are_right", "public_encryption_is_right", "exchanges_are_right",
-    "generated_keys_are_keys", "keys_are_shared",
+    "generated_keys_are_keys", "keys_are_shared", "sequences_are_right",
 }  # fmt: skip
 
 
@@ -164,7 +165,7 @@ def test_the_mock_keeps_the_contract_in_all_its_moods(mood: str) -> None:
 
 
 def test_what_is_not_applicable_to_one_mood_is_to_another() -> None:
-    """Only what the mock cannot have is left: memory of its own, a longest input, and what needs `cryptography`."""
+    """Only what the mock cannot have is left: memory of its own, a longest input, what needs `cryptography`, and sequences."""
     passed = [finding.name for mood in VARIANTS for finding in examined(mood)[0].with_verdict(Verdict.PASSED)]
     never = set(CHECKS) - {name.partition("[")[0] for name in passed}
     assert never == {"own_memory_is_usable", "limits_of_the_table", *OF_CRYPTOGRAPHY}

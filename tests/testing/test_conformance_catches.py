@@ -36,6 +36,7 @@ from wdasync.operations import (
     Operation,
     Priority,
 )
+from wdasync.operations import Sequence as Steps
 from wdasync.testing import _codecs
 from wdasync.testing._mock_queue import MockQueue
 from wdasync.testing._work import MockSession
@@ -1210,6 +1211,74 @@ spoils("generated_keys_are_keys", "the same key twice", Kind.GENERATE, outcome_o
 spoils("generated_keys_are_keys", "cannot read the key", Kind.GENERATE, _differs)
 spoils("keys_are_shared", "has 16 outputs", Kind.SEAL, _differs)
 spoils("keys_are_shared", "has 16 outputs", Kind.ENCRYPT, _differs)
+
+
+# Sequences
+
+
+class SequencingQueue(MockQueue):
+    """A mock whose device does several steps in one operation."""
+
+    def _do(self, operation: Operation) -> Outcome:
+        if not isinstance(operation, Steps):
+            return super()._do(operation)
+        data: bytes | None = None
+        for number in range(len(operation.steps)):
+            step = operation.feed(number, data)
+            done = super()._do(step)
+            operation.starve(number)
+            if done.status:
+                return self.failed(done, number)
+            if step.kind is Kind.CHECKSUM:
+                operation.seen[number] = done.output
+            else:
+                data = done.output
+        return Outcome(Status.SUCCESS, data or b"", operation.nbytes)
+
+    def failed(self, done: Outcome, number: int) -> Outcome:
+        return Outcome(done.status, detail=Detail(done.detail.message, step=number))
+
+
+class SequencingDevice(MockDevice):
+    queue_type = SequencingQueue
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.capabilities = Capabilities([*self.capabilities, Capability(Kind.SEQUENCE, "sequence")])
+
+
+class ForgetsTheStepQueue(SequencingQueue):
+    def failed(self, done: Outcome, number: int) -> Outcome:
+        return done
+
+
+class SeesNothingQueue(SequencingQueue):
+    def _do(self, operation: Operation) -> Outcome:
+        outcome = super()._do(operation)
+        if isinstance(operation, Steps):
+            operation.seen[:] = [None] * len(operation.seen)
+        return outcome
+
+
+class ReturnsNothingQueue(SequencingQueue):
+    def _do(self, operation: Operation) -> Outcome:
+        outcome = super()._do(operation)
+        return outcome._replace(output=b"") if isinstance(operation, Steps) else outcome
+
+
+@breaks("sequences_are_right", "detail.step is None", SequencingDevice)
+class ForgetsTheStep(SequencingDevice):
+    queue_type = ForgetsTheStepQueue
+
+
+@breaks("sequences_are_right", "to be seen", SequencingDevice)
+class SeesNothing(SequencingDevice):
+    queue_type = SeesNothingQueue
+
+
+@breaks("sequences_are_right", "not that of the last step", SequencingDevice)
+class ReturnsNothing(SequencingDevice):
+    queue_type = ReturnsNothingQueue
 
 
 def findings(backend: type[MockBackend], mutant: Mutant, patience: float) -> list[tuple[Verdict, str]]:

@@ -10,11 +10,27 @@ from typing import Final
 
 from ...backend import Capability, Digesting, DigestSpec
 from ...errors import Status
-from ...operations import Checksum, Compare, Copy, Digest, DigestChunk, Fill, Key, Kind, Mac, Operation
+from ...operations import (
+    Checksum,
+    Compare,
+    Compress,
+    Copy,
+    Decompress,
+    Digest,
+    DigestChunk,
+    Fill,
+    Key,
+    Kind,
+    Mac,
+    Operation,
+)
+from ...operations import (
+    Sequence as Steps,
+)
 from .._bench import Bench, NotApplicable, require
 from .._checks import check
 from .._reference import text
-from .units import success
+from .units import BAD, success
 
 #: Bytes of input: around the blocks of digests and ciphers, and long.
 SIZES: Final = (0, 1, 15, 16, 55, 56, 63, 64, 65, 111, 112, 127, 128, 129, 1000, 4096, 70_000)
@@ -188,3 +204,39 @@ def digests_in_steps_are_right(bench: Bench) -> None:
             require(done.status is Status.INVALID_STATE, f"after the last piece: {done.status.name}")
             session.reset()
         queue.finish()
+
+
+@check(
+    "Several operations, each on the output of the one before. The output is that of the last step that makes one.",
+    "A checksum, digest or code hands its input on; what it found is in :attr:`seen`.",
+    "If a step fails, those after it do not begin, and the completion has its status, and its number in ``detail.step``.",
+    "of a sequence, the number of the step that failed, from 0; ``None``: none, or it is no sequence",
+)
+def sequences_are_right(bench: Bench) -> None:
+    """Steps that the device has, in one operation: the last output, what was seen, and which step failed."""
+    row = rows(bench, Kind.SEQUENCE)[0]
+    find = bench.device.capabilities.find
+    looks = [(name, known) for name, known in CHECKSUMS.items() if find(Kind.CHECKSUM, name)]
+    names = [name for name in ("zlib", "gzip") if find(Kind.COMPRESS, name) and find(Kind.DECOMPRESS, name)]
+    if not looks or not names:
+        raise NotApplicable("the device has no steps of which a sequence could be made here")
+    (look, known), name, data, queue = looks[0], names[0], text(5000), bench.queue(row)
+
+    def steps() -> list[Operation]:
+        return [Checksum(b"", look), Compress(b"", name), Decompress(b"", name), Checksum(b"", look)]
+
+    operation = Steps([data[:9], data[9:]], steps())
+    (done,) = bench.run(queue, [operation])
+    require(success(operation, done) == data, "the output is not that of the last step")
+    answer = known(data).to_bytes(4, "big")
+    require(
+        operation.seen == [answer, None, None, answer],
+        f"expected {answer!r} to be seen, got {operation.seen}",
+    )
+    operation = Steps(
+        b"no data of that format", [Checksum(b"", look), Decompress(b"", name), Checksum(b"", look)]
+    )
+    (done,) = bench.run(queue, [operation])
+    require(done.status in BAD, f"a step that must fail: the sequence completed {done.status.name}")
+    require(done.detail.step == 1, f"step 1 failed, and detail.step is {done.detail.step}")
+    require(operation.seen[2] is None, "a step began after the one that failed")
