@@ -12,7 +12,7 @@ import wdasync
 from wdasync.backend import Completion, Direction, Queue, QueueStatistics, StreamSpec
 from wdasync.errors import Status
 from wdasync.pollmode import PolledDevice
-from wdasync.testing.mock import MockDevice
+from wdasync.testing.mock import MockDevice, backend
 
 PAGE = b"<p>Hello, world.</p>" * 5000
 BACKENDS = ["cpu", "hip08", "mock"]
@@ -28,11 +28,11 @@ def reap(queue: Queue, count: int) -> list[Completion]:
     return found
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_bursts_by_polling_alone(backend: str) -> None:
+@pytest.mark.parametrize("name", BACKENDS)
+def test_bursts_by_polling_alone(name: str) -> None:
     before = threading.active_count()
-    with wdasync.open_device(backend) as polled:
-        assert polled.backend == backend
+    with wdasync.open_device(name) as polled:
+        assert polled.backend == name
         queue = polled.open_queue(64)
         entries = [(tag, wdasync.Compress(PAGE[: 1000 * tag + 1], "gzip")) for tag in range(8)]
         assert queue.enqueue_burst(entries) == 8
@@ -41,13 +41,13 @@ def test_bursts_by_polling_alone(backend: str) -> None:
             assert done.output is not None
             assert gzip.decompress(done.output) == PAGE[: 1000 * done.tag + 1]
         assert queue.statistics().wakes == 0, "nobody has armed"
-    if backend != "cpu":  # whose workers are the process's
+    if name != "cpu":  # whose workers are the process's
         assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_sleep_on_the_descriptor(backend: str) -> None:
-    with wdasync.open_device(backend) as polled, select.epoll() as epoll:
+@pytest.mark.parametrize("name", BACKENDS)
+def test_sleep_on_the_descriptor(name: str) -> None:
+    with wdasync.open_device(name) as polled, select.epoll() as epoll:
         queue = polled.open_queue()
         epoll.register(queue.fileno(), select.EPOLLIN)
         for tag in range(20):
@@ -139,6 +139,27 @@ def test_errors() -> None:
     with wdasync.open_device("cpu") as polled:
         with pytest.raises(wdasync.InvalidArgument, match=r"queue_class: expected one of '.*', got 'ocr'"):
             polled.open_queue(queue_class="ocr")
+
+
+def test_what_is_needed() -> None:
+    with wdasync.open_device("hip08", needs=[(wdasync.Kind.COMPRESS, "gzip")]) as polled:
+        assert polled.backend == "hip08"
+    with wdasync.open_device("hip08", needs=[(wdasync.Kind.COMPRESS, "br")]) as polled:
+        assert polled.backend == "cpu", "who takes over from others has it"
+    needs = [(wdasync.Kind.COMPRESS, "gzip"), (wdasync.Kind.SIGN, "by hand")]
+    with pytest.raises(
+        wdasync.BackendUnavailable, match="COMPRESS gzip, SIGN by hand, got mock/mock-0, cpu/cpu0"
+    ):
+        wdasync.open_device("mock", needs=needs)
+    with pytest.raises(wdasync.BackendUnavailable, match="expected a device with COMPRESS br"):
+        wdasync.open_device("hip08", needs=[(wdasync.Kind.COMPRESS, "br")], fallback=False)
+
+
+def test_a_backend_that_was_asked_for_and_cannot_be_opened() -> None:
+    with backend.programmed() as program:
+        program.fail_open("somebody sat on it")
+        with pytest.raises(wdasync.BackendUnavailable, match="somebody sat on it"):
+            wdasync.open_device("mock")
 
 
 def test_a_device_whose_coroutine_raises(caplog: pytest.LogCaptureFixture) -> None:

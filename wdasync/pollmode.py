@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from types import TracebackType
@@ -31,7 +31,7 @@ from .config import load
 from .errors import BackendUnavailable, ClosedResourceError, InvalidArgument
 from .lifecycle import no_device, wanted_backends
 from .opener import close_queues
-from .operations import Priority
+from .operations import Kind, Priority
 
 __all__ = ["PolledDevice", "open_device"]
 
@@ -139,21 +139,27 @@ def _empty(queue: Queue, deadline: float) -> None:
             time.sleep(NAP)
 
 
-def open_device(backend: str | None = None, **settings: object) -> PolledDevice:
-    """Open one device for a program that polls: the first that can be opened, of the best backend. Blocks.
+def open_device(
+    backend: str | None = None, *, needs: Iterable[tuple[Kind, str]] = (), **settings: object
+) -> PolledDevice:
+    """Open one device for a program that polls: the first that can be opened and has what is needed, of the best backend. Blocks.
 
-    :param backend: name of a backend; ``None``: as configured, else the best that is here
+    :param backend: name of a backend; ``None``: as configured, else the best that is here. If it has no such device, one that takes
+        over from others may have, unless ``fallback`` is off
+    :param needs: kinds of operation and their algorithms, all of which the device must have
     :param settings: any field of :class:`~wdasync.Config`, or an option of the backend; those about event loops, scheduling
         and page fault handlers are without effect
     :raises ConfigError: if a setting is unknown or of the wrong type
-    :raises BackendUnavailable: if a backend is unknown, or no device can be opened
+    :raises BackendUnavailable: if a backend is unknown, or no such device can be opened
     """
     if backend is not None:
         settings["backend"] = backend
+    wanted_rows = list(needs)
     effective = load(settings)
     config = effective.config
-    errors: list[BackendUnavailable] = []
+    lacking: list[str] = []
     for wanted in wanted_backends(config):
+        errors: list[BackendUnavailable] = []
         options = effective.options(wanted.backend.name, wanted.backend.Options)
         for info in wanted.infos:
             try:
@@ -161,7 +167,15 @@ def open_device(backend: str | None = None, **settings: object) -> PolledDevice:
             except BackendUnavailable as error:
                 errors.append(error)
                 continue
-            return PolledDevice(wanted.backend.name, device, config.depth, config.close_timeout)
-        if wanted.asked and errors:
-            break
-    raise errors[0] if errors else no_device()
+            if all(device.capabilities.find(*row) for row in wanted_rows):
+                return PolledDevice(wanted.backend.name, device, config.depth, config.close_timeout)
+            device.close()
+            lacking.append(f"{wanted.backend.name}/{info.name}")
+        if wanted.asked and len(errors) == len(wanted.infos):
+            raise errors[0]
+    if lacking:
+        rows = ", ".join(f"{kind.name} {algorithm}" for kind, algorithm in wanted_rows)
+        raise BackendUnavailable(
+            f"needs: expected a device with {rows}, got {', '.join(lacking)}; see `python -m wdasync devices`"
+        )
+    raise no_device()

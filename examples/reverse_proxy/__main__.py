@@ -22,14 +22,15 @@ def poll(options: Options) -> None:
     """The proxy that polls."""
     tls = termination(options)
     figures = Figures(options.quiet)
-    with wdasync.open_device(options.backend) as polled:
+    with wdasync.open_device(options.backend, needs=[(Kind.COMPRESS, "gzip")]) as polled:
         tables = [polled.device.capabilities]
         options = options.offering(able(tables, Kind.COMPRESS), able(tables, Kind.COMPRESS_CHUNK))
         lcore = Lcore(options, Offload(polled, options, figures), figures, tls)
         info = polled.device.info
         print(
             f"listening on port {lcore.port}: {options.model}, burst {options.burst}, ring {options.ring}, "
-            f"{options.mbufs} buffers of {options.policy.room} bytes, {info.backend}/{info.name}",
+            f"{options.mbufs} buffers of {options.policy.room} bytes, {info.backend}/{info.name}"
+            + (f", signatures by {tls.signer.name}" if tls is not None and tls.signer is not None else ""),
             flush=True,
         )
         lcore.run(MODELS[options.model](lcore))

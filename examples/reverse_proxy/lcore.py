@@ -63,10 +63,8 @@ class Lcore:
         self._stop = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopped: float | None = None
         self._signer = tls.signer if tls else None
-        descriptors = [self._stop, self._poller.fileno(), *(queue.fileno() for queue in offload.queues)]
-        if self._signer is not None:
-            descriptors.append(self._signer.fileno())
-        for fd in descriptors:
+        self._queues = [*offload.queues, *([self._signer.queue] if self._signer else [])]
+        for fd in (self._stop, self._poller.fileno(), *(queue.fileno() for queue in self._queues)):
             self._outer.register(fd, select.EPOLLIN)
         self.port = self._listener.port
 
@@ -100,16 +98,15 @@ class Lcore:
 
     def _sleep(self, model: Model, timeout: float) -> None:
         """Nothing to do. The order of the steps is the contract's: empty, arm, look once more, sleep."""
-        armed = [queue.arm() for queue in self.offload.queues]
+        armed = [queue.arm() for queue in self._queues]
         if not all(armed) or model.completions():
             return
         self.figures.sleeps += 1
-        for fd, _ in self._outer.poll(RETRY if self.offload.waiting else timeout):
+        waiting = self.offload.waiting or (self._signer is not None and self._signer.waiting)
+        for fd, _ in self._outer.poll(RETRY if waiting else timeout):
             if fd == self._stop:
                 os.eventfd_read(self._stop)
                 self._end()
-            elif self._signer is not None and fd == self._signer.fileno():
-                self._signer.woken()
 
     def _end(self) -> None:
         """Told to stop: no new connections, and the last request of each that there is."""
@@ -225,15 +222,17 @@ class Lcore:
             relay.client_sent(b"")
 
     def sign(self, burst: int) -> int:
-        """Handshakes that have their signatures go on; how many."""
-        signed = self._signer.reap(burst) if self._signer is not None else ()
+        """Handshakes that have their signatures go on; and what others want signed is submitted. How many that were."""
+        if self._signer is None:
+            return 0
+        signed = self._signer.reap(burst)
         for connection, signature in signed:
             if connection.engine is not None and not connection.closed:
                 connection.signing = False
                 connection.engine.answer(signature)
                 self._decrypt(connection, connection.engine, b"")
                 self.advance(connection)
-        return len(signed)
+        return len(signed) + self._signer.submit(burst)
 
     def _accept(self, burst: int) -> None:
         clients, refused = self._listener.accept(burst, self.options.connections - len(self._connections))

@@ -102,7 +102,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         "--tls",
         choices=["none", "plain", "offloaded"],
         default="none",
-        help="plain: TLS by Python's ssl module; offloaded: OpenSSL, and a thread that has the private key",
+        help="plain: TLS by Python's ssl module; offloaded: OpenSSL, and the private key on the accelerator",
     )
     add("--cert", default="", help="certificate chain, PEM")
     add("--key", default="", help="private key, PEM")

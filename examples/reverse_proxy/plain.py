@@ -111,9 +111,8 @@ class Session:
         """What the relay has for the client goes out, no faster than the client takes it."""
         relay, told = self.relay, False
         while not relay.aborted:
-            piece = relay.to_client.take()
-            if piece is not None:
-                await self.send(self.writer, piece)
+            if pieces := relay.to_client.clear():
+                await self.send(b"".join(pieces))  # type: ignore[arg-type]  # pieces are bytes here
             elif relay.finished:
                 return
             elif relay.half_closed[0] and not told:
@@ -128,13 +127,13 @@ class Session:
         relay = self.relay
         return len(relay.to_client) > 0 or relay.closing or relay.half_closed[0] is not over
 
-    async def send(self, writer: asyncio.StreamWriter, piece: object) -> None:
-        """One piece, to the client."""
+    async def send(self, data: bytes) -> None:
+        """All that there is now, to the client."""
         try:
-            writer.write(piece)  # type: ignore[arg-type]  # pieces are bytes here
-            self.figures.sent += len(piece)  # type: ignore[arg-type]
+            self.writer.write(data)
+            self.figures.sent += len(data)
             self.relay.behind = True
-            await writer.drain()
+            await self.writer.drain()
             self.relay.behind = False
             self.relay.client_took()
         except OSError:

@@ -27,6 +27,7 @@ def termination(options: Options) -> Termination | None:
     """As the options want it; ``None``: clients speak HTTP in clear.
 
     :raises OSError: if a file cannot be read
+    :raises BackendUnavailable: if no device signs with such a key
     """
     if options.tls == "none":
         return None
@@ -45,4 +46,4 @@ def termination(options: Options) -> Termination | None:
                 raise BrokenTls(str(error)) from error
 
     settings = offloaded_tls.Settings(options.cert)
-    return Termination(lambda: Offloaded(settings), Signer(options.key, options.ring))
+    return Termination(lambda: Offloaded(settings), Signer(options.backend, options.key, options.ring))

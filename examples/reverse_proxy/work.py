@@ -84,7 +84,7 @@ class Outbox:
         return self._pieces[0] if self._pieces else None
 
     def clear(self) -> list[Piece]:
-        """All of them, which will not be sent."""
+        """All of them."""
         pieces = list(self._pieces)
         self._pieces.clear()
         self._length = 0

@@ -2,6 +2,7 @@
 
 import json
 import random
+import socket
 import socketserver
 import threading
 import time
@@ -176,8 +177,11 @@ class Handler(socketserver.StreamRequestHandler):
         return self.reply(b"hinted")
 
     def do_refuse(self) -> bool:
-        """An answer before the body was read, and the end."""
+        """An answer before the body was read, and the end; in order, since a reset could overtake the answer."""
         self.reply(b"too large", b"connection: close", status=b"413 Content Too Large")
+        self.connection.shutdown(socket.SHUT_WR)
+        while self.rfile.read1(1 << 16):
+            pass
         return False
 
     def do_status(self) -> bool:

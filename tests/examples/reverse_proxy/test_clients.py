@@ -137,9 +137,10 @@ def shake(proxy: Proxy, certificate: Files, version: ssl.TLSVersion) -> bytes:
 @pytest.mark.parametrize("kind", ["rsa", "ec"])
 @pytest.mark.parametrize("model", ["rtc", "pipeline"])
 def test_a_storm_of_handshakes(server: Origin, tmp_path: Path, model: str, kind: str) -> None:
-    """Signatures are made in their thread, a ring of one at a time, while clients leave in the middle of it."""
+    """Signatures are made in a queue, from a ring of one slot, while clients leave in the middle of it."""
     files = make_certificate(tmp_path, kind)
     with secured(server, model, "offloaded", files, "--ring", "1") as running, ThreadPoolExecutor(8) as pool:
+        assert "signatures by cpu/cpu0" in running.greeting
         hello = ssl.MemoryBIO()
         greeting = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="localhost")
         with pytest.raises(ssl.SSLWantReadError):
