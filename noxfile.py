@@ -214,7 +214,7 @@ def bench(session: nox.Session) -> None:
 @nox.session(name="bench-servers")
 def bench_servers(session: nox.Session) -> None:
     """Compression in web servers, measured from outside with wrk; needs `apt install wrk nginx-light`; `-- --help` for more."""
-    install_checkout(session, *group("bench-servers"), extras="aiohttp,asgi,bench,uvloop,zstd")
+    install_checkout(session, *group("bench-servers"), extras="aiohttp,asgi,bench,crypto,uvloop,zstd")
     session.run("python", "-m", "tests.bench_servers", *session.posargs)
 
 

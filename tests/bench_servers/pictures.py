@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .results import Report, judge, medians
-from .servers import SIDES
+from .sides import PROXIES, SIDES, TLS_PROXIES
 
 __all__ = ["draw", "show"]
 
@@ -18,7 +18,13 @@ __all__ = ["draw", "show"]
 TITLES: Final = {
     "page": "64 KiB of JSON, 64 connections",
     "storm": "a small request, while eight connections ask for 1 MB",
+    "proxy": "a proxy with one core: 64 KiB of JSON, 64 connections",
+    "handshake": "a proxy with one core: 400 connections that begin at once; latency is of connecting",
+    "calm": "a proxy with one core: a small request, while others begin",
 }
+
+#: Name of a side -> the side.
+ALL: Final = {**SIDES, **PROXIES, **TLS_PROXIES}
 
 #: Ours and the others, told apart by colour-blind people too (Okabe and Ito).
 OUR_COLOUR, THEIR_COLOUR = "#0072B2", "#999999"
@@ -31,12 +37,12 @@ def show(out: Console, report: Report) -> None:
         for name, turns in sides.items():
             found = medians(turns)
             table.add_row(
-                SIDES[name].label,
+                ALL[name].label,
                 f"{found['rate']:,.0f}",
                 f"{found['cpu_per_request'] * 1e6:,.0f} µs",
                 f"{found['p50'] * 1e3:.1f} ms",
                 f"{found['p99'] * 1e3:.1f} ms",
-                f"{report.lengths[name]:,}" if case == "page" else "",
+                f"{report.lengths[name]:,}" if case in ("page", "proxy") else "",
             )
         out.print(table)
     table = Table("", "wanted", "found", "lowest and highest round", "", title="Targets")
@@ -51,7 +57,7 @@ def show(out: Console, report: Report) -> None:
 
 
 def draw(path: Path, report: Report) -> None:
-    """Requests a second and CPU time of pages, p99 of small requests: one panel each."""
+    """Requests a second, CPU time, latencies: one panel each."""
     matplotlib, figures = import_module("matplotlib"), import_module("matplotlib.figure")
     panels = [
         (case, figure, title)
@@ -59,6 +65,10 @@ def draw(path: Path, report: Report) -> None:
             ("page", "rate", "64 KiB of JSON: requests/s"),
             ("page", "cpu_per_request", "64 KiB of JSON: CPU of the server for a request, µs"),
             ("storm", "p99", "p99 of a small request beside 1 MB bodies, ms"),
+            ("proxy", "rate", "A proxy with one core, 64 KiB of JSON: requests/s"),
+            ("handshake", "rate", "A proxy with one core: RSA-2048 handshakes/s"),
+            ("handshake", "cpu_per_request", "A proxy with one core: CPU for a handshake and a request, µs"),
+            ("calm", "p99", "A proxy with one core: p99 of a small request while others shake hands, ms"),
         )
         if case in report.cases
     ]
@@ -78,11 +88,11 @@ def _panel(axis: Any, report: Report, case: str, figure: str, title: str) -> Non
     scale = {"rate": 1.0, "cpu_per_request": 1e6, "p99": 1e3}[figure]
     sides = report.cases[case]
     values = [medians(turns)[figure] * scale for turns in sides.values()]
-    colours = [OUR_COLOUR if "wdasync" in name else THEIR_COLOUR for name in sides]
+    colours = [OUR_COLOUR if ALL[name].ours else THEIR_COLOUR for name in sides]
     axis.barh(range(len(values)), values, color=colours)
     for row, value in enumerate(values):
         axis.text(value, row, f" {value:,.3g}" if value < 100 else f" {value:,.0f}", va="center", fontsize=7)
-    axis.set_yticks(range(len(values)), [SIDES[name].label for name in sides])
+    axis.set_yticks(range(len(values)), [ALL[name].label for name in sides])
     axis.set_xlim(0, max(values) * 1.12)
     axis.invert_yaxis()
     axis.tick_params(axis="y", length=0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from .rounds import Turn
-from .servers import OURS
+from .sides import OURS
 
 __all__ = ["TARGETS", "Compared", "Report", "Target", "compare", "document", "judge"]
 
@@ -34,10 +34,11 @@ class Target(NamedTuple):
     """What is to be reached: a ratio of ours to a peer's.
 
     :ivar text: for people
-    :ivar case: ``page`` or ``storm``
-    :ivar peer: name of its side
+    :ivar case: as ``--case`` takes it
+    :ivar peer: name of its side; empty: what is asked for is the figure itself
     :ivar measure: of one turn
     :ivar wanted: the bound
+    :ivar ours: name of our side
     :ivar least: the bound is the least that is good enough, otherwise the most
     """
 
@@ -47,6 +48,7 @@ class Target(NamedTuple):
     measure: Measure
     wanted: float
     least: bool = True
+    ours: str = OURS
 
     def reached(self, value: float) -> bool:
         """Whether this is good enough."""
@@ -72,6 +74,19 @@ TARGETS: Final = (
         p99,
         0.1,
         least=False,
+    ),
+    Target("Proxy, 64 KiB JSON, requests/s over nginx", "proxy", "nginx-proxy", rate, 1, ours="proxy-rtc"),
+    Target(
+        "Proxy, RSA-2048 handshakes/s over nginx", "handshake", "nginx-tls", rate, 0.5, ours="tls-offloaded"
+    ),
+    Target(
+        "Proxy, p99 in seconds of a small request while others shake hands",
+        "calm",
+        "",
+        p99,
+        0.005,
+        least=False,
+        ours="tls-offloaded",
     ),
 )
 
@@ -112,11 +127,17 @@ def compare(ours: Sequence[Turn], theirs: Sequence[Turn], measure: Measure) -> C
 
 def judge(report: Report) -> list[tuple[Target, Compared]]:
     """What came of each target that was measured."""
-    return [
-        (target, compare(sides[OURS], sides[target.peer], target.measure))
-        for target in TARGETS
-        if OURS in (sides := report.cases.get(target.case, {})) and target.peer in sides
-    ]
+    judged = []
+    for target in TARGETS:
+        sides = report.cases.get(target.case, {})
+        if target.ours not in sides:
+            continue
+        if not target.peer:
+            values = [target.measure(turn) for turn in sides[target.ours]]
+            judged.append((target, Compared(statistics.median(values), min(values), max(values))))
+        elif target.peer in sides:
+            judged.append((target, compare(sides[target.ours], sides[target.peer], target.measure)))
+    return judged
 
 
 def medians(turns: Sequence[Turn]) -> dict[str, float]:

@@ -8,16 +8,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from .load import Load, parse, start_wrk
+from .load import Load, parse, parse_handshakes, start_handshakes, start_wrk
 from .servers import Running
 
-__all__ = ["CONNECTIONS", "Turn", "body_lengths", "page_turn", "rounds", "storm_turn"]
+__all__ = [
+    "Turn",
+    "body_lengths",
+    "calm_turn",
+    "handshake_turn",
+    "page_turn",
+    "proxy_turn",
+    "rounds",
+    "storm_turn",
+]
 
 #: Connections that ask for pages at the same time.
 CONNECTIONS: Final = 64
 
 #: Connections that ask for large bodies, while another one asks for small ones.
 LARGE_CONNECTIONS: Final = 8
+
+#: Connections that begin at the same time.
+HANDSHAKES: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +51,18 @@ class Turn:
 
 def page_turn(server: Running, seconds: float) -> Turn:
     """Pages of 64 KiB, as many as it answers."""
+    return _pages(server, seconds, pinned=False)
+
+
+def proxy_turn(server: Running, seconds: float) -> Turn:
+    """The same, with a core for the server and one for everybody else."""
+    return _pages(server, seconds, pinned=True)
+
+
+def _pages(server: Running, seconds: float, pinned: bool) -> Turn:
     before = server.cpu()
-    load = parse(start_wrk(f"http://127.0.0.1:{server.port}/", connections=CONNECTIONS, seconds=seconds))
+    address = f"http://127.0.0.1:{server.port}/"
+    load = parse(start_wrk(address, connections=CONNECTIONS, seconds=seconds, pinned=pinned))
     return Turn(load, server.cpu() - before)
 
 
@@ -54,6 +76,27 @@ def storm_turn(server: Running, seconds: float) -> Turn:
     cpu = server.cpu() - before
     parse(storm)
     return Turn(load, cpu)
+
+
+def handshake_turn(server: Running, seconds: float) -> Turn:
+    """Connections that begin all at once, each with a full handshake and one request."""
+    del seconds  # there are so many
+    before = server.cpu()
+    load = parse_handshakes(
+        start_handshakes(f"https://127.0.0.1:{server.port}/small", connections=HANDSHAKES)
+    )
+    return Turn(load, server.cpu() - before)
+
+
+def calm_turn(server: Running, seconds: float) -> Turn:
+    """Small answers on one connection that is there, while others begin. What is told is of the small ones."""
+    address = f"https://127.0.0.1:{server.port}/small"
+    before = server.cpu()
+    calm = start_wrk(address, connections=1, seconds=seconds, pinned=True)
+    time.sleep(0.2)  # until its own handshake is over
+    while calm.poll() is None:
+        parse_handshakes(start_handshakes(address, connections=HANDSHAKES // 8))
+    return Turn(parse(calm), server.cpu() - before)
 
 
 def rounds(

@@ -1,4 +1,4 @@
-"""The servers under measurement: a table, and one of them as a running program."""
+"""Servers as running programs."""
 
 from __future__ import annotations
 
@@ -6,113 +6,28 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from .bodies import LARGE, PAGE, SMALL
+from .sides import Command, Place, Side
 
-__all__ = ["OURS", "SIDES", "Running", "Side", "run"]
+__all__ = ["Running", "run", "start"]
 
 ROOT: Final = Path(__file__).parents[2]
-APPLICATIONS: Final = "tests.bench_servers.applications"
-OURS: Final = "wdasync"
 
 #: Seconds in which a server has to answer after it was started.
 START: Final = 30.0
-
-Command = Callable[[int, Path], Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One way to compress.
-
-    :ivar label: for people
-    :ivar command: port, folder for its files -> what starts it, listening on 127.0.0.1
-    """
-
-    label: str
-    command: Command
-
-
-def _uvicorn(name: str) -> Command:
-    return lambda port, _: [
-        *(sys.executable, "-m", "uvicorn", f"{APPLICATIONS}:{name}", "--port", str(port)),
-        *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"),
-    ]
-
-
-def _granian(name: str) -> Command:
-    return lambda port, _: [
-        *(sys.executable, "-m", "granian", "--interface", "asgi", "--loop", "uvloop", "--port", str(port)),
-        *("--no-access-log", "--log-level", "warning", f"{APPLICATIONS}:{name}"),
-    ]
-
-
-def _aiohttp(name: str) -> Command:
-    return lambda port, _: [sys.executable, "-m", APPLICATIONS, name, str(port)]
-
-
-NGINX: Final = """
-daemon off; worker_processes {workers}; pid {folder}/pid; error_log {folder}/error.log;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; keepalive_requests 1000000; default_type application/json;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  gzip on; gzip_comp_level {level}; gzip_types application/json; gzip_min_length 500;
-  server {{
-    listen 127.0.0.1:{port}; root {folder}/www; index page;
-    location = /large {{ try_files /large =404; }} location = /small {{ try_files /small =404; }}
-  }}
-}}
-"""
-
-
-def _nginx(level: int) -> Command:
-    """Static files, compressed each time."""
-
-    def command(port: int, folder: Path) -> Sequence[str]:
-        www = folder / "www"
-        www.mkdir()
-        for name, body in (("page", PAGE), ("large", LARGE), ("small", SMALL)):
-            (www / name).write_bytes(body)
-        for path in (folder, www):
-            path.chmod(0o755)
-        settings = folder / "nginx.conf"
-        settings.write_text(NGINX.format(folder=folder, port=port, level=level, workers=1))
-        return ["nginx", "-e", str(folder / "error.log"), "-c", str(settings)]
-
-    return command
-
-
-#: Name -> side, in the order in which they take their turns. A server is one process each.
-SIDES: Final[dict[str, Side]] = {
-    "plain": Side("uvicorn, uncompressed", _uvicorn("plain")),
-    OURS: Side("wdasync, uvicorn", _uvicorn("wdasync")),
-    "wdasync-granian": Side("wdasync, granian", _granian("wdasync")),
-    "isal-thread": Side("ISA-L 1 in to_thread", _uvicorn("isal_thread")),
-    "starlette-1": Side("Starlette GZip, level 1", _uvicorn("starlette_1")),
-    "starlette-6": Side("Starlette GZip, level 6", _uvicorn("starlette_6")),
-    "starlette-9": Side("Starlette GZip, level 9 (its default)", _uvicorn("starlette_9")),
-    "starlette-compress": Side("starlette-compress, gzip 4 (its default)", _uvicorn("starlette_compress")),
-    "aiohttp": Side("aiohttp's own, level 6", _aiohttp("aiohttp")),
-    "wdasync-aiohttp": Side("wdasync, aiohttp", _aiohttp("aiohttp_wdasync")),
-    "nginx-1": Side("nginx gzip 1, a file", _nginx(1)),
-    "nginx-6": Side("nginx gzip 6, a file", _nginx(6)),
-}
 
 
 @dataclass(slots=True)
 class Running:
     """A server that answers.
 
-    :ivar side: its name in :data:`SIDES`
+    :ivar side: its name
     :ivar port: on 127.0.0.1
     :ivar process: the first of its processes
     """
@@ -150,28 +65,29 @@ def free_port() -> int:
 
 
 @contextmanager
-def run(names: Sequence[str], folder: Path) -> Iterator[dict[str, Running]]:
+def run(sides: Mapping[str, Side], place: Place) -> Iterator[dict[str, Running]]:
     """Start servers, and end them.
 
-    :param folder: for their files
+    :param place: what they have in common: a folder for the folders of each, what stands behind, a certificate
     :raises RuntimeError: if one does not answer
     """
     with ExitStack() as stack:
-        yield {name: stack.enter_context(_running(name, folder)) for name in names}
+        yield {name: stack.enter_context(start(name, side.command, place)) for name, side in sides.items()}
 
 
 @contextmanager
-def _running(name: str, folder: Path) -> Iterator[Running]:
-    home = folder / name
-    home.mkdir(mode=0o755)
-    port = free_port()
-    with (home / "log").open("wb") as log:
+def start(name: str, command: Command, place: Place) -> Iterator[Running]:
+    """Start one, on a port of its own, with a folder of its own."""
+    here = replace(place, port=free_port(), folder=place.folder / name)
+    here.folder.mkdir(mode=0o755)
+    log = here.folder / "log"
+    with log.open("wb") as output:
         process = subprocess.Popen(
-            SIDES[name].command(port, home), cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            command(here), cwd=ROOT, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        _await_answer(name, port, process, home / "log")
-        yield Running(name, port, process)
+        _await_answer(name, here.port, process, log)
+        yield Running(name, here.port, process)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

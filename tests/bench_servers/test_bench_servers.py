@@ -16,7 +16,7 @@ from tests.bench_servers.results import Report as Results
 from tests.bench_servers.rounds import Turn
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = all(map(shutil.which, ("wrk", "nginx")))
+PROGRAMS = all(map(shutil.which, ("wrk", "h2load", "nginx", "openssl")))
 
 
 def turn(requests: int, cpu: float = 1.0, p99: float = 0.1) -> Turn:
@@ -47,32 +47,25 @@ def test_targets() -> None:
 
 
 @pytest.mark.skipif(
-    not PROGRAMS and not os.environ.get("CI"), reason="needs wrk and nginx: apt install wrk nginx-light"
+    not PROGRAMS and not os.environ.get("CI"), reason="apt install wrk nghttp2-client nginx-light openssl"
 )
 def test_a_short_run(tmp_path: Path) -> None:
-    words = [
-        "--rounds",
-        "1",
-        "--seconds",
-        "1",
-        "--side",
-        "wdasync",
-        "--side",
-        "starlette-6",
-        "--side",
-        "nginx-1",
-    ]
+    sides = ("wdasync", "starlette-6", "nginx-1", "proxy-rtc", "nginx-proxy", "tls-offloaded", "nginx-tls")
+    words = ["--rounds", "1", "--seconds", "1", *(word for side in sides for word in ("--side", side))]
     output, chart = tmp_path / "run.json", tmp_path / "run.svg"
     command = [sys.executable, "-m", "tests.bench_servers", *words, "--json", output, "--chart", chart]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(output.read_text())
-    assert set(found["cases"]) == {"page", "storm"}
+    assert {name: len(sides) for name, sides in found["cases"].items()} == {
+        "page": 3, "storm": 3, "proxy": 2, "handshake": 2, "calm": 2
+    }  # fmt: skip
     for sides in found["cases"].values():
         for side in sides.values():
             (only,) = side["rounds"]
             assert only["requests"] > 0
             assert only["cpu"] > 0
     assert found["lengths"]["wdasync"] < 65536 / 2
+    assert len(found["targets"]) == 5
     assert "Starlette GZip, level 6" in done.stdout
     assert chart.read_text().startswith("<?xml")
