@@ -43,6 +43,8 @@ def hpre_capabilities(node: NodeInfo) -> Capabilities:
         for name in names
         for kind in kinds
     ]
+    if "ecdh" in node.algorithms:  # A new key is a point many times, too.
+        rows += [Capability(Kind.GENERATE, f"ec-{name}", queue_class="curves") for name in CURVES]
     return Capabilities(
         [Capability(Kind.NOP, "nop", queue_class=rows[0].queue_class if rows else "rsa"), *rows]
     )
@@ -63,6 +65,7 @@ class HpreDevice(EngineDevice):
 
         :raises UnsupportedOperation: the engine has no such algorithm, or takes no such key
         """
-        if not any(row.algorithm == spec.algorithm for row in self.capabilities if row.kind is not Kind.NOP):
+        keyless = (Kind.NOP, Kind.GENERATE)
+        if not any(row.algorithm == spec.algorithm for row in self.capabilities if row.kind not in keyless):
             raise UnsupportedOperation(f"{self.node.name}: there is no {spec.algorithm} here")
         return HpreKey(spec)

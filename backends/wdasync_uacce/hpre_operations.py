@@ -8,8 +8,9 @@ from typing import Any, Final, cast
 from wdasync.backend import Status
 from wdasync.operations import Kind, Nop, Operation
 
+from .curve_keys import GenerateRequest
 from .curve_requests import EcdsaSign, EcdsaVerify, ExchangeRequest
-from .hpre_requests import HpreCarrier, HpreWorkshop, KeyRequest
+from .hpre_requests import HpreCarrier, HpreWorkshop, NumberRequest
 from .requests import Request, Settled
 from .rsa_padding import PaddingError
 from .rsa_requests import RsaDecrypt, RsaEncrypt, RsaSign, RsaVerify
@@ -17,7 +18,7 @@ from .rsa_requests import RsaDecrypt, RsaEncrypt, RsaSign, RsaVerify
 __all__ = ["make_request"]
 
 #: Kind of operation, and what its algorithm's name begins with -> request.
-_REQUESTS: Final[Mapping[tuple[Kind, str], Callable[[int, Any, HpreWorkshop], KeyRequest[Any]]]] = {
+_REQUESTS: Final[Mapping[tuple[Kind, str], Callable[[int, Any, HpreWorkshop], NumberRequest[Any]]]] = {
     (Kind.SIGN, "rsa"): RsaSign,
     (Kind.VERIFY, "rsa"): RsaVerify,
     (Kind.PUBLIC_ENCRYPT, "rsa"): RsaEncrypt,
@@ -28,6 +29,7 @@ _REQUESTS: Final[Mapping[tuple[Kind, str], Callable[[int, Any, HpreWorkshop], Ke
     (Kind.EXCHANGE, "ecdh"): ExchangeRequest,
     (Kind.EXCHANGE, "x25519"): ExchangeRequest,
     (Kind.EXCHANGE, "x448"): ExchangeRequest,
+    (Kind.GENERATE, "ec"): GenerateRequest,
 }
 
 
@@ -41,7 +43,7 @@ def make_request(
     if isinstance(operation, Nop):
         return HpreCarrier(tag, operation, shop, None)
     row = shop.capabilities.find(operation.kind, operation.algorithm)
-    request: KeyRequest[Any] | None = None
+    request: NumberRequest[Any] | None = None
     try:
         if row is None or row.queue_class != queue_class:
             what = f"{type(operation).__name__} {operation.algorithm}"

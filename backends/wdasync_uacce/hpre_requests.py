@@ -17,7 +17,7 @@ from .hpre_descriptor import BLOCKS, DONE, SQE, SUBMITTED, SVA_FAULT, VALID, Hpr
 from .hpre_keys import HpreKey
 from .requests import Answer, Counters, OperationT, Request, Settled, Workshop
 
-__all__ = ["NO_WORDS", "HpreCarrier", "HpreRequest", "HpreWorkshop", "KeyRequest"]
+__all__ = ["NO_WORDS", "HpreCarrier", "HpreRequest", "HpreWorkshop", "KeyRequest", "NumberRequest"]
 
 #: All that is said of a signature that is wrong, and of a ciphertext that is none: nothing.
 NO_WORDS: Final = ""
@@ -106,22 +106,18 @@ class HpreCarrier(HpreRequest[Operation]):
         return super().finish(answer, entry) if self._settled is None else self.settle(self._settled)
 
 
-class KeyRequest(HpreRequest[OperationT]):
-    """An operation with a key."""
+class NumberRequest(HpreRequest[OperationT]):
+    """An operation that is arithmetic on numbers.
 
-    __slots__ = ("_key", "_made")
+    :ivar size: bytes of an operand
+    """
+
+    __slots__ = ("_made", "size")
 
     def __init__(self, tag: int, operation: OperationT, shop: HpreWorkshop) -> None:
         super().__init__(tag, operation, shop)
         self._made = memoryview(b"")
-        if (
-            not isinstance(operation.session, HpreKey)
-            or operation.session.spec.algorithm != operation.algorithm
-        ):
-            raise Settled(
-                Status.INVALID_ARGS, f"expected a key for {operation.algorithm} that this device was told of"
-            )
-        self._key = operation.session
+        self.size = 0
 
     @abc.abstractmethod
     def prepare(self) -> None:
@@ -132,39 +128,62 @@ class KeyRequest(HpreRequest[OperationT]):
         :raises OSError: ENOMEM: the reserved region is used up for now
         """
 
-    def message(self) -> bytes:
-        """The operation's input, in one piece."""
-        source = self.operation.source
-        return self.copy(source if isinstance(source, tuple) else [source])
-
-    def ask(self, private: bool, **numbers: int) -> None:
-        """Make the descriptor: what it points to is the key's block, these numbers, and room for what comes out."""
-        known = self._key.private if private else self._key.public
-        if known is None:
-            raise Settled(
-                Status.INVALID_ARGS, "expected a private key, got a public one" if private else "no such key"
-            )
-        algorithm, block = known
-        blocks, size = BLOCKS[algorithm], self._key.size
-        given = self.secret(blocks.input.pack(size, **numbers))
+    def send(self, algorithm: HpreAlgorithm, key: int, **numbers: int) -> None:
+        """Make the descriptor: what it points to is a key block, these numbers, and room for what comes out."""
+        blocks, size = BLOCKS[algorithm], self.size
+        packed = blocks.input.pack(size, **numbers)
+        given = self.secret(packed)
+        packed[:] = bytes(len(packed))
         made = blocks.output.nbytes(size)
         output = 0
         if made:
             self._made = self.secret(bytes(made))
             output = self.grant(self._made, True)
         self._number = SQE.number(
-            algorithm=algorithm, done=SUBMITTED, size=size // 8 - 1, key=self._reach(block),
-            input=self.grant(given, False), output=output,
+            algorithm=algorithm, done=SUBMITTED, size=size // 8 - 1, key=key, input=self.grant(given, False), output=output,
         )  # fmt: skip
-
-    def _reach(self, block: bytearray) -> int:
-        return self.grant(block if self._shop.space.direct else self.secret(bytes(block)), False)
 
     def made(self, position: int = 0) -> int:
         """A number of the output block."""
-        size = self._key.size
-        return int.from_bytes(self._made[position * size : (position + 1) * size], "big")
+        return int.from_bytes(self._made[position * self.size : (position + 1) * self.size], "big")
 
     def consumed(self, output: bytes) -> Completion:
         """A success with this output."""
         return self.success(output, self.operation.nbytes, len(output))
+
+
+class KeyRequest(NumberRequest[OperationT]):
+    """An operation with a key."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, tag: int, operation: OperationT, shop: HpreWorkshop) -> None:
+        super().__init__(tag, operation, shop)
+        if (
+            not isinstance(operation.session, HpreKey)
+            or operation.session.spec.algorithm != operation.algorithm
+        ):
+            raise Settled(
+                Status.INVALID_ARGS, f"expected a key for {operation.algorithm} that this device was told of"
+            )
+        self._key = operation.session
+        self.size = self._key.size
+
+    def message(self) -> bytes:
+        """The operation's input, in one piece."""
+        source = self.operation.source
+        return self.copy(source if isinstance(source, tuple) else [source])
+
+    def ask(self, private: bool, **numbers: int) -> None:
+        """Make the descriptor, with one half of the key.
+
+        :raises Settled: it has no such half
+        """
+        known = self._key.private if private else self._key.public
+        if known is None:
+            raise Settled(
+                Status.INVALID_ARGS, "expected a private key, got a public one" if private else "no such key"
+            )
+        algorithm, block = known
+        key = self.grant(block if self._shop.space.direct else self.secret(block), False)
+        self.send(algorithm, key, **numbers)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dh, ec, padding, rsa, utils, x448, x25519
 
 from wdasync.backend import Completion, PageFaults, Status
@@ -16,6 +16,7 @@ from wdasync.errors import UnsupportedOperation
 from wdasync.operations import (
     Compress,
     Exchange,
+    Generate,
     Key,
     KeySpec,
     Kind,
@@ -257,6 +258,29 @@ def test_ecdh(hpre: Bench, name: str) -> None:
     ours, theirs = (ec.generate_private_key(CURVES[name]) for _ in range(2))
     completion = hpre.run(Exchange(hpre.key(ours), theirs.public_key(), f"ecdh-{name}"))
     assert output(completion) == ours.exchange(ec.ECDH(), theirs.public_key())
+
+
+@each_curve
+def test_new_keys(hpre: Bench, name: str) -> None:
+    made = [output(hpre.run(Generate(f"ec-{name}"))) for _ in range(2)]
+    assert made[0] != made[1]
+    for encoded in made:
+        key = serialization.load_der_private_key(encoded, None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        assert key.curve.name == CURVES[name].name
+        key.public_key().verify(
+            key.sign(MESSAGE, ec.ECDSA(hashes.SHA256())), MESSAGE, ec.ECDSA(hashes.SHA256())
+        )
+        whole = (serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        assert key.private_bytes(*whole) == encoded
+
+
+def test_a_new_key_whose_point_is_none(hpre: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = hpre_engine.OPERATIONS[0xD]
+    monkeypatch.setitem(hpre_engine.OPERATIONS, 0xD, point._replace(calculate=lambda *numbers: (1, 1)))
+    completion = hpre.run(Generate("ec-p256"))
+    assert completion.status is Status.DEVICE_ERROR
+    assert "not on the curve" in completion.detail.message
 
 
 @pytest.mark.parametrize(
