@@ -1,0 +1,103 @@
+"""What programs call, on the emulated chip alone: its engines do it, and the package `cryptography` agrees."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, x448, x25519
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM
+
+import wdasync
+from wdasync import Accelerator
+from wdasync.errors import DataError, InvalidSignature, InvalidTag
+
+pytestmark = pytest.mark.anyio
+
+DATA = b"what a program signs, hashes and encrypts; " * 40
+RSA = rsa.generate_private_key(65537, 2048)
+OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+PSS = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+
+
+@pytest.fixture
+async def acc() -> AsyncIterator[Accelerator]:
+    async with wdasync.open_accelerator("hip08", fallback=False, generation=3) as opened:
+        yield opened
+        assert opened.statistics().rescues == 0
+        assert opened.statistics().devices["hip08/hisi_sec2-0"]["guard_violations"] == 0
+
+
+async def test_digests_and_codes(acc: Accelerator) -> None:
+    for name in ("md5", "sha1", "sha256", "sha512"):
+        assert await acc.digest(DATA, name) == hashlib.new(name, DATA).digest()
+        assert await acc.hmac(b"a key", DATA, name) == hmac.digest(b"a key", DATA, name)
+    assert await acc.digest(bytearray(DATA)) == await acc.digest([DATA[:9], DATA[9:]])
+
+
+async def test_ciphers(acc: Accelerator) -> None:
+    secret, iv = os.urandom(32), os.urandom(16)
+    expected = Cipher(algorithms.AES(secret), modes.CTR(iv)).encryptor().update(DATA)
+    cipher = acc.cipher("aes-256-ctr", secret)
+    assert await cipher.encrypt(iv, DATA) == expected
+    assert await cipher.decrypt(iv, expected) == DATA
+    for name, theirs in (("aes-256-gcm", AESGCM(secret)), ("aes-256-ccm", AESCCM(secret))):
+        aead, nonce = acc.aead(name, secret), os.urandom(12)
+        sealed = await aead.encrypt(nonce, DATA, b"header")
+        assert theirs.decrypt(nonce, sealed, b"header") == DATA
+        assert await aead.decrypt(nonce, sealed, b"header") == DATA
+        with pytest.raises(InvalidTag):
+            await aead.decrypt(nonce, sealed, b"Header")
+        aead.revoke()
+
+
+async def test_rsa(acc: Accelerator) -> None:
+    private, public = acc.private_key(RSA), acc.public_key(RSA.public_key())
+    signature = await private.sign(DATA, PSS, hashes.SHA256())
+    RSA.public_key().verify(signature, DATA, PSS, hashes.SHA256())
+    await public.verify(signature, DATA, PSS, hashes.SHA256())
+    with pytest.raises(InvalidSignature):
+        await public.verify(signature, DATA + b".", PSS, hashes.SHA256())
+    assert await private.decrypt(await public.encrypt(b"text", OAEP), OAEP) == b"text"
+    with pytest.raises(DataError):
+        await private.decrypt(bytes(256), OAEP)
+    private.revoke()
+
+
+async def test_curves(acc: Accelerator) -> None:
+    ours = await acc.generate_private_key("ec-p384")
+    signature = await ours.sign(DATA, ec.ECDSA(hashes.SHA384()))
+    ours.public_key().public_object().verify(signature, DATA, ec.ECDSA(hashes.SHA384()))
+    theirs = ec.generate_private_key(ec.SECP384R1())
+    shared = theirs.exchange(ec.ECDH(), ours.public_key().public_object())
+    assert await ours.exchange(theirs.public_key()) == shared
+    for kind in (x25519.X25519PrivateKey, x448.X448PrivateKey):
+        mine, other = kind.generate(), kind.generate()
+        secret = other.exchange(mine.public_key())  # type: ignore[arg-type]  # of one kind, both
+        assert await acc.private_key(mine).exchange(other.public_key()) == secret
+
+
+async def test_many_at_once_on_all_engines(acc: Accelerator) -> None:
+    private, aead = acc.private_key(RSA), acc.aead("aes-128-gcm", bytes(16))
+    done: list[object] = []
+
+    async def work(number: int) -> None:
+        nonce = number.to_bytes(12, "big")
+        signature = await private.sign(DATA, padding.PKCS1v15(), hashes.SHA256())
+        sealed = await aead.encrypt(nonce, DATA)
+        packed = await acc.compress(sealed)
+        assert await acc.decompress(packed) == sealed
+        assert await aead.decrypt(nonce, sealed) == DATA
+        done.append(signature)
+
+    async with anyio.create_task_group() as group:
+        for number in range(12):
+            group.start_soon(work, number)
+    assert len(done) == 12
+    assert len(set(map(str, done))) == 1
