@@ -1,7 +1,9 @@
 """Rings, against a list that behaves as it should."""
 
+import sys
 import threading
 from collections import deque
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -87,6 +89,16 @@ def test_a_ring_keeps_nothing_alive_that_has_left_it() -> None:
     assert Thing.alive == 1
 
 
+@pytest.fixture
+def _frequent_switches() -> Iterator[None]:
+    """Threads that wait for each other by polling take turns of microseconds, and not of 5 ms."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_frequent_switches")
 def test_a_producer_and_a_consumer_in_threads() -> None:
     ring: Ring[int] = Ring(64)
     count = 50_000
