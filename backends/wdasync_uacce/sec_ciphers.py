@@ -7,7 +7,7 @@ from wdasync.operations import Decrypt, Encrypt
 
 from .requests import Settled
 from .sec_algorithms import CIPHERS, CipherCode
-from .sec_descriptor import Cipher
+from .sec_descriptor import COUNTER_128, Cipher, CipherMode
 from .sec_requests import SecRequest, short
 
 __all__ = ["CipherRequest", "check_size", "check_text", "cipher_fields"]
@@ -58,10 +58,13 @@ class CipherRequest(SecRequest[Encrypt | Decrypt]):
 
 def cipher_fields(code: CipherCode, *, encrypt: bool) -> dict[str, int]:
     """What a descriptor says of a cipher."""
-    return {
+    fields = {
         "cipher": Cipher.ENCRYPT if encrypt else Cipher.DECRYPT, "algorithm": code.algorithm, "mode": code.mode,
         "key_code": code.code, "destination_used": 1,
     }  # fmt: skip
+    if code.mode is CipherMode.CTR:
+        fields["counter"] = COUNTER_128
+    return fields
 
 
 def check_size(low: int, high: int, found: int, name: str) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 from .layout import Field, Layout, Owner
 
 __all__ = [
-    "HMAC", "MAX_LENGTH", "MISMATCH", "SINGLE", "SQES", "SQE_SIZE", "Auth", "Cipher", "CipherAlgorithm", "CipherMode", "Hash",
+    "COUNTER_128", "HMAC", "MAX_ASSOCIATED", "MAX_LENGTH", "MISMATCH", "SINGLE", "SQES", "SQE_SIZE", "Auth", "Cipher", "CipherAlgorithm", "CipherMode", "Hash",
 ]  # fmt: skip
 
 SQE_SIZE: Final = 128
@@ -21,8 +21,14 @@ SQE_SIZE: Final = 128
 #: Bytes of text of one descriptor.
 MAX_LENGTH: Final = 0xFFFE00
 
+#: Bytes of associated data: their length is an offset of 16 bits.
+MAX_ASSOCIATED: Final = 0xFFFF
+
 #: Field ``scene``.
 SINGLE: Final = 1
+
+#: Field ``counter``, of CTR: the counter has the whole block. Without it only 32 bits of it may count.
+COUNTER_128: Final = 2
 
 #: Field ``icv``: the tag is another. (1: it is right.)
 MISMATCH: Final = 2

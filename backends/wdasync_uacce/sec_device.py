@@ -14,7 +14,7 @@ from .files import NodeInfo, QueueFile
 from .outputs import MAX_COPY
 from .qm import qm_version
 from .sec_algorithms import CIPHERS, DIGESTS, MACS, SEALS
-from .sec_descriptor import MAX_LENGTH
+from .sec_descriptor import MAX_ASSOCIATED, MAX_LENGTH
 from .sec_keys import SecKey
 from .sec_queue import SecQueue
 
@@ -44,11 +44,17 @@ def sec_capabilities(node: NodeInfo) -> Capabilities:
     """
     longest = MAX_COPY // 2 if copies(node) else MAX_LENGTH
     rows = [
-        Capability(kind, name, max_input=longest, queue_class=_CLASS)
+        Capability(kind, name, max_input=min(longest, _longest(name)), queue_class=_CLASS)
         for kinds, name in _offers(node)
         for kind in kinds
     ]
     return Capabilities([Capability(Kind.NOP, "nop", queue_class=_CLASS), *rows])
+
+
+def _longest(name: str) -> int:
+    """Most bytes of text: where a hash covers what lies before it too, the sum of both is the limit."""
+    seal = SEALS.get(name)
+    return MAX_LENGTH - MAX_ASSOCIATED if seal is not None and seal.hash is not None else MAX_LENGTH
 
 
 class SecDevice(EngineDevice):

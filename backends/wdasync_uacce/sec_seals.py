@@ -13,15 +13,12 @@ from wdasync.operations import Open, Seal
 from .requests import Answer, Settled
 from .sec_algorithms import SEALS, HashCode, SealCode
 from .sec_ciphers import check_size, check_text, cipher_fields
-from .sec_descriptor import MISMATCH, Auth, CipherMode
+from .sec_descriptor import MAX_ASSOCIATED, MISMATCH, Auth, CipherMode
 from .sec_empty import tag_of_nothing
 from .sec_keys import SecKey
 from .sec_requests import Pieces, SecRequest, short
 
 __all__ = ["SealRequest"]
-
-#: Most associated data: their length is an offset of 16 bits.
-MAX_ASSOCIATED: Final = 0xFFFF
 
 _NOTHING: Final = memoryview(bytearray())
 

@@ -8,6 +8,7 @@ import struct
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from wdasync_hip08.functions import SEC
 
@@ -92,6 +93,7 @@ def entry(kind: int, **f: int) -> bytes:
         of("key"),
     )
     auth = of("auth") | of("ai") << 2 | of("mac_words") << 4 | of("hkey_words") << 9 | of("hash") << 15
+    auth |= of("counter") << 25
     body = struct.pack(
         "<II HHII QQQ QB".replace(" ", ""),
         auth,
@@ -155,6 +157,22 @@ def test_ciphers(
     sealed = bytes.fromhex(expected)
     assert crypt(queue, kind, PLAIN, key, iv, cipher=1, alg=alg, mode=mode, key_code=code) == sealed
     assert crypt(queue, kind, sealed, key, iv, cipher=2, alg=alg, mode=mode, key_code=code) == PLAIN
+
+
+@pytest.mark.parametrize("iv", [b"\xff" * 16, bytes(12) + b"\xff\xff\xff\xfe"], ids=bytes.hex)
+def test_the_width_of_a_counter(queue: Entries, iv: bytes) -> None:
+    """Type 3 says whether the whole block counts (2) or its last 32 bits."""
+
+    def expected(bits: int) -> bytes:
+        head, start = iv[: 16 - bits // 8], int.from_bytes(iv, "big")
+        blocks = [head + (start + at & (1 << bits) - 1).to_bytes(16, "big")[-bits // 8 :] for at in range(4)]
+        masks = Cipher(algorithms.AES(KEY128), modes.ECB()).encryptor().update(b"".join(blocks))
+        return bytes(one ^ other for one, other in zip(PLAIN, masks, strict=True))
+
+    for counter, bits in ((2, 128), (0, 32)):
+        f = {"cipher": 1, "alg": AES, "mode": CTR, "counter": counter}
+        assert crypt(queue, 3, PLAIN, KEY128, iv, **f) == expected(bits)
+    assert crypt(queue, 2, PLAIN, KEY128, iv, cipher=1, alg=AES, mode=CTR) == expected(128)
 
 
 def test_sm4(queue: Entries, kind: int) -> None:
@@ -348,6 +366,7 @@ BAD, MEMORY = 0xE1, 0xE3
         {"cipher": 1, "alg": AES, "mode": 8}, {"cipher": 1, "alg": AES, "mode": 9}, {"cipher": 1, "alg": SM4, "mode": XTS},
         {"cipher": 1, "alg": AES, "mode": XTS, "key_code": 1}, {"cipher": 1, "alg": AES, "mode": ECB, "clen": 15},
         {"cipher": 1, "alg": AES, "mode": XTS, "clen": 15}, {"cipher": 1, "alg": DES3, "mode": CTR, "key_code": 1},
+        *({"cipher": 1, "alg": DES3, "mode": mode, "key_code": 1, "icv": 16} for mode in (CCM, GCM)),
         {"cipher": 1, "alg": AES, "clen": 0xFFFFFF}, {"auth": 1, "hash": 8, "mac_words": 4}, {"auth": 1, "hash": 0x22, "mac_words": 4},
         {"auth": 1, "hash": 1, "mac_words": 0}, {"auth": 1, "hash": 1, "mac_words": 8, "ai": 1},
         {"auth": 1, "hash": 1, "mac_words": 8, "unpadded": 1}, {"auth": 1, "hash": 0x21, "mac_words": 4, "hkey_words": 3},

@@ -147,6 +147,28 @@ def test_much_associated_data_of_ccm(quick: Bench) -> None:
     assert output(quick.run(Seal(quick.key(secret), NONCE, b"", "aes-128-ccm", aad=associated))) == empty
 
 
+def test_a_counter_that_overflows() -> None:
+    data, secret, iv = os.urandom(100), os.urandom(16), b"\xff" * 15 + b"\xfe"
+    expected = Cipher(algorithms.AES(secret), modes.CTR(iv)).encryptor().update(data)
+    with bench(SEC, generation=3) as opened:
+        key = opened.key(secret)
+        assert output(opened.run(Encrypt(key, data, "aes-128-ctr", iv=iv))) == expected
+        assert output(opened.run(Decrypt(key, expected, "aes-128-ctr", iv=iv))) == data
+
+
+def test_the_longest_text_with_the_most_before_it(quick: Bench) -> None:
+    """The hash is of both, and its length is a field of 24 bits."""
+    algorithm, key = "aes-128-cbc-hmac-sha1", quick.key(bytes(36))
+    row = quick.device.capabilities.find(Kind.SEAL, algorithm)
+    assert row is not None
+    assert row.max_input is not None
+    data, associated = bytes(row.max_input // 16 * 16), bytes(0xFFFF - len(IV))
+    sealed = output(quick.run(Seal(key, IV, data, algorithm, aad=associated, tag_length=20)))
+    assert sealed[-20:] == hmac.digest(bytes(20), associated + IV + sealed[:-20], "sha1")
+    longer = Seal(key, IV, data + bytes(16), algorithm, aad=associated, tag_length=20)
+    assert quick.run(longer).status is Status.INVALID_ARGS
+
+
 @pytest.mark.parametrize("digest", ["sha1", "sha256", "sha384", "sha512"])
 @pytest.mark.parametrize("tag", [10, 12, 15, 16, 20])
 def test_cbc_and_hmac(sec: Bench, digest: str, tag: int) -> None:

@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["HASHES", "CodeError", "ccm", "crypt", "gcm", "hash_of", "iv_bytes", "key_bytes"]
+__all__ = ["HASHES", "CodeError", "ccm", "crypt", "crypt_narrow", "gcm", "hash_of", "iv_bytes", "key_bytes"]
 
 DES, TRIPLE_DES, AES, SM4 = range(4)
 ECB, CBC, CFB, OFB, CTR, CCM, GCM, XTS = range(8)
@@ -76,34 +76,56 @@ def _mode(code: int, iv: bytes) -> Any:
     return table[code]()
 
 
+def _worker(algorithm: int, key: bytes, mode: Any, *, encrypt: bool) -> Any:
+    """What does the work.
+
+    :raises CodeError: the cipher is not had in this mode, or not by this OpenSSL
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.ciphers import Cipher
+
+    cipher = Cipher(_algorithm(algorithm, key), mode)
+    try:
+        return cipher.encryptor() if encrypt else cipher.decryptor()
+    except UnsupportedAlgorithm as error:
+        raise CodeError(str(error)) from None
+
+
 def crypt(algorithm: int, mode: int, key: bytes, iv: bytes, text: bytes, *, encrypt: bool) -> bytes:
     """A cipher without authentication.
 
     :raises CodeError: there is no such mode, or not of such a text
     """
-    from cryptography.hazmat.primitives.ciphers import Cipher
-
     if mode not in (ECB, CBC, CFB, OFB, CTR, XTS):
         raise CodeError(f"mode {mode}")
     if (mode in WHOLE and len(text) % BLOCKS[algorithm]) or (mode == XTS and len(text) < 16):
         raise CodeError(f"{len(text)} bytes of text in mode {mode}")
     if mode == CTR and BLOCKS[algorithm] < 16:
         raise CodeError(f"CTR of cipher {algorithm}")
-    cipher = Cipher(_algorithm(algorithm, key), _mode(mode, iv))
-    work = cipher.encryptor() if encrypt else cipher.decryptor()
+    work = _worker(algorithm, key, _mode(mode, iv), encrypt=encrypt)
     return bytes(work.update(text) + work.finalize())
+
+
+def crypt_narrow(algorithm: int, key: bytes, iv: bytes, text: bytes) -> bytes:
+    """CTR whose counter has 32 bits: after the last one it begins anew, and the 96 bits above are left alone. Raises as :func:`crypt`."""
+    left = ((1 << 32) - int.from_bytes(iv[-4:], "big")) * 16
+    first = crypt(algorithm, CTR, key, iv, text[:left], encrypt=True)
+    return first + crypt(algorithm, CTR, key, iv[:-4] + bytes(4), text[left:], encrypt=True)
 
 
 def gcm(
     algorithm: int, key: bytes, iv: bytes, text: bytes, associated: bytes, *, encrypt: bool
 ) -> tuple[bytes, bytes]:
-    """Output, and the whole tag that belongs to the ciphertext (NIST SP 800-38D)."""
-    from cryptography.hazmat.primitives.ciphers import Cipher, modes
+    """Output, and the whole tag that belongs to the ciphertext (NIST SP 800-38D).
+
+    :raises CodeError: the cipher has no such mode
+    """
+    from cryptography.hazmat.primitives.ciphers import modes
 
     plain = text
     if not encrypt:  # The counter of the first block of text is 2.
         plain = crypt(algorithm, CTR, key, iv + (2).to_bytes(4, "big"), text, encrypt=True)
-    work = Cipher(_algorithm(algorithm, key), modes.GCM(iv)).encryptor()
+    work = _worker(algorithm, key, modes.GCM(iv), encrypt=True)
     work.authenticate_additional_data(associated)
     sealed = work.update(plain) + work.finalize()
     return sealed if encrypt else plain, work.tag

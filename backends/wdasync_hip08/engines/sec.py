@@ -12,7 +12,19 @@ import hmac
 from collections.abc import Generator, Mapping
 
 from wdasync_hip08.engines.buffers import BadDescriptorError, Buffers, Ranges, cut
-from wdasync_hip08.engines.ciphers import CCM, GCM, CodeError, ccm, crypt, gcm, hash_of, iv_bytes, key_bytes
+from wdasync_hip08.engines.ciphers import (
+    CCM,
+    CTR,
+    GCM,
+    CodeError,
+    ccm,
+    crypt,
+    crypt_narrow,
+    gcm,
+    hash_of,
+    iv_bytes,
+    key_bytes,
+)
 from wdasync_hip08.port import DmaAbort, Port
 from wdasync_hip08.qm.contexts import SqContext
 from wdasync_hip08.qm.pairs import User
@@ -42,7 +54,7 @@ FIELDS: Mapping[int, Mapping[str, tuple[int, int, int]]] = {
         "destination list": (0, 14, 16), "cipher": (4, 0, 1), "ICV bytes": (4, 4, 9), "stealing": (4, 10, 12),
         "key code": (4, 13, 15), "mode": (6, 0, 3), "algorithm": (6, 4, 7), "order": (7, 6, 6), "tag": (8, 0, 63),
         "source": (16, 0, 63), "hash key": (24, 0, 63), "hash IV": (32, 0, 63), "key": (48, 0, 63), "auth": (56, 0, 1),
-        "hash IV given": (56, 2, 3), "MAC words": (56, 4, 8), "hash key words": (56, 9, 14), "hash": (56, 15, 20),
+        "hash IV given": (56, 2, 3), "MAC words": (56, 4, 8), "hash key words": (56, 9, 14), "hash": (56, 15, 20), "counter": (56, 25, 26),
         "hash offset": (64, 0, 15), "text offset": (66, 0, 15), "hash length": (68, 0, 23), "text length": (72, 0, 23),
         "destination": (76, 0, 63), "MAC": (84, 0, 63), "IV": (92, 0, 63), "unpadded": (108, 0, 1),
     },
@@ -54,6 +66,8 @@ STREAM = 7
 #: Bits of the flag field, which the kernel's driver looks at.
 AUTHENTICATED, CIPHERED = 1, 2
 MATCH, MISMATCH = 1, 2
+#: Of the field that says how wide CTR's counter is; type 2 has no such field, and this width.
+COUNTER_128 = 2
 
 
 class SecError(enum.IntEnum):
@@ -211,9 +225,12 @@ class _Job:
         fields = self._fields
         key, iv = yield from self._key()
         algorithm, mode, encrypt = fields["algorithm"], fields["mode"], fields["cipher"] == ENCRYPT
+        narrow = mode == CTR and fields.get("counter", COUNTER_128) != COUNTER_128
 
         def run() -> object:
             try:
+                if narrow:
+                    return crypt_narrow(algorithm, key, iv, text)
                 return crypt(algorithm, mode, key, iv, text, encrypt=encrypt)
             except (CodeError, ValueError) as error:
                 return CodeError(str(error))
