@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM
 import wdasync
 from wdasync import Accelerator
 from wdasync.errors import DataError, InvalidSignature, InvalidTag
+from wdasync.paged import PagedBuffer
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +56,23 @@ async def test_ciphers(acc: Accelerator) -> None:
         with pytest.raises(InvalidTag):
             await aead.decrypt(nonce, sealed, b"Header")
         aead.revoke()
+
+
+async def test_pages_that_the_program_supplies(acc: Accelerator) -> None:
+    """The engine touches them, and asks; with associated data before them, too."""
+    content = os.urandom(5 * 4096 + 100)
+    asked: list[int] = []
+
+    async def pager(offset: int, length: int) -> bytes:
+        asked.append(offset)
+        return content[offset : offset + length]
+
+    assert await acc.digest(PagedBuffer(len(content), pager), "sha512") == hashlib.sha512(content).digest()
+    assert sorted(asked) == [page * 4096 for page in range(6)]
+    secret, nonce = os.urandom(16), os.urandom(12)
+    sealed = await acc.aead("aes-128-gcm", secret).encrypt(nonce, PagedBuffer(len(content), pager), b"header")
+    assert AESGCM(secret).decrypt(nonce, sealed, b"header") == content
+    assert len(asked) == 12
 
 
 async def test_rsa(acc: Accelerator) -> None:

@@ -119,8 +119,10 @@ class SecEngine:
         try:
             job = _Job(Buffers(self._port, user, task), _Descriptor(entry))
             self._trace.begin("engine", "sec", task.number)
-            flag, icv = yield from job.run()
-            self._trace.end("engine", "sec", task.number)
+            try:
+                flag, icv = yield from job.run()
+            finally:
+                self._trace.end("engine", "sec", task.number)
             return _answer(entry, flag=flag, icv=icv)
         except DmaAbort as abort:
             self._trace.instant("engine", "refused", reason=str(abort))
