@@ -93,7 +93,7 @@ def test_a_key_that_nobody_holds_is_wiped() -> None:
 def test_what_has_begun_may_go_on() -> None:
     ended: list[bool] = []
     key = Key(SECRET, "a key")
-    key.on_wiped = lambda: ended.append(True)
+    key.on_wiped.append(lambda: ended.append(True))
     key.begin()
     key.revoke()
     key.begin()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .buffers import join, pin_source
@@ -42,6 +44,7 @@ def secret_key(secret: object, algorithm: str) -> Key:
     key = Key(content, f"{algorithm} key, {len(content)} bytes")
     content[:] = bytes(len(content))
     if problem:
+        key.revoke()  # the error's traceback has it
         raise InvalidArgument(f"{problem}, for {algorithm}")
     return key
 
@@ -182,32 +185,41 @@ def _refuse(operation: Operation, problem: str) -> None:
         raise InvalidArgument(problem)
 
 
+@contextmanager
+def _key(execution: Execution, algorithm: str, secret: object) -> Iterator[Key]:
+    """The key of a handle that is made inside. It is wiped if that fails: the traceback of the error has it."""
+    execution.check()
+    key = secret_key(secret, algorithm)
+    try:
+        yield key
+    except BaseException:
+        key.revoke()
+        raise
+
+
 def new_cipher(execution: Execution, algorithm: str, secret: object) -> Cipher:
     """A handle.
 
     :raises UnsupportedOperation: if no device has the algorithm
     """
-    execution.check()
-    key = secret_key(secret, algorithm)
-    execution.schedule.route(Encrypt(key, b"", algorithm), Priority.NORMAL)
-    return Cipher(execution, key, algorithm)
+    with _key(execution, algorithm, secret) as key:
+        execution.schedule.route(Encrypt(key, b"", algorithm), Priority.NORMAL)
+        return Cipher(execution, key, algorithm)
 
 
 def new_aead(execution: Execution, algorithm: str, secret: object, tag_length: int) -> Aead:
     """A handle. See :func:`new_cipher`."""
-    execution.check()
-    key = secret_key(secret, algorithm)
-    probe = Seal(key, b"", b"", algorithm, tag_length=tag_length)
-    if (suite := SEALS.get(algorithm)) is not None and tag_length not in suite.tags:
-        nonce = suite.iv[0]
-        raise InvalidArgument(problem_of_sizes(suite, suite.key[0], nonce, 0, tag_length))
-    execution.schedule.route(probe, Priority.NORMAL)
-    return Aead(execution, key, algorithm, tag_length)
+    with _key(execution, algorithm, secret) as key:
+        probe = Seal(key, b"", b"", algorithm, tag_length=tag_length)
+        if (suite := SEALS.get(algorithm)) is not None and tag_length not in suite.tags:
+            nonce = suite.iv[0]
+            raise InvalidArgument(problem_of_sizes(suite, suite.key[0], nonce, 0, tag_length))
+        execution.schedule.route(probe, Priority.NORMAL)
+        return Aead(execution, key, algorithm, tag_length)
 
 
 def new_mac_key(execution: Execution, algorithm: str, secret: object) -> MacKey:
     """A handle. See :func:`new_cipher`."""
-    execution.check()
-    key = secret_key(secret, algorithm)
-    execution.schedule.route(Mac(key, b"", algorithm), Priority.NORMAL)
-    return MacKey(execution, key, algorithm)
+    with _key(execution, algorithm, secret) as key:
+        execution.schedule.route(Mac(key, b"", algorithm), Priority.NORMAL)
+        return MacKey(execution, key, algorithm)

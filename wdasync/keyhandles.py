@@ -77,11 +77,9 @@ class KeyHandle:
         key = self._key
         if key.in_flight:
             wiped = anyio.Event()
-            others, key.on_wiped = key.on_wiped, wiped.set
+            key.on_wiped.append(wiped.set)
             key.revoke()
             await wiped.wait()
-            if others is not None:
-                others()
         else:
             key.revoke()
 

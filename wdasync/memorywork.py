@@ -75,6 +75,7 @@ class MemoryWork:
 
         A cancelled call returns only after the device has let go of ``buffer``.
 
+        :param data: as of :meth:`crc32`; only where it is in one piece it may overlap ``buffer``
         :param buffer: writable, contiguous, at least as long
         """
         return (await self._work(Copy(data, buffer), timeout, priority)).produced

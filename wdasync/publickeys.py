@@ -95,6 +95,8 @@ class _Handle(KeyHandle):
         if family.signs == "ecdsa":
             kind = _cryptography(f"{_ASYMMETRIC}.ec").ECDSA
             if isinstance(padding, kind):
+                if algorithm is not None:
+                    raise InvalidArgument(f"algorithm: expected none beside ECDSA(hash), got {algorithm!r}")
                 plain = not getattr(padding, "deterministic_signing", False)
                 return f"ecdsa{self._suffix}", None if plain else padding, getattr(padding, "algorithm", None)
             if padding is not None:

@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import traceback
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -94,6 +95,14 @@ async def test_copy_fill_compare(acc: Accelerator) -> None:
     ):
         assert await acc.compare(one, other) is same
         assert await acc.compare(other, one) is same
+
+
+@pytest.mark.parametrize("shift", [-1000, -1, 0, 1, 7, 1000])
+async def test_a_copy_that_overlaps(acc: Accelerator, shift: int) -> None:
+    buffer = bytearray(bytes(1000) + DATA + bytes(1000))
+    room = memoryview(buffer)
+    await acc.copy(room[1000:-1000], room[1000 + shift :])
+    assert buffer[1000 + shift : 1000 + shift + len(DATA)] == DATA
 
 
 @pytest.mark.parametrize("name", ["md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sm3"])
@@ -450,6 +459,7 @@ ENCRYPTED = P256.private_bytes(
         (lambda acc: acc.private_key(RSA).decrypt(DATA, None), "padding: expected OAEP"),
         (lambda acc: acc.private_key(RSA).exchange(RSA.public_key()), "expected a key for exchanges"),
         (lambda acc: acc.private_key(P256).sign(DATA, PSS, "sha256"), "padding: expected None or ECDSA"),
+        (lambda acc: acc.private_key(P256).sign(DATA, ec.ECDSA(hashes.SHA256()), "sha512"), "none beside ECDSA"),
         (lambda acc: acc.private_key(P256).decrypt(DATA, OAEP), "expected an RSA key to decrypt with"),
         (lambda acc: acc.public_key(PUBLIC_DER).encrypt(DATA, OAEP), "expected an RSA key to encrypt with"),
         (lambda acc: acc.private_key(P256).exchange(RSA.public_key()), "peer: expected a public key of the same"),
@@ -574,6 +584,55 @@ async def test_closing_waits_for_what_is_in_flight() -> None:
                 program.release()
             assert outputs == [hmac.digest(b"secret", DATA, "sha256")]
             assert held == bytes(6)
+
+
+async def test_one_who_waits_for_the_wiping_gives_up() -> None:
+    """Nobody else waits longer for that."""
+    with mock.programmed() as program:
+        async with wdasync.open_accelerator("mock", fallback=False) as acc:
+            handle = acc.mac_key("hmac-sha256", b"secret")
+            program.hold()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(handle.sign, DATA)
+                while handle._key.in_flight < 2:
+                    await anyio.lowlevel.checkpoint()
+                tasks.start_soon(handle.aclose)
+                while not handle.revoked:
+                    await anyio.lowlevel.checkpoint()
+                with anyio.CancelScope() as scope:
+                    scope.cancel()
+                    await handle.aclose()
+                assert scope.cancelled_caught
+                program.release()
+
+
+def pinned(error: BaseException | None) -> list[object]:
+    """What the frames of an error's traceback hold of keys that are not wiped."""
+    found: list[object] = []
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            keys = [value for value in frame.f_locals.values() if isinstance(value, Key)]
+            found += [key for key in keys if key._material is not None]
+        error = error.__cause__ or error.__context__
+    return found
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda acc: acc.aead("aes-256-gcm", bytes(16)),
+        lambda acc: acc.aead("aes-256-gcm", bytes(32), tag_length=5),
+        lambda acc: acc.aead("aes-256-gcm", bytes(32), tag_length="x"),
+        lambda acc: acc.aead("aes-256-gmc", bytes(32)),
+        lambda acc: acc.cipher("aes-256-xyz", bytes(32)),
+        lambda acc: acc.mac_key("hmac-sha257", bytes(32)),
+    ],
+)
+async def test_an_error_keeps_no_key(acc: Accelerator, make: Any) -> None:
+    """Who logs an error with its frames' variables finds no secret of ours in them."""
+    with pytest.raises((InvalidArgument, UnsupportedOperation)) as caught:
+        make(acc)
+    assert pinned(caught.value) == []
 
 
 async def test_used_by_many_tasks(acc: Accelerator) -> None:

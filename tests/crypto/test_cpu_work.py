@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -175,11 +176,46 @@ def test_algorithms_that_are_not_there(queue: Queue, operation: Any) -> None:
     assert (status, "algorithm: expected one of" in words) == (Status.INVALID_ARGS, True)
 
 
-def test_a_modulus_that_nobody_should_make(queue: Queue) -> None:
-    assert outcome(queue, Generate("rsa", 512)) == (
+@pytest.mark.parametrize("bits", [512, 1023, 16385, 1 << 40])
+def test_a_modulus_that_nobody_should_make(queue: Queue, bits: int) -> None:
+    """A thread that looks for primes of many thousand bits is gone for hours, and no cancellation ends it."""
+    assert outcome(queue, Generate("rsa", bits)) == (
         Status.INVALID_ARGS,
-        "bits: expected at least 1024, got 512",
+        f"bits: expected 1024 to 16384, got {bits}",
     )
+
+
+@pytest.fixture(scope="module")
+def huge() -> Iterator[memoryview]:
+    """A little more than 2 GiB that are never touched, and so take no memory."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000  # MAP_NORESERVE, which Python does not name
+    view = memoryview(mmap.mmap(-1, (1 << 31) + 64, flags=flags))
+    yield view
+    view.release()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "length", "nonce", "tag"),
+    [("aes-128-gcm", 16, 12, 16), ("aes-128-gcm", 16, 12, 12), ("aes-128-ccm", 16, 7, 16),
+     ("chacha20-poly1305", 32, 12, 16), ("sm4-gcm", 16, 12, 16)],
+)  # fmt: skip
+def test_a_message_longer_than_the_library_counts(
+    device: CpuDevice, queue: Queue, huge: memoryview, algorithm: str, length: int, nonce: int, tag: int
+) -> None:
+    """It would raise in the library, or end the thread; now it is refused, and what fits beside it is not."""
+    key = Key(bytes(length), "a key")
+    for make, size in ((Seal, (1 << 31) - tag), (Open, 1 << 31)):
+        operation = make(key, bytes(nonce), huge[:size], algorithm, tag_length=tag)
+        status, words = outcome(queue, told(device, operation))
+        assert (status, words) == (
+            Status.INVALID_ARGS,
+            f"data: expected at most {(1 << 31) - 1} bytes, the tag among them, got {1 << 31}; seal it in parts",
+        )
+        operation = make(key, bytes(nonce), bytes(tag), algorithm, tag_length=tag)
+        operation.aad = huge  # type: ignore[assignment]  # as if it had been copied
+        status, words = outcome(queue, told(device, operation))
+        assert status is Status.INVALID_ARGS
+        assert words.startswith("associated data: expected at most")
 
 
 @pytest.mark.parametrize("inline", [True, False])

@@ -43,7 +43,7 @@ class Key:
     :ivar name: for people, such as ``RSA private key, 2048 bits``
     :ivar revoked: no new operation may use it
     :ivar in_flight: how many use it now: operations on devices, and callers that wait for one
-    :ivar on_wiped: called once it is forgotten; ``None``: nobody waits for that
+    :ivar on_wiped: all are called once it is forgotten
     """
 
     __slots__ = ("__weakref__", "_material", "_sessions", "in_flight", "name", "on_wiped", "revoked")
@@ -56,7 +56,7 @@ class Key:
         self.name = name
         self.revoked = False
         self.in_flight = 0
-        self.on_wiped: Callable[[], None] | None = None
+        self.on_wiped: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
         return f"<{self.name}{', revoked' if self.revoked else ''}>"
@@ -148,9 +148,8 @@ class Key:
         if isinstance(self._material, bytearray):
             self._material[:] = bytes(len(self._material))
         self._material = None
-        on_wiped, self.on_wiped = self.on_wiped, None
-        if on_wiped is not None:
-            on_wiped()
+        while self.on_wiped:
+            self.on_wiped.pop()()
 
 
 class KeyedOperation(Operation):

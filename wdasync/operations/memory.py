@@ -32,7 +32,7 @@ class Nop(Operation):
 class Copy(Operation):
     """Copy ``data`` into memory of the caller's.
 
-    :param data: bytes-like, or a list of them
+    :param data: bytes-like, or a list of them; only where it is in one piece it may overlap ``into``
     :param into: a writable buffer, at least as long
     :raises InvalidArgument: if one of them is not of its type, or ``into`` is too short
     """

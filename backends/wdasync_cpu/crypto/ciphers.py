@@ -22,6 +22,9 @@ __all__ = ["block_cipher", "cipher", "open_sealed", "seal"]
 _CIPHERS: Final = "cryptography.hazmat.primitives.ciphers"
 _DECREPIT: Final = "cryptography.hazmat.decrepit.ciphers"
 
+#: Bytes of a message, or of its associated data, that `cryptography` seals in one call: an ``int`` of OpenSSL's.
+LONGEST: Final = (1 << 31) - 1
+
 
 def _modern(module: str, name: str) -> Any:
     """A name of `cryptography`, wherever the installed version has it: what is outdated moves to "decrepit"."""
@@ -126,8 +129,18 @@ def _check(operation: Seal | Open, key: CpuKey, size: int) -> None:
         problem = problem or f"nonce: expected 8 to 128 bytes, got {len(operation.nonce)}; 12 are usual"
     if operation.algorithm.endswith("-ccm") and size >> 8 * (15 - len(operation.nonce)):
         problem = problem or f"data: {size} bytes are too many for a nonce of {len(operation.nonce)} bytes"
+    if "-hmac-" not in operation.algorithm:
+        problem = problem or _too_long("data", size + operation.tag_length)
+        problem = problem or _too_long("associated data", len(operation.aad))
     if problem:
         raise Refused(problem)
+
+
+def _too_long(name: str, size: int) -> str:
+    """What the library cannot count; empty if it can."""
+    if size <= LONGEST:
+        return ""
+    return f"{name}: expected at most {LONGEST} bytes, the tag among them, got {size}; seal it in parts"
 
 
 #: Algorithm's last word -> what does it in one call.

@@ -13,6 +13,7 @@ from ..binding import Outcome
 from ..packages import failed
 from .inputs import Refused, delivered
 from .keys import CpuKey
+from .table import BITS
 
 __all__ = ["decrypt", "encrypt", "exchange", "generate", "sign", "verify"]
 
@@ -103,8 +104,9 @@ def generate(operation: Generate) -> Outcome:
 
     name = operation.algorithm
     if name == "rsa":
-        if operation.bits < 1024:
-            raise Refused(f"bits: expected at least 1024, got {operation.bits}")
+        least, most = BITS["rsa"]
+        if not least <= operation.bits <= most:
+            raise Refused(f"bits: expected {least} to {most}, got {operation.bits}")
         module = import_module(f"{_ASYMMETRIC}.rsa")
         key = module.generate_private_key(operation.exponent, operation.bits)
     elif name.startswith("ec-"):

@@ -17,7 +17,16 @@ from wdasync.operations import CHECKSUMS, CIPHERS, CURVES, DIGESTS, MACS, SEALS,
 
 from ..codecs import Cost, Engine
 
-__all__ = ["IMPLEMENTATIONS", "Checksum", "Work", "capabilities", "hashlib_name", "problem", "work_of"]
+__all__ = [
+    "BITS",
+    "IMPLEMENTATIONS",
+    "Checksum",
+    "Work",
+    "capabilities",
+    "hashlib_name",
+    "problem",
+    "work_of",
+]
 
 #: What to type to get what is not here.
 ADVICE: Final = 'pip install "wdasync[crypto]"'
@@ -135,7 +144,7 @@ def _public() -> list[tuple[Kind, str]]:
 _TABLE: Final = _table()
 
 #: Shortest and longest modulus in bits that the library takes.
-_BITS: Final = {"rsa": (1024, 16384), "dh": (512, 10000)}
+BITS: Final = {"rsa": (1024, 16384), "dh": (512, 10000)}
 
 
 def work_of(kind: Kind, algorithm: str) -> Work:
@@ -158,7 +167,7 @@ def capabilities(available: Container[str]) -> list[Capability]:
             continue
         if digest in DIGESTS and hashlib_name(digest) not in hashlib.algorithms_available:
             continue
-        found.append(Capability(kind, name, bits=_BITS.get(name)))
+        found.append(Capability(kind, name, bits=BITS.get(name)))
     return found
 
 
