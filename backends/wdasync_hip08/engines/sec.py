@@ -299,6 +299,9 @@ class _Job:
         yield from self._memory.write([(self._fields["MAC"], len(mac))], mac)
         return 0
 
+    def __repr__(self) -> str:
+        return f"<_Job of type {self._fields.type}: {self._memory!r}>"
+
 
 def _answer(entry: bytes, error: SecError = SecError.NONE, *, flag: int = 0, icv: int = 0) -> bytes:
     done = 1 | icv << 1 | flag << 7
