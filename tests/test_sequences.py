@@ -225,3 +225,17 @@ def test_all_of_its_keys_or_none() -> None:
     assert (one.in_flight, other.in_flight) == (0, 0)
     with pytest.raises(InvalidState):
         operation.key.check()
+
+
+async def test_a_nonce_is_copied() -> None:
+    """It is what it was when the step was added, whatever its owner does with the memory then."""
+    async with wdasync.open_accelerator("cpu") as acc:
+        aead, cipher = acc.aead("aes-128-gcm", bytes(16)), acc.cipher("aes-128-ctr", bytes(16))
+        nonce, iv, header = bytearray(12), bytearray(16), bytearray(b"header")
+        sequence = acc.sequence().encrypt(cipher, iv).encrypt(aead, nonce, header)
+        for memory in (nonce, iv, header):
+            memory[0] = 0xFF
+            memory.append(0)
+        sealed = (await sequence.run(DATA)).output
+        inner = await aead.decrypt(bytes(12), sealed, b"header")
+        assert await cipher.decrypt(bytes(16), inner) == DATA

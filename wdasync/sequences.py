@@ -141,10 +141,15 @@ class OperationSequence:
         secret, algorithm = self._of(key, (Aead, Cipher))
         if isinstance(key, Aead):
             length = key.tag_length
-            return self._add(lambda: sealing(secret, nonce, b"", algorithm, aad=aad, tag_length=length))
+            # Its nonce and associated data are copies: the caller may go on with memory of theirs.
+            made = sealing(secret, nonce, b"", algorithm, aad=aad, tag_length=length)
+            return self._add(
+                lambda: sealing(secret, made.nonce, b"", algorithm, aad=made.aad, tag_length=length)
+            )
         if aad is not None:
             raise InvalidArgument("associated_data: expected none with a cipher that authenticates nothing")
-        return self._add(lambda: plain(secret, b"", algorithm, iv=nonce))
+        iv = plain(secret, b"", algorithm, iv=nonce).iv
+        return self._add(lambda: plain(secret, b"", algorithm, iv=iv))
 
     def _of(self, handle: object, kinds: type[MacKey] | tuple[type[Aead], type[Cipher]]) -> tuple[Key, str]:
         if not isinstance(handle, kinds):
