@@ -125,6 +125,10 @@ def test_operations_with_a_key_stay_stateless() -> None:
         (lambda: Compare(b"", "text"), "other: expected a bytes-like"),
         (lambda: Encrypt(KEY, b"", "aes-128-cbc", iv="text"), "iv: expected a bytes-like"),
         (lambda: Seal(KEY, 12, b"", "aes-128-gcm"), "nonce: expected a bytes-like"),
+        (lambda: Seal(bytes(16), b"", b"", "aes-128-gcm"), "key: expected a Key, got bytes"),  # type: ignore[arg-type]
+        (lambda: Sign(None, b"", "rsa", None, None), "key: expected a Key, got NoneType"),  # type: ignore[arg-type]
+        (lambda: Generate("rsa", "2048"), "bits: expected an int of at least 0, got '2048'"),  # type: ignore[arg-type]
+        (lambda: Generate("rsa", 2048, 1), "exponent: expected an int of at least 3, got 1"),
         (lambda: Seal(KEY, b"", b"", "aes-128-gcm", aad="text"), "aad: expected a bytes-like"),
         (lambda: Seal(KEY, b"", b"", "aes-128-gcm", tag_length=3), "tag_length: expected an int from 4 to 64"),
         (lambda: Open(KEY, b"", b"", "aes-128-gcm", tag_length=65), "tag_length: expected an int from 4"),

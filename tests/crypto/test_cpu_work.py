@@ -113,6 +113,8 @@ def test_a_key_that_nobody_told_of(device: CpuDevice, queue: Queue) -> None:
         ("hmac-sha256", b"", "key: expected at least 1 byte"),
         ("rsa", b"bytes", "key: expected one of RSA, got bytes"),
         ("ecdsa-p256", RSA, "key: expected one of EllipticCurve"),
+        ("ecdsa-p384", P256, "key: expected one on secp384r1, got one on secp256r1"),
+        ("ecdh-p521", P256, "key: expected one on secp521r1, got one on secp256r1"),
         ("none", b"bytes", "no keys are used with it"),
     ],
 )
@@ -141,6 +143,7 @@ OTHER = ec.generate_private_key(ec.SECP384R1()).public_key()
         (Sign(PUBLIC, b"", "ecdsa-p256", None, hashes.SHA256()), "key: expected one that can sign"),
         (Sign(SIGNER, b"", "ecdsa-p256", None, None), "cryptography: "),
         (Sign(Key(RSA, "a key"), b"", "rsa", padding.PSS(padding.MGF1(hashes.SHA512()), 64), hashes.SHA512()), "cryptography: "),
+        (Sign(Key(RSA, "a key"), b"", "rsa", padding.PSS(padding.MGF1(hashes.SHA256()), 1 << 70), hashes.SHA256()), "cryptography: "),
         (Exchange(SIGNER, OTHER, "ecdh-p256"), "peer: expected a public key on the same curve"),
         (Exchange(SIGNER, b"bytes", "ecdh-p256"), "peer: expected a public key on the same curve"),
         (Exchange(Key(x25519.X25519PrivateKey.generate(), "a key"), OTHER, "x25519"), "cryptography: "),

@@ -33,9 +33,9 @@ class _Cipher(KeyedOperation):
     def __init__(
         self, key: Key, data: object, algorithm: str, *, iv: object = b"", into: object = None
     ) -> None:
+        self._take_key(key)
         self.iv = _bytes(iv, "iv")
         self._begin(data, algorithm, into)
-        self.key = key
 
 
 class Encrypt(_Cipher):
@@ -84,11 +84,11 @@ class _Authenticated(KeyedOperation):
     ) -> None:
         if type(tag_length) is not int or not 4 <= tag_length <= 64:
             raise InvalidArgument(f"tag_length: expected an int from 4 to 64, got {tag_length!r}")
+        self._take_key(key)
         self.nonce = _bytes(nonce, "nonce")
         self.aad = _bytes(b"" if aad is None else aad, "aad")
         self.tag_length = tag_length
         self._begin(data, algorithm, into)
-        self.key = key
 
 
 class Seal(_Authenticated):

@@ -88,5 +88,5 @@ class Mac(KeyedOperation):
     kind = Kind.MAC
 
     def __init__(self, key: Key, data: object, algorithm: str) -> None:
+        self._take_key(key)
         self._begin(data, algorithm)
-        self.key = key

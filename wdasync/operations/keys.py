@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidState, UnsupportedOperation
+from ..errors import InvalidArgument, InvalidState, UnsupportedOperation
 from .base import Operation
 
 if TYPE_CHECKING:
@@ -161,6 +161,12 @@ class KeyedOperation(Operation):
     __slots__ = ("key",)  # pyright: ignore[reportIncompatibleVariableOverride]  # never without one
 
     key: Key
+
+    def _take_key(self, key: object) -> None:
+        """Before anything of the caller's is pinned."""
+        if not isinstance(key, Key):
+            raise InvalidArgument(f"key: expected a Key, got {type(key).__name__}; make one of it")
+        self.key = key
 
     @property
     def stateless(self) -> bool:

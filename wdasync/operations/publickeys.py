@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..buffers import join, pin_source
-from .base import Kind, Operation
+from .base import Kind, Operation, check_bound
 from .keys import Key, KeyedOperation
 
 __all__ = ["Exchange", "Generate", "PrivateDecrypt", "PublicEncrypt", "Sign", "Verify"]
@@ -40,8 +40,9 @@ class Sign(_Signature):
     kind = Kind.SIGN
 
     def __init__(self, key: Key, data: object, algorithm: str, padding: object, hash: object) -> None:  # noqa: A002  # the field's word
+        self._take_key(key)
         self._begin(data, algorithm)
-        self.key, self.padding, self.hash = key, padding, hash
+        self.padding, self.hash = padding, hash
 
 
 class Verify(_Signature):
@@ -61,9 +62,10 @@ class Verify(_Signature):
         padding: object,
         hash: object,  # noqa: A002  # the field's word
     ) -> None:
+        self._take_key(key)
         self.signature = bytes(join(pin_source(signature, "signature")[0]))
         self._begin(data, algorithm)
-        self.key, self.padding, self.hash = key, padding, hash
+        self.padding, self.hash = padding, hash
 
 
 class _Encryption(KeyedOperation):
@@ -77,8 +79,9 @@ class _Encryption(KeyedOperation):
     padding: Any
 
     def __init__(self, key: Key, data: object, algorithm: str, padding: object) -> None:
+        self._take_key(key)
         self._begin(data, algorithm)
-        self.key, self.padding = key, padding
+        self.padding = padding
 
 
 class PublicEncrypt(_Encryption):
@@ -109,8 +112,9 @@ class Exchange(KeyedOperation):
     peer: Any
 
     def __init__(self, key: Key, peer: object, algorithm: str) -> None:
+        self._take_key(key)
         self._begin(b"", algorithm)
-        self.key, self.peer = key, peer
+        self.peer = peer
 
 
 class Generate(Operation):
@@ -118,6 +122,8 @@ class Generate(Operation):
 
     :param algorithm: ``rsa``, ``ec-p256``, ``x25519``, ``sm2``, …
     :param bits: of the modulus, for RSA
+    :param exponent: the public one, for RSA
+    :raises InvalidArgument: if one of them is not of its type
     """
 
     __slots__ = ("bits", "exponent")
@@ -128,4 +134,5 @@ class Generate(Operation):
 
     def __init__(self, algorithm: str, bits: int = 0, exponent: int = 65537) -> None:
         self._begin(b"", algorithm)
-        self.bits, self.exponent = bits, exponent
+        self.bits = check_bound(bits, "bits", 0)
+        self.exponent = check_bound(exponent, "exponent", 3)

@@ -13,7 +13,15 @@ from wdasync.operations import CIPHERS, CURVES, MACS, SEALS, KeyedOperation, Key
 
 from .inputs import Refused
 
-__all__ = ["CpuKey", "key_of"]
+__all__ = ["CURVE_CLASSES", "CpuKey", "key_of"]
+
+#: Name of a curve here -> its class in `cryptography`, whose own name is that in lower case.
+CURVE_CLASSES: Final = {
+    "p256": "SECP256R1",
+    "p384": "SECP384R1",
+    "p521": "SECP521R1",
+    "secp256k1": "SECP256K1",
+}
 
 #: Algorithm -> module of `cryptography`, and what its keys are called there.
 _CLASSES: Final = {
@@ -86,10 +94,18 @@ def _problem(spec: KeySpec) -> str:
     kinds = _classes(module, name)
     if not isinstance(material, kinds):
         return f"key: expected one of {name}, got {type(material).__name__}"
+    if module == "ec":
+        return _curve_problem(algorithm, material)
     bits: int = getattr(material, "key_size", 0)
     if module == "rsa" and bits < 1024:
         return f"key: expected at least 1024 bits, got {bits}"
     return ""
+
+
+def _curve_problem(algorithm: str, key: Any) -> str:
+    """Why a key is on another curve than its algorithm; empty if it is not."""
+    curve = CURVE_CLASSES[algorithm.partition("-")[2]].lower()
+    return "" if key.curve.name == curve else f"key: expected one on {curve}, got one on {key.curve.name}"
 
 
 def key_of(operation: KeyedOperation) -> CpuKey:

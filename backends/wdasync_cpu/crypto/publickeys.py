@@ -12,7 +12,7 @@ from wdasync.operations import Exchange, Generate, PrivateDecrypt, PublicEncrypt
 from ..binding import Outcome
 from ..packages import failed
 from .inputs import Refused, delivered
-from .keys import CpuKey
+from .keys import CURVE_CLASSES, CpuKey
 from .table import BITS
 
 __all__ = ["decrypt", "encrypt", "exchange", "generate", "sign", "verify"]
@@ -94,10 +94,6 @@ def _same_group(key: Any, peer: Any) -> bool:
     return (mine.p, mine.g) == (theirs.p, theirs.g)
 
 
-#: Name of a curve here -> its class in `cryptography`.
-_CURVES: Final = {"p256": "SECP256R1", "p384": "SECP384R1", "p521": "SECP521R1", "secp256k1": "SECP256K1"}
-
-
 def generate(operation: Generate) -> Outcome:
     """Make a private key."""
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -111,7 +107,7 @@ def generate(operation: Generate) -> Outcome:
         key = module.generate_private_key(operation.exponent, operation.bits)
     elif name.startswith("ec-"):
         ec = import_module(f"{_ASYMMETRIC}.ec")
-        key = ec.generate_private_key(getattr(ec, _CURVES[name.removeprefix("ec-")])())
+        key = ec.generate_private_key(getattr(ec, CURVE_CLASSES[name.removeprefix("ec-")])())
     else:
         key = getattr(import_module(f"{_ASYMMETRIC}.{name}"), f"{name.capitalize()}PrivateKey").generate()
     return delivered(operation, key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))

@@ -46,7 +46,7 @@ def run(operation: Any, stop: Stop) -> Outcome:
         return _run(operation, stop)
     except Refused as error:
         return packages.failed(Status.INVALID_ARGS, str(error))
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         return packages.failed(Status.INVALID_ARGS, _words(error))
     except Exception as error:
         if type(error).__name__ != "UnsupportedAlgorithm":
