@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import gzip
 import hmac
 import pickle
 from collections.abc import Callable, Iterator
@@ -331,3 +332,23 @@ async def until(condition: Callable[[], object]) -> None:
     with anyio.fail_after(20):
         while not condition():
             await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("status", [Status.DEVICE_ERROR, Status.ABORTED], ids=lambda status: status.name)
+async def test_what_goes_over_its_input_is_not_sent_again(status: Status) -> None:
+    """The device may have written already: what is encrypted twice is not encrypted."""
+    apart, page = bytearray(1000), b"page " * 100
+    together = bytearray(page + bytes(500))
+    with backend.programmed(devices=2) as program:
+        async with opened() as acc:
+            program.fail(status, count=1)
+            result = await acc.execute(wdasync.Compress(memoryview(page), "gzip", into=apart))
+            assert gzip.decompress(apart[: result.produced]) == page
+            assert acc.statistics().retries == 1
+            program.fail(status, count=1)
+            with pytest.raises(wdasync.WdasyncError) as caught:
+                await acc.execute(wdasync.Compress(memoryview(together)[:500], "gzip", into=together))
+            assert caught.value.status is status
+            assert acc.statistics().retries == 1
+            assert together[:500] == page

@@ -7,6 +7,7 @@ import pytest
 
 from wdasync import errors
 from wdasync.backend import DigestSpec
+from wdasync.buffers import overlap
 from wdasync.errors import DataCause, InvalidArgument, InvalidSignature, InvalidTag, Status
 from wdasync.operations import (
     KINDS,
@@ -180,3 +181,15 @@ def test_a_refused_tag_where_cryptography_is_not_installed(monkeypatch: pytest.M
     monkeypatch.setattr(errors, "_as_cryptography", errors._as_cryptography.__wrapped__)
     error = errors.error_for(Status.CHECKSUM_FAILED, "open aes-128-gcm on cpu", error_class=InvalidTag)
     assert type(error) is InvalidTag
+
+
+def test_what_is_input_and_output() -> None:
+    memory, other = bytearray(100), bytearray(100)
+    view = memoryview(memory)
+    for source, into, both in (
+        (view, view, True), (view[:50], view[50:], False), (view[:51], view[50:], True), (view[50:], view[:51], True),
+        (view, memoryview(other), False), (view[:50].toreadonly(), view, True), (view.toreadonly(), memoryview(other), False),
+        ((b"a", memoryview(other), view[99:]), view, True), ((b"a", memoryview(other)), view, False), (view, view[:0], False),
+        (view[:0], view, False), (b"", view, False),
+    ):  # fmt: skip
+        assert overlap(source, into) is both, (source, into)

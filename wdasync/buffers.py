@@ -8,6 +8,7 @@ either immutable (``bytes``), or exported through a ``memoryview`` that lives as
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     #: One contiguous bytes-like object, or several that are read one after another.
     Source = Buffer | Sequence[Buffer]
 
-__all__ = ["MAX_SEGMENTS", "Segment", "join", "listed", "pin_destination", "pin_source"]
+__all__ = ["MAX_SEGMENTS", "Segment", "join", "listed", "overlap", "pin_destination", "pin_source"]
 
 #: A contiguous run of readable bytes. ``memoryview`` segments are one-dimensional, of unsigned bytes.
 Segment = bytes | memoryview
@@ -106,6 +107,29 @@ def pin_destination(buffer: object, name: str = "buffer") -> memoryview:
         view.release()
         raise InvalidArgument(f"{name}: expected contiguous memory, got a strided view; use a flat bytearray")
     return view.cast("B")
+
+
+def overlap(source: Segment | tuple[Segment, ...], destination: memoryview) -> bool:
+    """Whether some memory is input and output. Of a view that cannot be written through it counts what it is a view of."""
+    there = _addresses(destination)
+    for segment in listed(source):
+        if type(segment) is not memoryview or not there:
+            continue
+        if segment.readonly:
+            if segment.obj is destination.obj:
+                return True
+            continue
+        here = _addresses(segment)
+        if here.start < there.stop and there.start < here.stop:
+            return True
+    return False
+
+
+def _addresses(view: memoryview) -> range:
+    if not len(view):
+        return range(0)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(view))
+    return range(start, start + len(view))
 
 
 def listed(source: Segment | tuple[Segment, ...]) -> tuple[Segment, ...]:

@@ -332,7 +332,8 @@ class Execution:
     ) -> Completion:
         """After a failure: send the operation again, elsewhere or here, or raise the error that it deserves.
 
-        Elsewhere if the device failed or cannot do it; here if only the queue was reset under it.
+        Elsewhere if the device failed or cannot do it; here if only the queue was reset under it. Never if the device may have
+        written over the input: what is encrypted twice is not encrypted.
         """
         avoid: tuple[Place, ...] = ()
         trip = trip or Trip()
@@ -344,6 +345,8 @@ class Execution:
             if status in _ELSEWHERE:
                 avoid = (*avoid, place)
             elif status is not Status.ABORTED or trip.retries >= RETRIES:
+                raise self.error(completion, operation, place)
+            if status is not Status.INVALID_ARGS and operation.in_place:
                 raise self.error(completion, operation, place)
             trip.retries += 1
             chosen = self._other(operation, priority, avoid)

@@ -10,7 +10,7 @@ import enum
 import hashlib
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from ..buffers import Segment, join, pin_destination, pin_source
+from ..buffers import Segment, join, overlap, pin_destination, pin_source
 from ..errors import InvalidArgument
 from ..paged import PagedBuffer
 
@@ -188,6 +188,11 @@ class Operation:
             self.source, self.nbytes, self.immutable = b"", data.length, True
         else:
             self.source, self.nbytes, self.immutable = pin_source(data)
+
+    @property
+    def in_place(self) -> bool:
+        """Its output goes over its input, so that a device that has begun may have spoilt that."""
+        return self.destination is not None and overlap(self.source, self.destination)
 
     def _take_destination(self, into: object) -> None:
         """After the source. An error lives on with its traceback, and must not pin the source by that."""
