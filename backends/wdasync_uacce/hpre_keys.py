@@ -87,6 +87,8 @@ class HpreKey:
         private = key.private_numbers()
         p = private.public_numbers.parameter_numbers.p
         self._fit(p, "dh", DH_SIZES)
+        if private.x >= p:
+            raise self._refusal("a private number below the modulus", "a larger one")
         algorithm = HpreAlgorithm.DH
         self.private = algorithm, BLOCKS[algorithm].key.pack(self.size, x=private.x, p=p)
 

@@ -171,8 +171,7 @@ class KeyRequest(NumberRequest[OperationT]):
 
     def message(self) -> bytes:
         """The operation's input, in one piece."""
-        source = self.operation.source
-        return self.copy(source if isinstance(source, tuple) else [source])
+        return self.copy(self.present())
 
     def ask(self, private: bool, **numbers: int) -> None:
         """Make the descriptor, with one half of the key.

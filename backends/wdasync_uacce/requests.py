@@ -301,6 +301,16 @@ class Request(abc.ABC, Generic[OperationT, ShopT]):
             raise Settled(Status.PAGE_FAULT, "a page of the input cannot be had")
         return data
 
+    def present(self) -> Sequence[Segment]:
+        """The input, all of which is there.
+
+        :raises Settled: its pages are still to come
+        """
+        if paged_input(self.operation) is not None:
+            raise Settled(Status.INVALID_ARGS, "data: expected memory that is there, got pages to be fetched")
+        source = self.operation.source
+        return source if isinstance(source, tuple) else (source,)
+
     def store(self, memory: memoryview, data: bytes) -> None:
         """Write into memory that may be the caller's. Raises as :meth:`copy`."""
         if _surely_there(memory):

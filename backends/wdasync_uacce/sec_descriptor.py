@@ -13,7 +13,7 @@ from typing import Final
 from .layout import Field, Layout, Owner
 
 __all__ = [
-    "COUNTER_128", "HMAC", "MAX_ASSOCIATED", "MAX_LENGTH", "MISMATCH", "SINGLE", "SQES", "SQE_SIZE", "Auth", "Cipher", "CipherAlgorithm", "CipherMode", "Hash",
+    "COUNTER_128", "HMAC", "MATCH", "MAX_ASSOCIATED", "MAX_LENGTH", "SINGLE", "SQES", "SQE_SIZE", "Auth", "Cipher", "CipherAlgorithm", "CipherMode", "Hash",
 ]  # fmt: skip
 
 SQE_SIZE: Final = 128
@@ -30,8 +30,8 @@ SINGLE: Final = 1
 #: Field ``counter``, of CTR: the counter has the whole block. Without it only 32 bits of it may count.
 COUNTER_128: Final = 2
 
-#: Field ``icv``: the tag is another. (1: it is right.)
-MISMATCH: Final = 2
+#: Field ``icv``: the tag is right. (2: it is another.)
+MATCH: Final = 1
 
 
 class Cipher(enum.IntEnum):

@@ -10,10 +10,10 @@ from wdasync.backend import Completion, Status
 from wdasync.buffers import Segment
 from wdasync.operations import Open, Seal
 
-from .requests import Answer, Settled
+from .requests import Settled
 from .sec_algorithms import SEALS, HashCode, SealCode
 from .sec_ciphers import check_size, check_text, cipher_fields
-from .sec_descriptor import MAX_ASSOCIATED, MISMATCH, Auth, CipherMode
+from .sec_descriptor import MATCH, MAX_ASSOCIATED, Auth, CipherMode
 from .sec_empty import tag_of_nothing
 from .sec_keys import SecKey
 from .sec_requests import Pieces, SecRequest, short
@@ -29,10 +29,11 @@ class SealRequest(SecRequest[Seal | Open]):
     :ivar before: what is authenticated and lies before the text
     """
 
-    __slots__ = ("_before", "_code", "_compare", "_mac", "_n", "_scattered", "_tag", "_view")
+    __slots__ = ("_before", "_code", "_compare", "_mac", "_n", "_scattered", "_tag", "_unverified", "_view")
 
     def prepare(self) -> None:
         operation = self.operation
+        self._unverified = False
         self._code = code = SEALS[operation.algorithm]
         sealing = isinstance(operation, Seal)
         self._n = n = operation.nbytes - (0 if sealing else operation.tag_length)
@@ -57,6 +58,7 @@ class SealRequest(SecRequest[Seal | Open]):
             self._composed(code.hash, key, n)
         self._scattered = self.reach_source(pieces, self._before)
         self._reach_target(sealing)
+        self._unverified = not sealing
 
     def _check_sizes(self, code: SealCode, n: int) -> None:
         operation = self.operation
@@ -81,7 +83,7 @@ class SealRequest(SecRequest[Seal | Open]):
         text: list[Segment] = []
         tag: list[Segment] = []
         left = self._n
-        for piece in self.pieces():
+        for piece in self.present():
             here = min(left, len(piece))
             view = memoryview(piece)
             if here:
@@ -154,23 +156,13 @@ class SealRequest(SecRequest[Seal | Open]):
             spans.insert(0, (self.grant(scratch, True), before))
         self._fields["destination"] = self.chain(short(spans))
 
-    def finish(self, answer: Answer, entry: memoryview) -> Completion | None:
-        completion = super().finish(answer, entry)
-        if (
-            completion is not None
-            and completion.status is not Status.SUCCESS
-            and isinstance(self.operation, Open)
-        ):
-            with contextlib.suppress(Settled):  # The engine writes before it knows: nobody is to read that.
-                self.store(self._view, bytes(len(self._view)))
-        return completion
-
     def done(self, icv: int) -> Completion:
         operation, n = self.operation, self._n
         if isinstance(operation, Seal):
             self.store(self._view[n:], bytes(self._mac[: operation.tag_length]))
         elif self._is_forged(icv):
             return self.failure(Status.CHECKSUM_FAILED, "")
+        self._unverified = False
         produced = len(self._view)
         if operation.destination is None:
             assert self._output is not None
@@ -184,7 +176,7 @@ class SealRequest(SecRequest[Seal | Open]):
     def _is_forged(self, icv: int) -> bool:
         if self._compare:
             return not hmac.compare_digest(self._tag, self._mac[: len(self._tag)])
-        return icv == MISMATCH
+        return icv != MATCH
 
     def _of_nothing(self, key: SecKey) -> Settled:
         """How an operation without text ends: the engine of queue manager v2 takes none, and Linux computes it itself."""
@@ -200,5 +192,11 @@ class SealRequest(SecRequest[Seal | Open]):
         return Settled(Status.CHECKSUM_FAILED)
 
     def release(self) -> None:
+        if (
+            self._unverified
+        ):  # The engine writes before it knows, and may not have come to know: nobody is to read that.
+            with contextlib.suppress(Settled):
+                self.store(self._view, bytes(len(self._view)))
+            self._unverified = False
         super().release()
         self._view = self._mac = _NOTHING

@@ -26,6 +26,7 @@ from wdasync.operations import (
     Sign,
     Verify,
 )
+from wdasync.paged import PagedBuffer
 from wdasync_hip08.engines import hpre as hpre_engine
 from wdasync_hip08.functions import HPRE
 from wdasync_uacce.hpre_keys import HpreKey
@@ -359,6 +360,27 @@ def test_peers_of_another_group(hpre: Bench, algorithm: str, mine: Any, peer: An
 def test_keys_that_the_engine_cannot_have(hpre: Bench, algorithm: str, material: Any, message: str) -> None:
     with pytest.raises(UnsupportedOperation, match=message):
         hpre.device.open_key(KeySpec(algorithm, material))  # type: ignore[attr-defined]
+
+
+@pytest.mark.filterwarnings("ignore:Diffie-Hellman")
+def test_a_private_number_above_its_modulus(hpre: Bench) -> None:
+    parameters = dh.generate_parameters(2, 512).parameter_numbers()
+    x = 1 << 600
+    public = dh.DHPublicNumbers(pow(2, x, parameters.p), parameters)
+    material = dh.DHPrivateNumbers(x, public).private_key()
+    with pytest.raises(UnsupportedOperation, match="expected a private number below the modulus"):
+        hpre.device.open_key(KeySpec("dh", material))  # type: ignore[attr-defined]
+
+
+def test_a_message_whose_pages_are_to_come(hpre: Bench, short_key: rsa.RSAPrivateKey) -> None:
+    """Nothing is signed in its place."""
+
+    async def pager(offset: int, nbytes: int) -> bytes:
+        raise AssertionError("nobody asks")
+
+    completion = hpre.run(Sign(hpre.key(short_key), PagedBuffer(5000, pager), "rsa", PKCS1, hashes.SHA256()))
+    assert completion.status is Status.INVALID_ARGS
+    assert "pages to be fetched" in completion.detail.message
 
 
 def test_a_modulus_that_is_too_long(hpre: Bench) -> None:

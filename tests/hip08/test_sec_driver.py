@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM
 from wdasync.backend import Completion, Status
 from wdasync.errors import UnsupportedOperation
 from wdasync.operations import Compress, Decrypt, Digest, Encrypt, KeySpec, Kind, Mac, Nop, Open, Seal
+from wdasync.paged import PagedBuffer
 from wdasync_hip08.engines import sec as sec_engine
 from wdasync_hip08.functions import SEC
+from wdasync_hip08.tasks import Work
 from wdasync_uacce.sec_algorithms import CIPHERS, DIGESTS, MACS, SEALS
 from wdasync_uacce.sec_keys import SecKey
 from wdasync_uacce.trials import try_device
@@ -208,12 +210,55 @@ def test_a_failure_after_the_text_was_written_leaves_none(
     quick: Bench, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
     answer = sec_engine._answer
-    monkeypatch.setattr(sec_engine, "_answer", lambda entry, *_, **__: answer(entry, error))
+    monkeypatch.setattr(sec_engine, "_answer", lambda entry, *_, **__: answer(entry, error))  # type: ignore[arg-type]
     secret, memory = bytes(16), bytearray(b"\xee" * 3000)
     sealed = AESGCM(secret).encrypt(NONCE, bytes(range(200)) * 15, b"x")
     completion = quick.run(Open(quick.key(secret), NONCE, sealed, "aes-128-gcm", aad=b"x", into=memory))
     assert completion.status is (Status.PAGE_FAULT if error == 0xE3 else Status.DEVICE_ERROR)
     assert set(memory) <= {0, 0xEE}
+
+
+def test_a_queue_that_ends_after_the_text_was_written_leaves_none(
+    quick: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has said whether the tag is right."""
+
+    def endless(self: Any, tag: bytes, *, verify: bool) -> Any:
+        yield Work(lambda: None, 0, endless=True)
+
+    monkeypatch.setattr(sec_engine._Job, "_judge", endless)
+    memory = bytearray(b"\xee" * 3000)
+    sealed = AESGCM(bytes(16)).encrypt(NONCE, bytes(range(200)) * 15, b"")
+    queue = quick.submit(Open(quick.key(bytes(16)), NONCE, sealed, "aes-128-gcm", into=memory))
+    quick.machine.run()
+    assert memory == bytes(range(200)) * 15
+    queue.stop()
+    assert [completion.status for completion in queue.dequeue_burst(4)] == [Status.ABORTED]
+    queue.close()
+    quick.queues.clear()
+    assert not any(memory)
+
+
+@pytest.mark.parametrize("icv", [0, 2, 3])
+def test_a_tag_that_the_device_does_not_call_right(
+    quick: Bench, monkeypatch: pytest.MonkeyPatch, icv: int
+) -> None:
+    answer = sec_engine._answer
+    monkeypatch.setattr(sec_engine, "_answer", lambda entry, **f: answer(entry, **f | {"icv": icv}))
+    sealed = AESGCM(bytes(16)).encrypt(NONCE, b"a text", b"")
+    completion = quick.run(Open(quick.key(bytes(16)), NONCE, sealed, "aes-128-gcm"))
+    assert (completion.status, completion.output) == (Status.CHECKSUM_FAILED, None)
+
+
+def test_a_sealed_text_whose_pages_are_to_come(quick: Bench) -> None:
+    """The tag stands behind it, and is needed at once."""
+
+    async def pager(offset: int, nbytes: int) -> bytes:
+        raise AssertionError("nobody asks")
+
+    completion = quick.run(Open(quick.key(bytes(16)), NONCE, PagedBuffer(5000, pager), "aes-128-gcm"))
+    assert completion.status is Status.INVALID_ARGS
+    assert "pages to be fetched" in completion.detail.message
 
 
 def test_a_text_that_is_shorter_than_its_tag(quick: Bench) -> None:
