@@ -186,6 +186,9 @@ class PrivateKey(_Handle):
     ) -> bytes:
         """Decrypt what was encrypted with the public key.
 
+        Use OAEP. With PKCS #1 v1.5 a message that is none is no error, which would tell who sends many what a message of somebody
+        else's says (RFC 8017, section 7.2): there are bytes instead, as OpenSSL 3.2 and later make them.
+
         :param padding: ``OAEP(…)`` or ``PKCS1v15()``
         :raises DataError: if it was not; why is not said, since that would help who guesses
         """

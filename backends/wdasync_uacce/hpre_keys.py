@@ -13,6 +13,7 @@ from wdasync.operations import KeySpec
 
 from .curves import CURVES, LADDERS, Curve, Ladder
 from .hpre_descriptor import BLOCKS, DH_SIZES, RSA_SIZES, HpreAlgorithm, operand_size
+from .rsa_rejection import rejection_secret
 
 __all__ = ["BITS", "HpreKey", "peer_of"]
 
@@ -30,6 +31,7 @@ class HpreKey:
     :ivar modulus: n of RSA, p of DH, n of a curve, p of X25519 and X448
     :ivar curve: where it lies; ``None``: RSA or DH
     :ivar private: algorithm and key block for what only the owner does; ``None``: it is a public key
+    :ivar rejecting: of RSA, what the answer to a message that is none is made of
     :ivar public: algorithm and key block for what everybody does; ``None``: there is nothing
     """
 
@@ -38,6 +40,7 @@ class HpreKey:
         self.curve: Curve | Ladder | None = None
         self.private: tuple[HpreAlgorithm, bytearray] | None = None
         self.public: tuple[HpreAlgorithm, bytearray] | None = None
+        self.rejecting = bytearray()
         self.size = self.bits = self.modulus = 0
         family, _, name = spec.algorithm.partition("-")
         try:
@@ -76,6 +79,7 @@ class HpreKey:
         self.public = power, BLOCKS[power].key.pack(self.size, exponent=public.e, modulus=public.n)
         if private is None:
             return
+        self.rejecting = rejection_secret(private.d, (self.bits + 7) // 8)
         crt = HpreAlgorithm.RSA_CRT
         parts = {"dq": private.dmq1, "dp": private.dmp1, "q": private.q, "p": private.p, "qinv": private.iqmp}
         if max(private.p, private.q).bit_length() <= self.size * 4:
@@ -122,6 +126,7 @@ class HpreKey:
             if known is not None:
                 known[1][:] = bytes(len(known[1]))
         self.private = self.public = None
+        self.rejecting[:] = bytes(len(self.rejecting))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.spec.algorithm}, {self.bits} bits>"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.hashes import HashAlgorithm
 
 __all__ = [
-    "PaddingError", "digest_of", "pad_for_encryption", "pad_for_signature", "signature_is_right", "unpad_after_decryption",
+    "PaddingError", "digest_of", "is_pkcs1", "pad_for_encryption", "pad_for_signature", "signature_is_right", "unpad_after_decryption",
 ]  # fmt: skip
 
 #: Object identifiers of digests (RFC 8017, appendix B.1; NIST; GB/T 33560), in DER without tag and length.
@@ -75,6 +75,11 @@ def _name(padding: Any) -> str:
     return getattr(padding, "name", "") or type(padding).__name__
 
 
+def is_pkcs1(padding: Any) -> bool:
+    """Whether it is ``PKCS1v15()``."""
+    return _name(padding) == "EMSA-PKCS1-v1_5"
+
+
 # -- signatures ---------------------------------------------------------------------------------------------------------
 
 
@@ -94,7 +99,7 @@ def pad_for_signature(padding: Any, algorithm: Any, data: bytes, bits: int) -> b
 
 
 def _digest_info(digest: bytes, kind: HashAlgorithm | None, padding: Any) -> bytes:
-    if _name(padding) != "EMSA-PKCS1-v1_5":
+    if not is_pkcs1(padding):
         raise PaddingError(f"padding: expected PKCS1v15 or PSS with a hash, got {_name(padding)}")
     if kind is None:
         return digest
@@ -157,7 +162,7 @@ def signature_is_right(padding: Any, algorithm: Any, data: bytes, encoded: bytes
 
 
 def _pss_is_right(encoded: bytes, digest: bytes, kind: HashAlgorithm, padding: Any, bits: int) -> bool:
-    """EMSA-PSS (section 9.1.2)."""
+    """EMSA-PSS (section 9.1.2). ``MAX_LENGTH`` takes a salt of any length here, as the package `cryptography` does."""
     split = len(encoded) - len(digest) - 1
     if split < 1 or encoded[-1] != 0xBC or encoded[0] & ~(0xFF >> 8 * len(encoded) - bits):
         return False
@@ -167,7 +172,8 @@ def _pss_is_right(encoded: bytes, digest: bytes, kind: HashAlgorithm, padding: A
     salt = bytes(block.lstrip(b"\0"))
     if salt[:1] != b"\1":
         return False
-    length = _salt_length(padding, kind, len(encoded))
+    any_length = type(padding._salt_length).__name__ == "_MaxLength"
+    length = None if any_length else _salt_length(padding, kind, len(encoded))
     if length is not None and len(salt) - 1 != length:
         return False
     return hmac.compare_digest(hashed, _hash(kind, bytes(8), digest, salt[1:]))
@@ -183,7 +189,7 @@ def pad_for_encryption(padding: Any, data: bytes, size: int) -> bytes:
     :param size: of the modulus, bytes
     :raises PaddingError: it cannot be made
     """
-    if _name(padding) == "EMSA-PKCS1-v1_5":
+    if is_pkcs1(padding):
         fill = size - len(data) - 3
         if fill < 8:
             raise PaddingError(f"data: expected at most {size - 11} bytes, got {len(data)}")
@@ -213,7 +219,7 @@ def unpad_after_decryption(padding: Any, encoded: bytes) -> bytes | None:
     :param encoded: as long as the modulus
     :raises PaddingError: the padding is none
     """
-    if _name(padding) == "EMSA-PKCS1-v1_5":
+    if is_pkcs1(padding):
         end = encoded.find(b"\0", 2)
         good = (encoded[0] == 0) & (encoded[1] == 2) & (end >= 10)
         return encoded[end + 1 :] if good else None

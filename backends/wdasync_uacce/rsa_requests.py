@@ -10,11 +10,13 @@ from .requests import OperationT, Settled
 from .rsa_padding import (
     PaddingError,
     digest_of,
+    is_pkcs1,
     pad_for_encryption,
     pad_for_signature,
     signature_is_right,
     unpad_after_decryption,
 )  # fmt: skip
+from .rsa_rejection import replacement
 
 __all__ = ["RsaDecrypt", "RsaEncrypt", "RsaSign", "RsaVerify"]
 
@@ -92,12 +94,15 @@ class RsaEncrypt(RsaRequest[PublicEncrypt]):
 
 
 class RsaDecrypt(RsaRequest[PrivateDecrypt]):
-    """Raise to the private exponent, and take the padding off. Whatever is wrong, the answer is the same."""
+    """Raise to the private exponent, and take the padding off. Whatever is wrong, the answer is the same.
 
-    __slots__ = ()
+    With PKCS #1 v1.5 a message that is none is no error, see :mod:`.rsa_rejection`. Which answer it is, is found out after both are made.
+    """
+
+    __slots__ = ("_message",)
 
     def prepare(self) -> None:
-        message = self.message()
+        message = self._message = self.message()
         number = int.from_bytes(message, "big")
         if len(message) != self.nbytes or number >= self._key.modulus:
             raise Settled(Status.DATA_ERROR, NO_WORDS)
@@ -106,4 +111,7 @@ class RsaDecrypt(RsaRequest[PrivateDecrypt]):
 
     def done(self, valid: bool) -> Completion:
         plain = unpad_after_decryption(self.operation.padding, self.output())
+        if is_pkcs1(self.operation.padding):
+            other = replacement(self._key.rejecting, self._message)
+            plain = other if plain is None else plain
         return self.failure(Status.DATA_ERROR, NO_WORDS) if plain is None else self.consumed(plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -128,8 +129,10 @@ def test_salts(hpre: Bench, short_key: rsa.RSAPrivateKey, salt: Any) -> None:
     scheme, key = pss(hashes.SHA256(), salt), hpre.key(short_key)
     signature = output(hpre.run(Sign(key, MESSAGE, "rsa", scheme, hashes.SHA256())))
     short_key.public_key().verify(signature, MESSAGE, scheme, hashes.SHA256())
-    whatever = pss(hashes.SHA256(), padding.PSS.AUTO)
-    assert output(hpre.run(Verify(key, signature, MESSAGE, "rsa", whatever, hashes.SHA256()))) == b""
+    for whatever in (padding.PSS.AUTO, padding.PSS.MAX_LENGTH):  # the package, too, takes any with both
+        how = pss(hashes.SHA256(), whatever)
+        short_key.public_key().verify(signature, MESSAGE, how, hashes.SHA256())
+        assert output(hpre.run(Verify(key, signature, MESSAGE, "rsa", how, hashes.SHA256()))) == b""
     other = pss(hashes.SHA256(), 9)
     assert (
         hpre.run(Verify(key, signature, MESSAGE, "rsa", other, hashes.SHA256())).status
@@ -155,14 +158,13 @@ def test_nothing_is_said_of_what_is_wrong_with_a_ciphertext(
     told = set()
     for scheme in (PKCS1, oaep(hashes.SHA256())):
         good = short_key.public_key().encrypt(MESSAGE, scheme)
+        of_no_message = [bytes(128), b"\0" * 127 + b"\1", good[:-1] + bytes([good[-1] ^ 1])]
         for wrong in (
-            bytes(128),
-            b"\0" * 127 + b"\1",
             n.to_bytes(128, "big"),
             b"",
             good[1:],
             good + b"\0",
-            good[:-1] + bytes([good[-1] ^ 1]),
+            *(of_no_message if scheme is not PKCS1 else ()),
         ):
             completion = hpre.run(PrivateDecrypt(key, wrong, "rsa", scheme))
             assert (completion.status, completion.output, completion.detail.cause) == (
@@ -172,6 +174,16 @@ def test_nothing_is_said_of_what_is_wrong_with_a_ciphertext(
             )
             told.add(completion.detail.message)
     assert told == {""}
+
+
+def test_a_message_of_pkcs1_that_is_none_is_no_error(hpre: Bench, short_key: rsa.RSAPrivateKey) -> None:
+    """An error would tell who sends many what another message says; the answer is the same as OpenSSL's."""
+    key, n = hpre.key(short_key), short_key.public_key().public_numbers().n
+    chance = random.Random(7)
+    for number in (0, 1, n - 1, *(chance.randrange(n) for _ in range(12))):
+        wrong = number.to_bytes(128, "big")
+        completion = hpre.run(PrivateDecrypt(key, wrong, "rsa", PKCS1))
+        assert (completion.status, completion.output) == (Status.SUCCESS, short_key.decrypt(wrong, PKCS1))
 
 
 @pytest.mark.parametrize(
@@ -393,7 +405,7 @@ def test_a_closed_key_is_wiped(short_key: rsa.RSAPrivateKey) -> None:
     key = HpreKey(KeySpec("rsa", short_key))
     assert key.private is not None
     assert key.public is not None
-    blocks = key.private[1], key.public[1]
+    blocks = key.private[1], key.public[1], key.rejecting
     assert all(map(any, blocks))
     assert str(short_key.private_numbers().p) not in repr(key)
     key.close()
