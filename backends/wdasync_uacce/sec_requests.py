@@ -94,15 +94,19 @@ class SecRequest(Request[OperationT, SecWorkshop]):
     def key(self) -> SecKey:
         """The operation's.
 
-        :raises Settled: it has none
+        :raises Settled: it has none, or none any more
         """
         session = self.operation.session
-        if not isinstance(session, SecKey) or session.spec.algorithm != self.operation.algorithm:
-            raise Settled(
-                Status.INVALID_ARGS,
-                f"expected a key for {self.operation.algorithm} that this device was told of",
-            )
-        return session
+        if (
+            isinstance(session, SecKey)
+            and session.spec.algorithm == self.operation.algorithm
+            and (session.cipher or session.hash)
+        ):
+            return session
+        raise Settled(
+            Status.INVALID_ARGS,
+            f"expected a key for {self.operation.algorithm} that this device was told of, and is not to forget",
+        )
 
     def pieces(self) -> Pieces:
         """The input."""

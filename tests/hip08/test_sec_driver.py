@@ -352,6 +352,27 @@ def test_an_operation_whose_key_the_device_does_not_know(quick: Bench) -> None:
     assert "expected a key for aes-128-ecb" in completion.detail.message
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda key: Mac(key, b"", "hmac-sha256"),
+        lambda key: Mac(key, b"data", "hmac-sha256"),
+        lambda key: Encrypt(key, bytes(16), "aes-128-cbc", iv=IV),
+        lambda key: Seal(key, NONCE, b"", "aes-128-gcm"),
+        lambda key: Seal(key, NONCE, b"data", "aes-128-gcm"),
+    ],
+)
+def test_an_operation_whose_key_was_wiped(quick: Bench, make: Any) -> None:
+    """Nothing is done with an empty key in its place."""
+    key = quick.key(bytes(16))
+    operation = make(key)
+    operation.session = key.session(quick.device, operation.algorithm)
+    key.revoke()
+    completion = quick.run(operation)
+    assert completion.status is Status.INVALID_ARGS
+    assert "is not to forget" in completion.detail.message
+
+
 def test_rows_of_each_generation() -> None:
     found: dict[int, set[tuple[Kind, str]]] = {}
     for generation in (2, 3):
