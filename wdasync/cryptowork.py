@@ -109,7 +109,12 @@ class CryptoWork:
             name, secret = f"hmac-{name}", bytearray(join(pin_source(key, "key")[0]))
             if not secret:
                 raise InvalidArgument("key: expected at least 1 byte, got none")
-        place, row, session = open_session(self._execution, DigestSpec(name, secret), priority)
+        try:
+            place, row, session = open_session(self._execution, DigestSpec(name, secret), priority)
+        except BaseException:
+            if secret is not None:
+                secret[:] = bytes(len(secret))  # the error's traceback has it
+            raise
         self._execution.reasons[Reason.STREAM] += 1
         return Digester(PinnedSession(self._execution, place, row, priority, session), secret)
 

@@ -35,6 +35,13 @@ class Digester:
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"{self!r} can be neither copied nor pickled: its state is on a device")
 
+    def __del__(self) -> None:
+        self._wipe()
+
+    def _wipe(self) -> None:
+        if self._secret is not None:
+            self._secret[:] = bytes(len(self._secret))
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -78,7 +85,6 @@ class Digester:
         self._finished = False
 
     async def aclose(self) -> None:
-        """Give it back; its key is wiped. Idempotent."""
+        """Give it back; its key is wiped, as it is when nobody holds it any more. Idempotent."""
         self._session.close()
-        if self._secret is not None:
-            self._secret[:] = bytes(len(self._secret))
+        self._wipe()

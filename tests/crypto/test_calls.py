@@ -544,6 +544,17 @@ async def test_a_secret_is_wiped(acc: Accelerator) -> None:
     assert held == bytes(16)
 
 
+async def test_a_forgotten_digest_s_secret_is_wiped(acc: Accelerator) -> None:
+    digester = acc.digester("sha256", key=b"never to be seen")
+    session: Any = digester._session.session
+    copies = session.spec.material, session._key
+    assert copies == (b"never to be seen", b"never to be seen")
+    await digester.update(DATA)
+    del digester, session
+    gc.collect()
+    assert copies == (bytes(16), bytes(16))
+
+
 async def test_one_shot_keys_are_wiped(acc: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     before = Key.__init__
@@ -613,6 +624,7 @@ def pinned(error: BaseException | None) -> list[object]:
         for frame, _ in traceback.walk_tb(error.__traceback__):
             keys = [value for value in frame.f_locals.values() if isinstance(value, Key)]
             found += [key for key in keys if key._material is not None]
+            found += [value for value in frame.f_locals.values() if value == bytearray(b"never to be seen")]
         error = error.__cause__ or error.__context__
     return found
 
@@ -626,6 +638,7 @@ def pinned(error: BaseException | None) -> list[object]:
         lambda acc: acc.aead("aes-256-gmc", bytes(32)),
         lambda acc: acc.cipher("aes-256-xyz", bytes(32)),
         lambda acc: acc.mac_key("hmac-sha257", bytes(32)),
+        lambda acc: acc.digester("sha257", key=[b"never to be", b" seen"]),
     ],
 )
 async def test_an_error_keeps_no_key(acc: Accelerator, make: Any) -> None:

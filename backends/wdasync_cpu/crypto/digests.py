@@ -60,11 +60,20 @@ class CpuDigest:
     :ivar state: the C side's handle, which knows whether a step is under way
     """
 
+    _key: bytearray | None = None
+
     def __init__(self, spec: DigestSpec, state: object) -> None:
         self.spec = spec
         self.state = state
         self._key = None if spec.material is None else bytearray(spec.material)
         self._begin()
+
+    def __del__(self) -> None:
+        self._wipe()
+
+    def _wipe(self) -> None:
+        if self._key is not None:
+            self._key[:] = bytes(len(self._key))
 
     def __repr__(self) -> str:
         return f"<CpuDigest {self.spec.algorithm}>"
@@ -79,8 +88,7 @@ class CpuDigest:
 
     def close(self) -> None:
         binding.close_session(self.state)
-        if self._key is not None:
-            self._key[:] = bytes(len(self._key))
+        self._wipe()
         self._digest = None
         self._over = "the digest is closed"
 
