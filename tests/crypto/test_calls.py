@@ -247,6 +247,23 @@ async def test_cbc_and_hmac_are_composed_as_the_page_says(acc: Accelerator) -> N
     assert sealed == text + hmac.digest(hash_key, b"header" + iv + text, "sha256")[:12]
 
 
+async def test_what_is_decrypted_is_what_was_checked(
+    acc: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody changes the caller's memory just after the code was found right."""
+    aead = acc.aead("aes-128-cbc-hmac-sha256", bytes(range(48)))
+    sealed = bytearray(await aead.encrypt(bytes(16), DATA[:64]))
+    compare = hmac.compare_digest
+
+    def compare_and_change(one: bytes, other: bytes) -> bool:
+        right = compare(one, other)
+        sealed[5] ^= 0xFF
+        return right
+
+    monkeypatch.setattr(hmac, "compare_digest", compare_and_change)
+    assert await aead.decrypt(bytes(16), sealed) == DATA[:64]
+
+
 async def test_codes(acc: Accelerator) -> None:
     handle = acc.mac_key("hmac-sha256", b"secret")
     code = await handle.sign(DATA)

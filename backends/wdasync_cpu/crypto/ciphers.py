@@ -105,7 +105,8 @@ def open_sealed(operation: Open, key: CpuKey, stop: Stop) -> Outcome:
     try:
         if "-hmac-" in operation.algorithm:
             _check(operation, key, size - size % 16)
-            return _decompose(operation, key, memoryview(data))
+            # It is read twice: what is decrypted must be what was found right.
+            return _decompose(operation, key, memoryview(data if operation.immutable else bytes(data)))
         _check(operation, key, size)
         whole = _whole(operation, key)
         if whole is not None:
