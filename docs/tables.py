@@ -460,9 +460,9 @@ REASONS = {
     "1 KiB delay": "A wake-up of a sleeping worker and one of a sleeping loop are two trips through the scheduler of the "
     "kernel, which on a virtual machine cost more than the codec.",
     "4 KiB delay": "As for 1 KiB.",
-    "64 KiB on hip08": "The model's translation, grants and copies are Python: each page of input and output is mapped, "
-    "translated and unmapped.",
-    "1 KiB on hip08": "As for 64 KiB, once for each request.",
+    "64 KiB on hip08": "Walks, copies and the codec are C; registers, queues, grants and the page table are Python, and each page of "
+    "input and output is mapped, translated and unmapped.",
+    "1 KiB on hip08": "The way through driver, queue manager and chip is Python, once for each request.",
     "page fault on hip08": "Event queue, handler's task, page table, RESUME and second translation are Python, one fault after another.",
     "1 KiB stall": "One burst of completions and the tasks that it wakes are one turn of the loop.",
     "16 KiB stall": "As for 1 KiB.",
