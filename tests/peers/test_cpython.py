@@ -71,8 +71,14 @@ async def streaming(request: pytest.FixtureRequest) -> AsyncIterator[Accelerator
         yield opened
 
 
+def compressing(acc: Accelerator) -> Capabilities:
+    """The table of the one device that compresses; a chip has others."""
+    (table,) = (table for table in acc.capabilities().values() if table.find(Kind.COMPRESS, "gzip"))
+    return table
+
+
 def algorithms(acc: Accelerator, kind: Kind = Kind.COMPRESS) -> list[str]:
-    (table,) = acc.capabilities().values()
+    table = compressing(acc)
     return [name for name in WBITS if table.find(kind, name)]
 
 
@@ -198,7 +204,7 @@ async def test_a_bound_is_exact(acc: Accelerator, bound: int) -> None:
 
 
 async def test_levels(acc: Accelerator) -> None:
-    (table,) = acc.capabilities().values()
+    table = compressing(acc)
     for algorithm in algorithms(acc):
         row = table.find(Kind.COMPRESS, algorithm)
         assert row is not None

@@ -131,10 +131,15 @@ async def test_a_case_finds_its_fault(
     case: str, says: str, part: type, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(mock), "device_type", device_of(part))
-    with mock.programmed(**options):
-        report = await examine_accelerator("mock", patience=0.3, only=[case], safety_interval=0.01)
-    (finding,) = report.failed
-    assert says in finding.explanation
+    said = []
+    for patience in (0.3, 20):  # short, and on a busy machine not enough
+        with mock.programmed(**options):
+            report = await examine_accelerator("mock", patience=patience, only=[case], safety_interval=0.01)
+        (finding,) = report.failed
+        if says in finding.explanation:
+            return
+        said.append(finding.explanation)
+    raise AssertionError(said)
 
 
 async def test_buffers_that_stay_held_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,11 @@ class Configuration:
         stage2 = self.second_stage(ste) if ste.stage2 else None
         cd = stage1 = None
         if index is not None:
-            cd = self._context(sid, ste, index, stage2)
+            try:
+                cd = self._context(sid, ste, index, stage2)
+            except Fault as fault:
+                fault.ste = ste
+                raise
             stage1 = Stage1.of(cd, self.profile)
         regime = Regime(ste, cd, stage1, stage2, *self._tags(ste, cd))
         if self.profile.perms_override and (ste.privcfg or ste.instcfg):

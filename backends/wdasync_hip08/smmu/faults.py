@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wdasync_hip08.smmu.events import EventCode, FaultClass
+from wdasync_hip08.smmu.stream_table_entry import StreamTableEntry
 
 __all__ = ["ABORT_AND_RECORD", "Blame", "Fault", "FaultPolicy"]
 
@@ -45,6 +46,7 @@ class Fault(Exception):
     :ivar ttrnw: a permission fault of class TT came from a read (1) or an update (0) of a descriptor
     :ivar ssid: SubstreamID to record where the access had none
     :ivar why: for people
+    :ivar ste: the stream's entry, where the fetch of a context descriptor went wrong after it had been read
     """
 
     def __init__(
@@ -66,3 +68,4 @@ class Fault(Exception):
         self.ttrnw = ttrnw
         self.ssid = ssid
         self.why = why
+        self.ste: StreamTableEntry | None = None

@@ -129,6 +129,8 @@ class Translator:
                 wanted = _overridden(wanted, regime.ste)
             return self._through(regime, access, wanted)
         except Fault as fault:
+            if fault.ste is not None and self.profile.perms_override:
+                wanted = _overridden(wanted, fault.ste)  # before the context: IHI 0070, 3.3.2
             outcome = self.faults.conclude(access, fault, wanted)
             if isinstance(outcome, Parked) and regime is not None:
                 outcome.stall.tag = regime.tag

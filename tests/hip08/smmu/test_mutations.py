@@ -144,8 +144,24 @@ def mutated(draw: st.DrawFn) -> tuple[dict[str, int], dict[int, int], oracle.Ask
     return registers, memory, ask
 
 
+#: Stage 2 stops the fetch of the context descriptor, for an access that the stream calls another than it is.
+OVERRIDDEN_FETCH = (
+    {
+        "IDR0": 139277467, "IDR1": 84428048, "IDR3": 5172, "IDR5": 1048693, "AIDR": 2, "CR0": 31, "CR2": 6,
+        "STRTAB_BASE": 0x4000_0000, "STRTAB_BASE_CFG": 6,
+    },
+    {
+        0x4000_0400: 1_092_616_207, 0x4000_0408: 2_269_391_999_729_876, 0x4000_0410: 291_948_202_922_344_490,
+        0x4000_0418: 1_610_612_736, 1_610_612_744: 1_610_620_931, 1_610_612_752: 1_610_629_123,
+    },
+    oracle.Ask(sid=16, ssid=None, va=20015998343869, op="X", privileged=False),
+)  # fmt: skip
+
+
 @tries(2000)
 @given(mutated(), st.booleans())
+@example(OVERRIDDEN_FETCH, False)
+@example(OVERRIDDEN_FETCH, True)
 def test_mutated_cases(mutation: tuple[dict[str, int], dict[int, int], oracle.Ask], caches: bool) -> None:
     registers, memory, ask = mutation
     event(compare(registers, memory, ask, caches=caches))
