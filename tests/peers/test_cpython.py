@@ -26,7 +26,7 @@ import anyio
 import pytest
 
 import wdasync
-from wdasync import Accelerator, DataCause, Kind
+from wdasync import Accelerator, Capabilities, DataCause, Kind
 
 from .conftest import TEXT
 
