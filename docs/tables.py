@@ -445,6 +445,7 @@ def ranges(by_level: dict[int, str]) -> Iterator[tuple[str, str]]:
 
 #: The committed run of ``bench``.
 RUN = Path(__file__).parent / "_static" / "bench.json"
+SERVERS = RUN.with_name("servers.json")
 
 #: Why a target may be missed: how its text begins -> the reason. What is missed must have one.
 REASONS = {
@@ -453,7 +454,7 @@ REASONS = {
     "no-op CPU over futures": "uvloop's futures are twice as cheap as asyncio's; checks, schedule, operation and completion "
     "object are the same on both.",
     "1 KiB over": "As the no-op: the way is most of the cost.",
-    "16 KiB over to_thread zlib": "One worker (cores less one) against a pool that uses both cores.",
+    "16 KiB over": "One worker (cores less one) against a pool that uses both cores.",
     "256 KiB over": "One worker (cores less one) against a pool that uses both cores: all that counts here is the codec. "
     "`workers = 2` makes it equal, and takes the loop's core.",
     "256 B latency over inline": "uvloop's own part of an inline call is smallest, so the checks weigh most.",
@@ -527,6 +528,21 @@ def missed() -> Iterator[Table]:
         if not all(entry["reached"] for entry in entries)
     ]
     yield Table("", ("Target", "Missed on", "Why"), rows)
+
+
+def server_targets() -> Iterator[Table]:
+    """What was aimed at in web servers and in the proxy, and what came of it; what was missed is bold."""
+    rows = []
+    for entry in json.loads(SERVERS.read_text())["targets"]:
+        found, spread = (
+            figure(entry["median"]),
+            f"{figure(entry['low'])} to {figure(entry['high'])}",
+        )
+        bound = f"{'≥' if entry['least'] else '≤'} {entry['wanted']:.3g}"
+        rows.append(
+            (entry["text"], bound, found if entry["reached"] else f"**{found}**", spread)
+        )
+    yield Table("", ("From outside", "Wanted", "Found", "Lowest and highest round"), rows)
 
 
 def memory_modes() -> Iterator[Table]:
@@ -678,7 +694,7 @@ TABLES: dict[str, Callable[[], Iterator[Table]]] = {
     function.__name__: function
     for function in (
         settings, rules, options, variables, statuses, errors, causes, reasons, capabilities, work, suites, installed,
-        codecs, named_levels, targets, missed, memory_modes, negotiation, content_codings,
+        codecs, named_levels, targets, missed, server_targets, memory_modes, negotiation, content_codings,
         errnos, queue_states, attributes, descriptors, hpre_algorithms,
     )
 }  # fmt: skip
