@@ -21,19 +21,31 @@ HEADER, SOURCE = ((HERE / name).read_text() for name in ("link.h", "link.c"))
 NAME: Final = f"link_{hashlib.sha256((HEADER + SOURCE + sys.version).encode()).hexdigest()[:16]}"
 
 
-def _folder() -> Path:
-    """Where Python keeps what it makes of this package's sources; elsewhere, and for this process only, if it may not."""
-    beside = HERE / "__pycache__"
-    try:
-        beside.mkdir(exist_ok=True)
-        return beside if os.access(beside, os.W_OK) else Path(tempfile.mkdtemp(prefix="offloaded-tls-"))
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="offloaded-tls-"))
-
-
 def _load() -> Any:
-    folder = _folder()
-    file = next(folder.glob(f"{NAME}.*.so"), None) or _build(folder)
+    """From where Python keeps what it makes of this package's sources. If it may keep nothing there, it is built for this process only."""
+    beside = HERE / "__pycache__"
+    if (file := _built(beside)) is not None:
+        return _import(file)
+    if _writable(beside):
+        return _import(_build(beside))
+    with tempfile.TemporaryDirectory(prefix="offloaded-tls-") as folder:
+        # What is loaded needs its file no more.
+        return _import(_build(Path(folder)))
+
+
+def _built(folder: Path) -> Path | None:
+    return next(folder.glob(f"{NAME}.*.so"), None)
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def _import(file: Path) -> Any:
     spec = spec_from_file_location(NAME, file, loader=ExtensionFileLoader(NAME, str(file)))
     assert spec is not None
     assert spec.loader is not None
