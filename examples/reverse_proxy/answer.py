@@ -12,10 +12,10 @@ import enum
 import h11
 
 from wdasync import Flush
-from wdasync.integrations.decisions import Exchange, decide
+from wdasync.integrations.decisions import Exchange, decide, fields_of_plain
 from wdasync.integrations.negotiation import choose, parse_accept_encoding
 
-from .fields import Lines, coded, folded, length_of, plain, returned, values
+from .fields import Lines, coded, folded, length_of, returned, values
 from .policy import Policy
 from .work import Outbox, Stream, Work
 
@@ -168,6 +168,5 @@ def _decide(request: h11.Request, response: h11.Response, policy: Policy) -> tup
     )
     row, coding = decide(exchange)
     lines = returned(response)
-    tags = b",".join(values(request.headers, b"if-none-match"))
-    known = [b"W/" + tag in tags for tag in values(lines, b"etag") if tag.startswith(b'"')]
-    return coding, plain(lines, varies=row.varies, weak=response.status_code == 304 and any(known)), lines
+    tags = values(request.headers, b"if-none-match")
+    return coding, fields_of_plain(row, response.status_code, lines, tags), lines

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 import h11
 
-from wdasync.integrations.headers import folded, length_of, values, varying, weakened, without
+from wdasync.integrations.headers import folded, length_of, of_encoded, values, without
 
 from .heads import Refused
 
-__all__ = ["Lines", "coded", "folded", "forwarded", "length_of", "plain", "returned", "upgrade_of", "values"]
+__all__ = ["Lines", "coded", "folded", "forwarded", "length_of", "returned", "upgrade_of", "values"]
 
 Lines = list[tuple[bytes, bytes]]
 
@@ -103,24 +103,12 @@ def returned(response: h11.Response | h11.InformationalResponse) -> Lines:
     return lines
 
 
-def plain(lines: Lines, *, varies: bool, weak: bool) -> Lines:
-    """The fields of a body that stays as it is.
-
-    :param varies: another ``Accept-Encoding`` might have had another answer
-    :param weak: the client knows the weak form of the ``ETag``, which it can only have from a coded response
-    """
-    if weak:
-        return varying(weakened(lines))
-    return varying(lines) if varies else lines
-
-
 def coded(lines: Lines, coding: str, length: int | None) -> Lines:
     """The fields of a compressed body.
 
     :param length: ``None``: it goes in chunks
     """
-    gone = (b"content-length", b"content-encoding", b"accept-ranges")
-    found = weakened(varying(without(lines, gone)))
+    found = of_encoded(lines)
     found.append((b"content-encoding", coding.encode()))
     if length is not None:
         found.append((b"content-length", str(length).encode()))
