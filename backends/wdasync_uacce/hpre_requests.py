@@ -77,10 +77,11 @@ class HpreRequest(Request[OperationT, HpreWorkshop]):
         """The device had no result."""
         return self.failure(Status.DEVICE_ERROR, message)
 
-    def done(self, valid: bool) -> Completion:
+    def done(self, valid: bool) -> Completion | None:
         """The device had one.
 
         :param valid: of a verification
+        :returns: ``None``: there is another descriptor
         """
         return self.success(None, 0, 0)
 
@@ -112,12 +113,12 @@ class NumberRequest(HpreRequest[OperationT]):
     :ivar size: bytes of an operand
     """
 
-    __slots__ = ("_made", "size")
+    __slots__ = ("_made", "_target", "size")
 
     def __init__(self, tag: int, operation: OperationT, shop: HpreWorkshop) -> None:
         super().__init__(tag, operation, shop)
         self._made = memoryview(b"")
-        self.size = 0
+        self._target = self.size = 0
 
     @abc.abstractmethod
     def prepare(self) -> None:
@@ -135,13 +136,17 @@ class NumberRequest(HpreRequest[OperationT]):
         given = self.secret(packed)
         packed[:] = bytes(len(packed))
         made = blocks.output.nbytes(size)
-        output = 0
+        self._target = 0
         if made:
             self._made = self.secret(bytes(made))
-            output = self.grant(self._made, True)
-        self._number = SQE.number(
-            algorithm=algorithm, done=SUBMITTED, size=size // 8 - 1, key=key, input=self.grant(given, False), output=output,
-        )  # fmt: skip
+            self._target = self.grant(self._made, True)
+        self._number = self.entry(algorithm, key, self.grant(given, False), self._target)
+
+    def entry(self, algorithm: HpreAlgorithm, key: int, given: int, target: int) -> int:
+        """A descriptor without its tag. What is behind the addresses is granted."""
+        return SQE.number(
+            algorithm=algorithm, done=SUBMITTED, size=self.size // 8 - 1, key=key, input=given, output=target
+        )
 
     def made(self, position: int = 0) -> int:
         """A number of the output block."""
@@ -184,5 +189,8 @@ class KeyRequest(NumberRequest[OperationT]):
                 Status.INVALID_ARGS, "expected a private key, got a public one" if private else "no such key"
             )
         algorithm, block = known
-        key = self.grant(block if self._shop.space.direct else self.secret(block), False)
-        self.send(algorithm, key, **numbers)
+        self.send(algorithm, self.reach_block(block), **numbers)
+
+    def reach_block(self, block: bytearray) -> int:
+        """The address of one half of the key."""
+        return self.grant(block if self._shop.space.direct else self.secret(block), False)

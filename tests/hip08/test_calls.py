@@ -18,6 +18,7 @@ import wdasync
 from wdasync import Accelerator
 from wdasync.errors import DataError, InvalidSignature, InvalidTag
 from wdasync.paged import PagedBuffer
+from wdasync_hip08.engines import hpre as hpre_engine
 
 pytestmark = pytest.mark.anyio
 
@@ -86,6 +87,18 @@ async def test_rsa(acc: Accelerator) -> None:
     with pytest.raises(DataError):
         await private.decrypt(bytes(256), OAEP)
     private.revoke()
+
+
+async def test_a_signature_with_a_fault_is_made_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    crt = hpre_engine.OPERATIONS[0x1]
+    monkeypatch.setitem(hpre_engine.OPERATIONS, 0x1, crt._replace(calculate=lambda *numbers: (2,)))
+    async with wdasync.open_accelerator("hip08") as acc:
+        signature = await acc.private_key(RSA).sign(DATA, PSS, hashes.SHA256())
+        RSA.public_key().verify(signature, DATA, PSS, hashes.SHA256())
+        assert acc.statistics().retries == 1
+    async with wdasync.open_accelerator("hip08", fallback=False) as acc:
+        with pytest.raises(wdasync.DeviceError, match="the public key refutes"):
+            await acc.private_key(RSA).sign(DATA, PSS, hashes.SHA256())
 
 
 async def test_curves(acc: Accelerator) -> None:

@@ -16,7 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     encode_dss_signature,
 )
 
+from wdasync.operations import KeySpec
 from wdasync_hip08.functions import HPRE
+from wdasync_uacce.curves import LADDERS
+from wdasync_uacce.hpre_descriptor import HpreAlgorithm
+from wdasync_uacce.hpre_keys import HpreKey
 
 from .entries import VA, Entries
 from .lone_machine import LoneMachine
@@ -230,6 +234,39 @@ def test_ladders(queue: Entries, kind: Any, size: int, p: int, a: int, quarter: 
     shared = work(queue, 0x10, size, key, numbers(size, u), size)
     assert int.from_bytes(shared, "big") == int.from_bytes(ours.exchange(theirs.public_key()), "little")
 
+
+@pytest.mark.parametrize(
+    ("name", "p", "a24", "scalar", "u", "made"),
+    [
+        (
+            "x25519", 2**255 - 19, 121665,
+            "a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4",
+            "e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c",
+            "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552",
+        ),
+        (
+            "x448", 2**448 - 2**224 - 1, 39081,
+            "3d262fddf9ec8e88495266fea19a34d28882acef045104d0d1aae121700a779c984c24f8cdd78fbff44943eba368f54b29259a4f1c600ad3",
+            "06fce640fa3487bfda5f6cf2d5263f8aad88334cbd07437f020f08f9814dc031ddbdc38c19c6da2583fa5429db94ada18aa7a7fb4ef8a086",
+            "ce3e4ff95a60dc6697da1db1d85e6afbdf79b50a2412d7546d5f239fe14fbaadeb445fc66a01b0779d98223961111e21766282f73dd96b6f",
+        ),
+    ],
+)  # fmt: skip
+def test_the_constant_and_the_answers_of_rfc_7748(
+    queue: Entries, name: str, p: int, a24: int, scalar: str, u: str, made: str
+) -> None:
+    """Sections 5 and 5.2: the constant is a24 = (A − 2) / 4; the driver writes it, and with it the engine is right."""
+    ladder = LADDERS[name]
+    assert (ladder.p, ladder.a) == (p, a24)
+    size, secret = ladder.size, ladder.scalar(bytes.fromhex(scalar))
+    key = HpreKey(KeySpec(name, KINDS[name].from_private_bytes(bytes.fromhex(scalar))))
+    assert key.private == (HpreAlgorithm.MONTGOMERY, numbers(size, p, a24, secret))
+    point = int.from_bytes(bytes.fromhex(u), "little") & (1 << ladder.bits) - 1
+    answer = work(queue, 0x10, size, numbers(size, p, a24, secret), numbers(size, point), size)
+    assert int.from_bytes(answer, "big").to_bytes(ladder.nbytes, "little").hex() == made
+
+
+KINDS: dict[str, Any] = {"x25519": x25519.X25519PrivateKey, "x448": x448.X448PrivateKey}
 
 SM2 = {
     "p": 0xFFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF00000000FFFFFFFFFFFFFFFF,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -215,6 +216,69 @@ def test_only_the_owner_signs(hpre: Bench, short_key: rsa.RSAPrivateKey) -> None
     completion = hpre.run(Sign(hpre.key(short_key.public_key()), MESSAGE, "rsa", PKCS1, hashes.SHA256()))
     assert completion.status is Status.INVALID_ARGS
     assert "expected a private key, got a public one" in completion.detail.message
+
+
+class Fault:
+    """The engine's power modulo the second prime is wrong; what it gave is kept."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.given: list[int] = []
+        right = hpre_engine.OPERATIONS[0x1]
+
+        def wrong(dq: int, dp: int, q: int, p: int, qinv: int, base: int) -> tuple[int]:
+            of_p, of_q = pow(base, dp, p), pow(base, dq, q) ^ 1
+            self.given.append(of_q + q * (qinv * (of_p - of_q) % p))
+            return (self.given[-1],)
+
+        monkeypatch.setitem(hpre_engine.OPERATIONS, 0x1, right._replace(calculate=wrong))
+
+
+@pytest.mark.parametrize("scheme", [PKCS1, pss(hashes.SHA256())], ids=["PKCS1v15", "PSS"])
+def test_a_signature_with_a_fault_does_not_leave(
+    hpre: Bench, short_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch, scheme: Any
+) -> None:
+    """It would give the primes away: here is how."""
+    fault, key = Fault(monkeypatch), hpre.key(short_key)
+    completion = hpre.run(Sign(key, MESSAGE, "rsa", scheme, hashes.SHA256()))
+    assert (completion.status, completion.output) == (Status.DEVICE_ERROR, None)
+    assert "the public key refutes" in completion.detail.message
+    (signature,) = fault.given
+    numbers = short_key.private_numbers()
+    n, e = numbers.public_numbers.n, numbers.public_numbers.e
+    monkeypatch.undo()
+    good = output(hpre.run(Sign(key, MESSAGE, "rsa", PKCS1, hashes.SHA256())))
+    short_key.public_key().verify(good, MESSAGE, PKCS1, hashes.SHA256())
+    if scheme is PKCS1:
+        message = pow(int.from_bytes(good, "big"), e, n)
+        assert math.gcd(pow(signature, e, n) - message, n) == numbers.p
+
+
+@pytest.mark.parametrize("scheme", [PKCS1, oaep(hashes.SHA256())], ids=["PKCS1v15", "OAEP"])
+def test_a_message_with_a_fault_does_not_leave(
+    hpre: Bench, short_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch, scheme: Any
+) -> None:
+    Fault(monkeypatch)
+    text = short_key.public_key().encrypt(MESSAGE, scheme)
+    completion = hpre.run(PrivateDecrypt(hpre.key(short_key), text, "rsa", scheme))
+    assert (completion.status, completion.output) == (Status.DEVICE_ERROR, None)
+
+
+def test_a_fault_of_the_check_itself(
+    hpre: Bench, short_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    power = hpre_engine.OPERATIONS[0x0]
+    monkeypatch.setitem(hpre_engine.OPERATIONS, 0x0, power._replace(calculate=lambda *numbers: None))
+    completion = hpre.run(Sign(hpre.key(short_key), MESSAGE, "rsa", PKCS1, hashes.SHA256()))
+    assert (completion.status, completion.output) == (Status.DEVICE_ERROR, None)
+
+
+def test_a_power_above_the_modulus(
+    hpre: Bench, short_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crt, n = hpre_engine.OPERATIONS[0x1], short_key.public_key().public_numbers().n
+    monkeypatch.setitem(hpre_engine.OPERATIONS, 0x1, crt._replace(calculate=lambda *numbers: (n,)))
+    completion = hpre.run(Sign(hpre.key(short_key), MESSAGE, "rsa", PKCS1, hashes.SHA256()))
+    assert (completion.status, completion.output) == (Status.DEVICE_ERROR, None)
 
 
 def test_primes_of_different_length(hpre: Bench) -> None:
@@ -493,10 +557,11 @@ def test_every_trial_of_the_doctor_passes(hpre: Bench) -> None:
 
 
 def test_a_trial_that_fails(hpre: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        hpre_engine.OPERATIONS, 0x1, hpre_engine.OPERATIONS[0x1]._replace(calculate=lambda *numbers: (5,))
-    )
+    for code in (0x1, 0x10):
+        wrong = hpre_engine.OPERATIONS[code]._replace(calculate=lambda *numbers: (5,))
+        monkeypatch.setitem(hpre_engine.OPERATIONS, code, wrong)
     checks = {check.name: check for check in try_device(hpre.device)}
-    assert checks["hisi_hpre-0 sign rsa"].found == "the answer is wrong"
-    assert "WDASYNC_BACKEND=cpu" in checks["hisi_hpre-0 sign rsa"].advice
+    assert "the public key refutes" in checks["hisi_hpre-0 sign rsa"].found
+    assert checks["hisi_hpre-0 exchange x25519"].found == "the answer is wrong"
+    assert "WDASYNC_BACKEND=cpu" in checks["hisi_hpre-0 exchange x25519"].advice
     assert checks["hisi_hpre-0 verify rsa"].passed
