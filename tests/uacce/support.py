@@ -18,13 +18,12 @@ from wdasync_uacce import UacceBackend, ZipDevice, ZipQueue
 
 from .stand_in import StandIn, StandInFile
 
-__all__ = ["layer_named_uacce", "run", "running", "sample", "take", "zip_queue"]
+__all__ = ["layer_named_uacce", "named_uacce", "run", "running", "sample", "take", "zip_queue"]
 
 
-@pytest.fixture(params=[2, 3], ids=["qm v2", "qm v3"])
-def layer_named_uacce(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """A stand-in whose device works in a thread, and that programs can name ``uacce``."""
-    layer = StandIn(64, request.param, threaded=True)
+@contextlib.contextmanager
+def named_uacce(layer: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """A stand-in that programs can name ``uacce``; afterwards nothing of it may be open or granted."""
     point: Any = SimpleNamespace(load=lambda: UacceBackend(layer), value="tests")
     monkeypatch.setitem(registry._found(), "uacce", point)
     registry.get_backend.cache_clear()
@@ -32,6 +31,13 @@ def layer_named_uacce(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
     registry.get_backend.cache_clear()
     assert not layer.space.grants
     assert {file.state for file in layer.files} == {"CLOSED"}
+
+
+@pytest.fixture(params=[2, 3], ids=["qm v2", "qm v3"])
+def layer_named_uacce(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """A stand-in whose device works in a thread, and that programs can name ``uacce``."""
+    with named_uacce(StandIn(64, request.param, threaded=True), monkeypatch) as layer:
+        yield layer
 
 
 @contextlib.contextmanager

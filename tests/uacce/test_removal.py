@@ -2,6 +2,7 @@
 
 import gc
 import gzip
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,14 @@ import anyio
 import pytest
 
 import wdasync
+from tests.storm import CANCELLED, Storm, descriptors, settle
 from wdasync.backend import Status
 from wdasync.operations import Compress, Nop
 from wdasync_uacce import RegionKind, ZipDevice
 
 from .kernel import Kernel
 from .stand_in import Mishap, StandIn
-from .support import layer_named_uacce, sample, take
+from .support import layer_named_uacce, named_uacce, sample, take
 
 __all__ = ["layer_named_uacce"]
 
@@ -249,3 +251,64 @@ async def test_it_comes_back_and_takes_work_again(layer_named_uacce: StandIn, fa
         statistics = acc.statistics()
     assert statistics.rescues == 0
     assert statistics.devices["uacce/hisi_zip-0"] == {"queues_opened": 8, "queues_lost": 3}
+
+
+@pytest.mark.anyio
+async def test_a_storm_over_a_device_that_comes_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operations of all kinds, cancelled at random, and a device that is removed again and again with work in its queues.
+
+    The device works in the loop's own thread, so between a completion and its wake the safety timer cannot come: a rescue
+    would be a wake that was lost, however busy the machine is.
+    """
+    files, count = descriptors(), 3000
+    with named_uacce(StandIn(64, pumped=False), monkeypatch) as layer:
+        async with wdasync.open_accelerator(
+            "uacce", safety_interval=0.01, reopen_delay=0.002, reopen_limit=0.01, inline=False, depth=16
+        ) as acc:
+            storm = Storm(acc, count, seed=3, largest=4000)
+            async with anyio.create_task_group() as engine:
+                engine.start_soon(work_on, layer)
+                async with anyio.create_task_group() as group:
+                    group.start_soon(lightning, layer, acc, lambda: storm.ended.total() == count)
+                    await storm.run()
+                await settle(acc)
+                engine.cancel_scope.cancel()
+            statistics = acc.statistics()
+    place = statistics.places[0]
+    assert storm.ended.total() == count, "an operation was lost"
+    assert storm.ended["cancelled"] > count * CANCELLED / 1000, "hardly any was cancelled"
+    assert (place.losses, place.state) == (place.returns, "open")
+    assert place.losses > 1
+    assert all((lane.in_flight, lane.parked, lane.spurious) == (0, 0, 0) for lane in statistics.lanes)
+    assert statistics.rescues == 0
+    assert statistics.reasons["device_lost"] > 0
+    assert descriptors() <= files
+
+
+async def work_on(layer: StandIn) -> None:
+    """The engine: a few entries of each queue now and then, so that the queues have to be woken."""
+    while True:
+        await anyio.sleep(0.0005)
+        for file in layer.files:
+            if file.state == "STARTED":
+                file.work(3)
+
+
+async def lightning(layer: StandIn, acc: wdasync.Accelerator, is_over: Callable[[], bool]) -> None:
+    """Takes the device away while it has work, and gives it back when that was noticed; again and again."""
+    for strike in itertools.count(1):
+        done = sum(lane.completed for lane in acc.statistics().lanes)
+        while sum(lane.completed for lane in acc.statistics().lanes) < done + 50 and not is_over():
+            await anyio.sleep(0.001)
+        layer.stuck = True
+        while not any(file.pending for file in layer.files):
+            if is_over():
+                return
+            await anyio.lowlevel.checkpoint()
+        layer.remove()
+        while acc.statistics().places[0].losses < strike:
+            await anyio.sleep(0.001)
+        layer.stuck = False
+        layer.present = True
+        while acc.statistics().places[0].returns < strike:
+            await anyio.sleep(0.001)
