@@ -211,8 +211,11 @@ ADVICE: dict[Status, str] = {
 }
 
 
+#: The advice with an argument that nobody could work with.
+CORRECT_IT = "correct the argument"
+
 #: Error of an authentication that failed -> its text. It says nothing of the data or the key.
-REFUSALS: dict[type[DataError], str] = {
+REFUSALS: dict[type[WdasyncError], str] = {
     InvalidTag: "expected what was encrypted with this key, nonce and associated data, got something else",
     InvalidSignature: "expected a signature of this key for this data, got another",
 }
@@ -249,7 +252,7 @@ def error_for(
     cause: DataCause | None = None,
     consumed: int = 0,
     produced: int = 0,
-    error_class: type[DataError] | None = None,
+    error_class: type[WdasyncError] | None = None,
 ) -> WdasyncError:
     """The error for a completion that is not a success.
 
@@ -259,14 +262,15 @@ def error_for(
     :param cause: what is wrong with the data, where the device knows
     :param consumed: input bytes used up
     :param produced: output bytes that are good
-    :param error_class: what ``CHECKSUM_FAILED`` means here; ``None``: damage
+    :param error_class: what the status means here, where that is something else than in :data:`ERRORS`; ``None``: that
     """
-    text = f"{where}: {message or status.name.lower().replace('_', ' ')}; {ADVICE[status]}"
+    advice = CORRECT_IT if error_class is InvalidArgument else ADVICE[status]
+    text = f"{where}: {message or status.name.lower().replace('_', ' ')}; {advice}"
     error: WdasyncError
     if status in (Status.OUT_OF_SPACE_TERMINATED, Status.OUT_OF_SPACE_RECOVERABLE):
         recoverable = status is Status.OUT_OF_SPACE_RECOVERABLE
         error = OutOfSpace(text, consumed=consumed, produced=produced, recoverable=recoverable)
-    elif error_class is not None:
+    elif error_class in REFUSALS:
         text = f"{where}: {REFUSALS[error_class]}"
         error = _as_cryptography(error_class.__name__)(text, cause=DataCause.CHECKSUM)
     elif status is Status.CHECKSUM_FAILED:
@@ -274,6 +278,6 @@ def error_for(
     elif status is Status.DATA_ERROR:
         error = DataError(text, cause=cause or DataCause.CORRUPT)
     else:
-        error = ERRORS[status](text)
+        error = (error_class or ERRORS[status])(text)
     error.status = status
     return error

@@ -22,7 +22,6 @@ from .dispatch import FLIGHTS, Flight, Group, Lane, LaneState
 from .errors import (
     BackendUnavailable,
     ClosedResourceError,
-    DataError,
     DeviceError,
     ForeignLoopError,
     InvalidArgument,
@@ -63,11 +62,19 @@ RETRIES = 2
 _ELSEWHERE = frozenset({Status.DEVICE_ERROR, Status.INVALID_ARGS})
 
 
-#: What a caller of `cryptography` expects to catch.
-_REFUSALS: Final[dict[tuple[Status, Kind], type[DataError]]] = {
+#: What a status means for some kinds. A capability table says of work with keys all that a device can do, so what is refused
+#: nevertheless is an argument: a padding, a nonce, a peer. They are what a caller of `cryptography` expects to catch.
+_MEANINGS: Final[dict[tuple[Status, Kind], type[WdasyncError]]] = {
     (Status.CHECKSUM_FAILED, Kind.OPEN): InvalidTag,
     (Status.CHECKSUM_FAILED, Kind.VERIFY): InvalidSignature,
+    **{(Status.INVALID_ARGS, kind): InvalidArgument for kind in Kind if Kind.MAC <= kind <= Kind.GENERATE},
 }
+
+
+class _KeyRefused(Detail):
+    """A device does not take a key."""
+
+    __slots__ = ()
 
 
 class Trip:
@@ -459,7 +466,7 @@ class Execution:
         try:
             operation.session = key.session(place.device, operation.algorithm, place.losses)
         except UnsupportedOperation as error:
-            return Completion(0, Status.INVALID_ARGS, detail=Detail(str(error)))
+            return Completion(0, Status.INVALID_ARGS, detail=_KeyRefused(str(error)))
         except DeviceError as error:
             return Completion(0, Status.DEVICE_ERROR, detail=Detail(str(error)))
         return None
@@ -620,10 +627,18 @@ class Execution:
             cause=detail.cause,
             consumed=completion.consumed,
             produced=completion.produced,
-            error_class=_REFUSALS.get((completion.status, operation.kind)),
+            error_class=_meaning(completion, operation, place),
         )
         failure.__cause__ = detail.raised
         return failure
+
+
+def _meaning(completion: Completion, operation: Operation, place: Place) -> type[WdasyncError] | None:
+    """What the status means for this operation; ``None``: the usual."""
+    unable = (operation.kind, operation.algorithm) not in place.rows
+    if completion.status is Status.INVALID_ARGS and (unable or isinstance(completion.detail, _KeyRefused)):
+        return None
+    return _MEANINGS.get((completion.status, operation.kind))
 
 
 def close_devices_here(places: Sequence[Place]) -> None:

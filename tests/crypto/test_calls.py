@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import wdasync
 from wdasync import Accelerator, Priority, Reason
-from wdasync.errors import DataError, InvalidArgument, InvalidState, UnsupportedOperation
+from wdasync.errors import DataError, InvalidArgument, InvalidState, Status, UnsupportedOperation
 from wdasync.operations import Key, Kind, Sign
 from wdasync.testing.mock import backend as mock
 from wdasync_cpu.crypto import publickeys as work
@@ -347,9 +347,17 @@ async def test_algorithms_that_are_not_there(acc: Accelerator, make: Any) -> Non
         (lambda acc: acc.public_key(RSA.public_key()).encrypt(bytes(200), OAEP), "cryptography: "),
     ],
 )  # fmt: skip
-async def test_what_no_device_can(acc: Accelerator, make: Any, message: str) -> None:
-    with pytest.raises(UnsupportedOperation, match=message):
+async def test_what_only_a_device_finds(acc: Accelerator, make: Any, message: str) -> None:
+    """An argument that no device can work with: it has the algorithm."""
+    with pytest.raises(InvalidArgument, match=f"{message}.*; correct the argument") as caught:
         await make(acc)
+    assert caught.value.status is Status.INVALID_ARGS
+
+
+async def test_what_only_a_device_finds_in_a_sequence(acc: Accelerator) -> None:
+    aead = acc.aead("aes-256-gcm", bytes(32))
+    with pytest.raises(InvalidArgument, match=r"^step 2 of 2: seal .*nonce: expected 8 to 128"):
+        await acc.sequence().compress().encrypt(aead, bytes(4)).run(DATA)
 
 
 # -- public keys --------------------------------------------------------------------------------------------------------

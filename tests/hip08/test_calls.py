@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import anyio
 import pytest
@@ -16,7 +17,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM
 
 import wdasync
 from wdasync import Accelerator
-from wdasync.errors import DataError, InvalidSignature, InvalidTag
+from wdasync.errors import (
+    DataError,
+    InvalidArgument,
+    InvalidSignature,
+    InvalidTag,
+    Status,
+    UnsupportedOperation,
+)
 from wdasync.paged import PagedBuffer
 from wdasync_hip08.engines import hpre as hpre_engine
 
@@ -99,6 +107,29 @@ async def test_a_signature_with_a_fault_is_made_elsewhere(monkeypatch: pytest.Mo
     async with wdasync.open_accelerator("hip08", fallback=False) as acc:
         with pytest.raises(wdasync.DeviceError, match="the public key refutes"):
             await acc.private_key(RSA).sign(DATA, PSS, hashes.SHA256())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda acc: acc.aead("aes-256-gcm", bytes(32)).encrypt(bytes(16), b"x"), "nonce: expected 12 bytes, got 16"),
+        (lambda acc: acc.cipher("aes-128-xts", bytes(32)).encrypt(bytes(16), bytes(16)), "the device refuses"),
+        (lambda acc: acc.public_key(RSA.public_key()).encrypt(bytes(200), OAEP), "data: expected at most 190 bytes"),
+        (lambda acc: acc.private_key(RSA).sign(DATA, padding.PSS(PSS._mgf, 999), hashes.SHA256()), "modulus of at least"),
+        (lambda acc: acc.private_key(RSA).sign(DATA, OAEP, hashes.SHA256()), "padding: expected PKCS1v15 or PSS"),
+    ],
+)  # fmt: skip
+async def test_what_only_a_device_finds(acc: Accelerator, make: Any, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message) as caught:
+        await make(acc)
+    assert caught.value.status is Status.INVALID_ARGS
+
+
+async def test_a_key_that_the_engine_does_not_take(acc: Accelerator) -> None:
+    """That is no argument that is wrong: another device may have it."""
+    large = rsa.generate_private_key(65537, 4104).public_key()
+    with pytest.raises(UnsupportedOperation, match="1024 to 4096 bits"):
+        await acc.public_key(large).encrypt(b"x", OAEP)
 
 
 async def test_curves(acc: Accelerator) -> None:
