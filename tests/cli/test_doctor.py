@@ -101,7 +101,7 @@ def test_the_text(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "backend chip" in lines
     assert "– firmware too old" in lines
     assert "→ update it" in lines
-    assert lines[-1] == "11 passed, 0 failed, 2 do not apply"
+    assert lines[-1] == "12 passed, 0 failed, 2 do not apply"
     assert max(map(len, result.output.splitlines())) <= 80
 
 
@@ -264,3 +264,12 @@ def test_a_device_that_hangs(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) ->
         found = checks(invoke, status=1, WDASYNC_CLOSE_TIMEOUT="0.05")
     assert failed(found) == ALGORITHMS
     assert found["self-test", "gzip"]["found"].startswith("OperationTimeout: ")
+
+
+def test_a_device_that_tells_nobody(invoke: Invoke) -> None:
+    """Everything works, for the safety timer looks; that it has to is what is wrong."""
+    with mock.backend.programmed(readiness=mock.Readiness.NEVER, latency=0.02):
+        found = checks(invoke, status=1, WDASYNC_SAFETY_INTERVAL="0.01")
+    assert failed(found) == [("self-test", "wake-ups")]
+    assert all(found[name]["passed"] for name in ALGORITHMS)
+    assert "/proc/interrupts" in found["self-test", "wake-ups"]["advice"]

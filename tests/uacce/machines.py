@@ -51,6 +51,7 @@ class BrokenMachine:
     :ivar permissions: its
     :ivar errors: what calls give
     :ivar mishap: what its engine does with the first operation
+    :ivar mute: its engine raises no interrupts; the self-test, which waits for them, is part of the text
     """
 
     fault: str
@@ -69,6 +70,7 @@ class BrokenMachine:
     permissions: str = "crw-rw---- root uacce"
     errors: Mapping[str, int] = field(default_factory=dict)
     mishap: Mishap | None = None
+    mute: bool = False
 
     def build(self, folder: Path) -> UacceBackend:
         """The backend on this machine, below a folder."""
@@ -81,7 +83,7 @@ class BrokenMachine:
             (folder / "dev" / "hisi_zip-0").unlink()
         self._bus(folder / "sys")
         self._kernel(folder)
-        layer = EngineFiles(kernel, self.mishap)
+        layer = EngineFiles(kernel, self.mishap, mute=self.mute)
         return UacceBackend(layer, Host(folder / "sys", folder / "proc", folder / "boot", RELEASE))
 
     def _bus(self, sys: Path) -> None:
@@ -124,11 +126,13 @@ class BrokenMachine:
 class EngineFiles(LinuxFiles):
     """The kernel of a tree, and an engine behind what it opens."""
 
-    def __init__(self, kernel: Kernel, mishap: Mishap | None) -> None:
+    def __init__(self, kernel: Kernel, mishap: Mishap | None, *, mute: bool) -> None:
         super().__init__(kernel.sys, kernel.dev, kernel)
-        self._engine = StandIn(1024, 2)
+        self._engine = StandIn(1024, 2, threaded=mute)
         if mishap is not None:
             self._engine.script.append(mishap)
+        if mute:
+            self._engine.script.extend([Mishap(interrupt=False)] * 100)
 
     def open(self, name: str) -> LinuxQueueFile:
         super().open(name).close()
@@ -203,6 +207,15 @@ MACHINES: Mapping[str, BrokenMachine] = {
     ),
     "wrong-answers": BrokenMachine(
         "the engine compresses wrongly", ("hisi_zip-0 compress zlib",), mishap=Mishap(status=1)
+    ),
+    "no-answers": BrokenMachine(
+        "the engine loses what it is given",
+        ("hisi_zip-0 compress zlib",),
+        mishap=Mishap(completions=0),
+    ),
+    "no-interrupts": BrokenMachine("interrupts of the device are lost", ("wake-ups",), mute=True),
+    "in-reset": BrokenMachine(
+        "the device is being reset", ("hisi_zip-0 open",), errors={"open": errno.EPERM}
     ),
     "passed-through": BrokenMachine(
         "the function belongs to a guest", ("uacce devices",), driver="vfio-pci", entry=None

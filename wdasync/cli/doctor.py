@@ -212,6 +212,18 @@ async def _self_test(backend: str | None) -> AsyncIterator[Check]:
         rows = [row for table in accelerator.capabilities().values() for row in table]
         for algorithm in dict.fromkeys(row.algorithm for row in rows if row.kind is Kind.COMPRESS):
             yield await _round_trip(accelerator, algorithm)
+        yield _wakes(accelerator.statistics().rescues)
+
+
+def _wakes(rescues: int) -> Check:
+    """Who waits is told: without that everything works, and slowly."""
+    if not rescues:
+        return Check("wake-ups", True, "none was lost")
+    return Check(
+        "wake-ups", False, "lost: completions were there, and only the safety timer found them",
+        "report it to those who make the device's driver; a device's interrupts are counted in /proc/interrupts. Until then each "
+        "such operation takes up to twice safety_interval",
+    )  # fmt: skip
 
 
 async def _round_trip(accelerator: Accelerator, algorithm: str) -> Check:
