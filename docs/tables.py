@@ -36,7 +36,7 @@ from wdasync_hip08.kernel.modes import MODES, Mode
 from wdasync_uacce import hpre_descriptor as hpre
 from wdasync_uacce import sec_descriptor as sec
 from wdasync_uacce import zip_descriptor
-from wdasync_uacce.attributes import ATTRIBUTES
+from wdasync_uacce.attributes import ATTRIBUTES, TOLD
 from wdasync_uacce.layout import Layout
 from wdasync_uacce.states import CALLS, REFUSALS, QueueState
 
@@ -645,6 +645,7 @@ def attributes() -> Iterator[Table]:
         )
         for attribute in ATTRIBUTES
     ]
+    rows += [("only shown", f"`{name}`, `attrs/{name}`", "no") for name in TOLD]
     yield Table("", ("Field", "File, the first that can be read", "Needed"), rows)
 
 

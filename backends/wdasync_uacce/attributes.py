@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from .files import NodeFlag, NodeInfo
 
-__all__ = ["ATTRIBUTES", "Attribute", "read_node"]
+__all__ = ["ATTRIBUTES", "TOLD", "Attribute", "read_node"]
 
 #: Longer attributes are none.
 _LONGEST: Final = 4096
@@ -69,6 +69,9 @@ ATTRIBUTES: Final = (
     Attribute("isolate_strategy", _spelt("isolate_strategy"), _size, None),
 )
 
+#: What no driver needs, but people may want to see: of the first WarpDrive, and of later drivers.
+TOLD: Final = ("numa_distance", "dev_state", "dev_usage")
+
 
 def read_node(entry: Path) -> NodeInfo:
     """A device as the files below its entry tell it. Never raises."""
@@ -88,6 +91,9 @@ def read_node(entry: Path) -> NodeInfo:
             values[attribute.field] = attribute.parse(text)
         except ValueError:
             problems.append(f"{name}: expected a number, got {text[:40]!r}")
+    for name in TOLD:
+        if text := _first(entry, _spelt(name)):
+            texts[name] = text
     return NodeInfo(entry.name, **values, attributes=_described(texts), problems=tuple(problems))
 
 

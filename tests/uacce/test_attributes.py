@@ -34,6 +34,15 @@ def test_the_spelling_of_the_first_warpdrive(tmp_path: Path) -> None:
     found = node(tmp_path, **gone, **old, attrs__node_id="3", attrs__numa_distance="10")
     assert (found.api, found.flags, found.numa_node) == ("hisi_qm_v2", NodeFlag.SVA, 3)
     assert (found.mmio_size, found.dus_size, found.problems) == (8192, 151552, ())
+    assert found.attributes["numa_distance"] == "10"
+
+
+def test_what_only_people_want_to_see(tmp_path: Path) -> None:
+    found = node(tmp_path, dev_state="0", dev_usage="COMPRESS: 12\nDECOMPRESS: 3", numa_distance="")
+    assert found.attributes["dev_state"] == "0"
+    assert found.attributes["dev_usage"] == "COMPRESS: 12, DECOMPRESS: 3"
+    assert "numa_distance" not in found.attributes
+    assert found.problems == ()
 
 
 @pytest.mark.parametrize(
