@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import click
 from rich.console import Console
 
+from tests.programs import look_in_sbin
 from wdasync.cli.benchmarks.machine import describe
 
 from . import pictures
@@ -93,6 +94,7 @@ def main(
     chart: Path | None,
 ) -> None:
     """Measure compression in web servers, and proxies. The machine should have nothing else to do."""
+    look_in_sbin()
     if missing := [package for program, package in PROGRAMS.items() if not shutil.which(program)]:
         raise click.ClickException(f"a program is missing; type: apt install {' '.join(missing)}")
     machine, turns, lengths = describe(), {}, {}

@@ -1,22 +1,18 @@
 """The measurement of web servers itself: short, with the real programs."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from tests.bench_servers.bodies import LARGE, PAGE
 from tests.bench_servers.load import Load
 from tests.bench_servers.results import TARGETS, Target, compare, judge
 from tests.bench_servers.results import Report as Results
 from tests.bench_servers.rounds import Turn
+from tests.programs import needs
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = all(map(shutil.which, ("wrk", "h2load", "nginx", "openssl")))
 
 
 def turn(requests: int, cpu: float = 1.0, p99: float = 0.1) -> Turn:
@@ -46,9 +42,7 @@ def test_targets() -> None:
     assert all(isinstance(target, Target) for target in TARGETS)
 
 
-@pytest.mark.skipif(
-    not PROGRAMS and not os.environ.get("CI"), reason="apt install wrk nghttp2-client nginx-light openssl"
-)
+@needs("wrk", "h2load", "nginx", "openssl")
 def test_a_short_run(tmp_path: Path) -> None:
     sides = ("wdasync", "starlette-6", "nginx-1", "proxy-rtc", "nginx-proxy", "tls-offloaded", "nginx-tls")
     words = ["--rounds", "1", "--seconds", "1", *(word for side in sides for word in ("--side", side))]

@@ -2,7 +2,6 @@
 
 import gzip
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from tests.guest.harness import __main__ as session
 from tests.guest.harness import packages
 from tests.guest.harness.initramfs import cpio, pack
 from tests.guest.harness.packages import SERIES, Kernel, Unavailable, choose
+from tests.programs import needs
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -42,9 +42,8 @@ def test_cpio() -> None:
     assert list(found).index("a") < list(found).index("a/b") < list(found).index("a/b/c")
 
 
+@needs("cpio")
 def test_cpio_as_others_read_it(tmp_path: Path) -> None:
-    if shutil.which("cpio") is None:
-        pytest.skip("there is no cpio to compare with")
     archive = cpio({"folder/file": (b"text", 0o644)})
     subprocess.run(
         ["cpio", "-i", "--no-absolute-filenames", "folder", "folder/file"],
@@ -87,9 +86,8 @@ def test_no_version_is_whole(part: str) -> None:
         choose(table, [release], by_number)
 
 
+@needs("dpkg")
 def test_versions_are_compared_as_debian_does() -> None:
-    if shutil.which("dpkg") is None:
-        pytest.skip("there is no dpkg")
     assert packages.newer("6.1.176-1", "6.1.99-2") == 1
     assert packages.newer("6.1.176-1~bpo1", "6.1.176-1") == -1
     assert packages.newer("1", "1") == 0

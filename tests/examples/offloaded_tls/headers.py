@@ -13,4 +13,4 @@ def needed() -> None:
     except ImportError as error:
         if os.environ.get("CI"):
             raise
-        pytest.skip(str(error), allow_module_level=True)
+        pytest.skip(f"not installed: {error}", allow_module_level=True)

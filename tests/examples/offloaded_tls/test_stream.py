@@ -1,6 +1,5 @@
 """A server with TLS around its streams, used with curl and with OpenSSL's client."""
 
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ needed()
 
 from examples.offloaded_tls import BrokenTls, Settings, Signing, TlsStream  # noqa: E402  after the check
 from tests.examples.offloaded_tls.support import KINDS, VERSIONS, owner  # noqa: E402
+from tests.programs import needs  # noqa: E402
 
 pytestmark = pytest.mark.anyio
 BODY = b"".join(b"line %d\n" % number for number in range(20_000))
@@ -85,7 +85,7 @@ async def curl(server: Served, *words: str) -> "subprocess.CompletedProcess[byte
     return await anyio.run_process([*command, f"https://localhost:{server.port}/"], check=False)
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@needs("curl")
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_curl(kind: str, version: str) -> None:
@@ -96,7 +96,7 @@ async def test_curl(kind: str, version: str) -> None:
         assert server.failures == []
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@needs("curl")
 async def test_many_clients_at_a_time() -> None:
     """All handshakes wait for their signatures together: none holds up another."""
     async with served("rsa", together=8) as server:
@@ -112,7 +112,7 @@ async def test_many_clients_at_a_time() -> None:
         assert server.longest == 8
 
 
-@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
+@needs("openssl")
 @pytest.mark.parametrize(("version", "scheme"), [("-tls1_2", b"RSA"), ("-tls1_3", b"RSA-PSS")])
 async def test_openssl(version: str, scheme: bytes) -> None:
     async with served("rsa") as server:

@@ -13,22 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.examples.certificates import make
+from tests.examples.offloaded_tls.headers import needed
 from tests.examples.reverse_proxy.conftest import Proxy, proxy, receive_all
 from tests.examples.reverse_proxy.origin import Origin, eventually, text
+from tests.programs import needs
 
 Files = tuple[str, str]
 
 
 def make_certificate(folder: Path, kind: str) -> Files:
-    """A certificate for localhost and its key."""
-    files = str(folder / "cert.pem"), str(folder / "key.pem")
-    key = ["rsa:2048"] if kind == "rsa" else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", *key, "-nodes", "-days", "30", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-out", files[0], "-keyout", files[1]],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return files
+    _, (certificate, key) = make(folder, kind)
+    return str(certificate), str(key)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +34,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @contextmanager
 def secured(server: Origin, model: str, engine: str, files: Files, *arguments: str) -> Iterator[Proxy]:
+    if engine == "offloaded":
+        needed()
     words = ("--model", model, "--tls", engine, "--cert", files[0], "--key", files[1])
     with proxy(server.address, *words, *arguments) as it:
         yield it
@@ -67,6 +65,7 @@ def curl(*arguments: str) -> bytes:
     return done.stdout
 
 
+@needs("curl")
 def test_curl(shared: Proxy) -> None:
     url = f"http://localhost:{shared.port}"
     assert curl("-4", "--compressed", f"{url}/chunked/100000", f"{url}/text/50000") == text(100_000) + text(
@@ -79,6 +78,7 @@ def test_curl(shared: Proxy) -> None:
     assert b"413" in curl("-4", "-i", "-T", __file__, f"{url}/refuse")
 
 
+@needs("curl")
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 def test_tls_with_curl(secure: Proxy, certificate: Files, version: str) -> None:
     url = f"https://localhost:{secure.port}"
@@ -88,6 +88,7 @@ def test_tls_with_curl(secure: Proxy, certificate: Files, version: str) -> None:
     assert b'"x-forwarded-proto": "https"' in body
 
 
+@needs("openssl")
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 def test_tls_with_openssl(secure: Proxy, version: str) -> None:
     done = subprocess.run(
@@ -134,7 +135,7 @@ def shake(proxy: Proxy, certificate: Files, version: ssl.TLSVersion) -> bytes:
     return found
 
 
-@pytest.mark.parametrize("kind", ["rsa", "ec"])
+@pytest.mark.parametrize("kind", ["rsa", "p256"])
 @pytest.mark.parametrize("model", ["rtc", "pipeline"])
 def test_a_storm_of_handshakes(server: Origin, tmp_path: Path, model: str, kind: str) -> None:
     """Signatures are made in a queue, from a ring of one slot, while clients leave in the middle of it."""
@@ -156,7 +157,7 @@ def test_a_storm_of_handshakes(server: Origin, tmp_path: Path, model: str, kind:
 
 def test_a_certificate_of_another_key(server: Origin, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    mine, other = make_certificate(tmp_path, "ec"), make_certificate(tmp_path / "other", "rsa")
+    mine, other = make_certificate(tmp_path, "p256"), make_certificate(tmp_path / "other", "rsa")
     with secured(server, "rtc", "offloaded", (mine[0], other[1])) as running:
         for _ in range(3):
             with pytest.raises((ssl.SSLError, ConnectionError)):
@@ -197,6 +198,7 @@ def nginx(folder: Path) -> Iterator[str]:
     assert process.returncode == 0, complaints
 
 
+@needs("curl", "nginx")
 def test_before_nginx(model: str, tmp_path: Path) -> None:
     (tmp_path / "page.txt").write_bytes(text(50_000))
     (tmp_path / "large.txt").write_bytes(text(2_000_000))

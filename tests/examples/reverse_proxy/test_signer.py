@@ -12,11 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import wdasync
-from examples.offloaded_tls import Signing
-from examples.reverse_proxy.connection import Connection
-from examples.reverse_proxy.policy import Policy
-from examples.reverse_proxy.relay import Relay
-from examples.reverse_proxy.signer import Signer
+from tests.examples.offloaded_tls.headers import needed
+
+needed()
+
+from examples.offloaded_tls import Signing  # noqa: E402  after the check
+from examples.reverse_proxy.connection import Connection  # noqa: E402
+from examples.reverse_proxy.policy import Policy  # noqa: E402
+from examples.reverse_proxy.relay import Relay  # noqa: E402
+from examples.reverse_proxy.signer import Signer  # noqa: E402
 
 HASH = Prehashed(hashes.SHA256())
 PEM = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -3,7 +3,6 @@
 import gzip
 import http.client
 import json
-import shutil
 import socket
 import subprocess
 import time
@@ -16,6 +15,7 @@ import brotli
 import pytest
 
 from tests.integrations.servers.apps import MAKERS, PAGE
+from tests.programs import needs
 
 FRAMEWORKS = ["plain", *MAKERS]
 #: What runs on trio too.
@@ -145,7 +145,7 @@ def test_a_client_that_leaves(served: Served) -> None:
     pytest.fail(f"still at work for nobody: {told}")
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@needs("curl")
 @pytest.mark.parametrize("accept", ["", "gzip", "br", "zstd", "deflate, gzip, br, zstd", "gzip;q=0, *;q=0.1"])
 def test_curl(served: Served, accept: str) -> None:
     """A client that is not Python's: curl decodes by itself what it asked for."""
@@ -156,7 +156,7 @@ def test_curl(served: Served, accept: str) -> None:
     assert (done.returncode, done.stderr, done.stdout) == (0, b"", PAGE)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@needs("curl")
 def test_curl_on_http_2(served: Served) -> None:
     """By prior knowledge, where the server speaks it."""
     if served[0] not in ("hypercorn", "hypercorn-trio", "granian"):
