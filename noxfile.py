@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -288,6 +289,8 @@ BROUGHT = {
     "zstd": ("zstd.h", "libzstd-dev", "libzstd1"),
     "lz4": ("lz4.h", "liblz4-dev", "liblz4-1"),
 }
+if platform.machine() == "x86_64":
+    BROUGHT["ipsec-mb"] = ("intel-ipsec-mb.h", "libipsec-mb-dev", "libipsec-mb1")
 
 
 @nox.session

@@ -19,3 +19,5 @@ must_stop: Any
 explain: Any
 measure: Any
 crc32c: Any
+try_digests: Any
+set_batches: Any

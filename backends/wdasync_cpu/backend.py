@@ -22,7 +22,7 @@ logger = logging.getLogger("wdasync.cpu")
 
 #: Libraries that ``native_codecs`` is about.
 NATIVE_CODECS = frozenset(
-    {"isal", "libdeflate", "brotli", "brotli-dictionary", "zstd", "lz4", "lz4-dictionary"}
+    {"isal", "libdeflate", "brotli", "brotli-dictionary", "zstd", "lz4", "lz4-dictionary", "openssl"}
 )
 
 
@@ -43,7 +43,7 @@ class Options:
     native_codecs: bool = field(
         default=True,
         metadata={
-            "help": "use ISA-L, libdeflate, Brotli, Zstandard and LZ4 in the native workers where they are found"
+            "help": "use ISA-L, libdeflate, Brotli, Zstandard, LZ4, OpenSSL and IPsec-MB in the native workers where they are found"
         },
     )
     paged_workers: int = field(
@@ -61,9 +61,10 @@ class Options:
 
 def available(*, native_codecs: bool = True) -> frozenset[str]:
     """The implementations that there are on this machine, and that work."""
-    allowed = (name for name in codecs.IMPLEMENTATIONS if native_codecs or name not in NATIVE_CODECS)
-    found = [name for name in allowed if not trials.problem(name)]
-    return frozenset([*found, *(name for name in table.IMPLEMENTATIONS if not table.problem(name))])
+    left_out = frozenset() if native_codecs else NATIVE_CODECS
+    found = [name for name in codecs.IMPLEMENTATIONS if name not in left_out and not trials.problem(name)]
+    others = [name for name in table.IMPLEMENTATIONS if name not in left_out and not table.problem(name)]
+    return frozenset([*found, *others])
 
 
 def _line(info: DeviceInfo, options: Options, report: FaultReporter | None) -> FaultLine | None:

@@ -4,12 +4,13 @@ The libraries are looked for when they are first wanted. First those that the wh
 Python packages: the extension modules of
 ``isal``, ``deflate``, ``Brotli``, ``backports.zstd`` and ``lz4`` contain them whole, export their functions, and are
 called here without Python; the first three come with wdasync and are the same everywhere. Then, for packages that were built
-otherwise or are not there, the system's.
+otherwise or are not there, the system's. OpenSSL is the one that `hashlib` uses.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import zlib
 from collections.abc import Callable, Sequence
@@ -48,8 +49,10 @@ __all__ = [
     "open_port",
     "open_session",
     "reset_session",
+    "set_batches",
     "shut_down",
     "start_workers",
+    "try_digests",
     "workers",
 ]
 
@@ -97,7 +100,11 @@ LIBRARIES: Final[dict[str, Library]] = {
     "lz4": Library(
         ("liblz4.so.1",), "lz4.frame._frame", "lz4", 'pip install "wdasync[lz4]", or apt install liblz4-1'
     ),
+    "openssl": Library(("libcrypto.so.3",), "_hashlib", "", "apt install libssl3"),
 }
+
+if platform.machine() == "x86_64":
+    LIBRARIES["ipsec-mb"] = Library(("libIPSec_MB.so.1",), "", "", "apt install libipsec-mb1")
 
 #: Crews as the C side numbers them -> what their members are called.
 CREWS: Final = ("worker {}", "thread {}", "paged worker {}", "inline")
@@ -122,6 +129,10 @@ _native.configure(
 
 add_plan: Callable[[int, int, int, int, int, bool, int, int], int] = _native.add_plan
 crc32c: Callable[[int, bytes, bool], int] = _native.crc32c
+try_digests: Callable[[int, tuple[bytes, ...], bool, int], tuple[tuple[bytes | None, ...], int]] = (
+    _native.try_digests
+)
+set_batches: Callable[[int, int], None] = _native.set_batches
 open_desk: Callable[..., object] = _native.open_desk
 open_line: Callable[[], tuple[object, int]] = _native.open_line
 open_port: Callable[[object, int, int], tuple[object, int]] = _native.open_port

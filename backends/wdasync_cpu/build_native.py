@@ -3,9 +3,9 @@
 Nothing is needed but a C compiler and Python's headers: the codec libraries are bound when the package is used (see
 ``native/library.h``). Environment variables, all for the build:
 
-* ``WDASYNC_CPU_LINK="isal libdeflate zstd lz4"``: the extension needs these shared libraries, so that ``auditwheel repair`` puts
+* ``WDASYNC_CPU_LINK="isal libdeflate zstd lz4 ipsec-mb"``: the extension needs these shared libraries, so that ``auditwheel repair`` puts
   them into the wheel of a release; they are then taken before all others;
-* ``WDASYNC_CPU_NATIVE_CODECS=0``: no ISA-L, libdeflate, Brotli, Zstandard and LZ4 in the native workers, only zlib;
+* ``WDASYNC_CPU_NATIVE_CODECS=0``: no ISA-L, libdeflate, Brotli, Zstandard, LZ4, OpenSSL and IPsec-MB in the native workers, only zlib;
 * ``WDASYNC_SANITIZE=address`` or ``thread``: for the tests that look for memory errors and data races.
 """
 
@@ -19,6 +19,7 @@ SOURCES = (
     "codec",
     "compress",
     "decompress",
+    "digest",
     "explain",
     "frames",
     "guard",
@@ -46,7 +47,7 @@ sanitize = SANITIZERS[os.environ.get("WDASYNC_SANITIZE", "")]
 only_zlib = os.environ.get("WDASYNC_CPU_NATIVE_CODECS", "1") == "0"
 
 #: Library -> what the linker calls it.
-LINKABLE = {"isal": "isal", "libdeflate": "deflate", "zstd": "zstd", "lz4": "lz4"}
+LINKABLE = {"isal": "isal", "libdeflate": "deflate", "zstd": "zstd", "lz4": "lz4", "ipsec-mb": "IPSec_MB"}
 linked = os.environ.get("WDASYNC_CPU_LINK", "").split()
 if unknown := set(linked) - set(LINKABLE):
     raise SystemExit(
@@ -85,7 +86,7 @@ ffibuilder.set_source(
     /* 0, or errno */
     static int start_workers(unsigned size)
     {
-        return guard_install() && crew_start(CREW_NATIVE, size, run_request, kit_new) ? 0 : errno ? errno : ENOMEM;
+        return guard_install() && crew_start(CREW_NATIVE, size, run_requests, kit_new) ? 0 : errno ? errno : ENOMEM;
     }
 
     static unsigned workers(void)

@@ -75,6 +75,7 @@ class Engine(enum.IntEnum):
     ZSTD = 6
     LZ4 = 7
     MEMORY = 8
+    DIGEST = 9
 
 
 class Implementation(NamedTuple):

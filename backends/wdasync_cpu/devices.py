@@ -92,7 +92,9 @@ class Planner:
         """The number of a plan for what is no compression, or what is wrong."""
         if self.capabilities.find(kind, algorithm) is None:
             return self._unknown(kind, algorithm)
-        return number_of(Plan(kind, algorithm, table.work_of(kind, algorithm).implementation, 0, 0))
+        return number_of(
+            Plan(kind, algorithm, table.work_of(kind, algorithm, self._available).implementation, 0, 0)
+        )
 
     def _unknown(self, kind: Kind, algorithm: object) -> str:
         known = ", ".join(row.algorithm for row in self.capabilities if row.kind is kind)

@@ -41,7 +41,7 @@ def checks(backend: CpuBackend, options: Any) -> Iterator[Check]:
 
 def _library(name: str) -> Check:
     """Without a library its codecs still work, in Python threads or by another library, and slower."""
-    library, problem = binding.LIBRARIES[name], trials.problem(name)
+    library, problem = binding.LIBRARIES[name], trials.library_problem(name)
     if problem:
         return Check(
             f"library {name}",

@@ -45,8 +45,7 @@ def number_of(plan: Plan) -> int:
     number = _numbers.get(plan)
     if number is None:
         form, engine, cost = _of_codec(plan) if plan.kind < Kind.COPY else _of_other(plan)
-        scaled = (round(nanoseconds * calibration.factor()) for nanoseconds in cost)
-        number = binding.add_plan(plan.kind, form, engine, plan.level, plan.window, plan.mapped, *scaled)
+        number = binding.add_plan(plan.kind, form, engine, plan.level, plan.window, plan.mapped, *cost)
         _plans[number] = plan
         _numbers[plan] = number
     return number
@@ -57,12 +56,18 @@ def _of_codec(plan: Plan) -> tuple[int, codecs.Engine, codecs.Cost]:
     if plan.dictionary:  # To prepare one takes long: never inline.
         cost = codecs.Cost(NEVER, 0)
     row = codecs.ALGORITHMS[plan.algorithm]
-    return row.format, codecs.IMPLEMENTATIONS[plan.implementation].engine, cost
+    return row.format, codecs.IMPLEMENTATIONS[plan.implementation].engine, _scaled(cost)
 
 
 def _of_other(plan: Plan) -> tuple[int, codecs.Engine, codecs.Cost]:
-    work = table.work_of(plan.kind, plan.algorithm)
-    return work.format, table.IMPLEMENTATIONS[work.implementation], work.cost
+    work = table.work_of(plan.kind, plan.algorithm, (plan.implementation,))
+    cost = work.cost if work.measured else _scaled(work.cost)
+    return work.format, table.IMPLEMENTATIONS[work.implementation], cost
+
+
+def _scaled(cost: codecs.Cost) -> codecs.Cost:
+    """On this machine, what was measured on that of the tables."""
+    return codecs.Cost(*(round(nanoseconds * calibration.factor()) for nanoseconds in cost))
 
 
 def plan_of(number: int) -> Plan:

@@ -17,12 +17,17 @@ from .codecs import Engine
 from .plans import Plan, number_of
 from .tasks import run
 
-__all__ = ["SAMPLE", "problem"]
+__all__ = ["SAMPLE", "library_problem", "problem"]
 
 #: Algorithms that the standard library of Python 3.11 does not have -> the implementation.
 OWN_FORMAT: Final = {"br": "brotli", "zstd": "zstd", "lz4": "lz4"}
 
 SAMPLE: Final = b"What is written twice is written shorter the second time. " * 40
+
+
+def library_problem(name: str) -> str:
+    """Why a library cannot be used; empty if it can."""
+    return problem(name) if name in codecs.IMPLEMENTATIONS else binding.library_problem(name)
 
 
 @cache

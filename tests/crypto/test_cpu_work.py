@@ -266,7 +266,7 @@ def test_what_never_runs_inline(device: CpuDevice) -> None:
         Exchange(SIGNER, PUBLIC.material, "ecdh-p256"),
         DigestChunk(session, b""),
         Fill(bytearray(1 << 30)),
-        Digest(bytes(1 << 20), "sha256"),
+        Digest(bytes(8 << 20), "sha256"),
     ):
         assert device.inline.cost(operation) > 1_000_000
     session.close()

@@ -4,6 +4,7 @@ Not a test module: it must not see the checkout, pytest or any extra.
 """
 
 import asyncio
+import hashlib
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ async def round_trips() -> None:
             packed = await accelerator.compress(TEXT, algorithm, level=level)
             assert len(packed) < len(TEXT) / 10, (algorithm, level)
             assert await accelerator.decompress(packed, algorithm) == TEXT
+        assert await accelerator.digest(TEXT, "sha256") == hashlib.sha256(TEXT).digest()
 
 
 def main(libraries: list[str]) -> None:

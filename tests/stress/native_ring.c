@@ -34,6 +34,12 @@ static void run(void *kit, struct request *request)
     request->consumed++;
 }
 
+static void run_all(void *kit, struct request *const *requests, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        run(kit, requests[i]);
+}
+
 static void *make_kit(void)
 {
     return malloc(1);
@@ -54,8 +60,10 @@ static void lost(const char *what)
 }
 
 /* Reads its input page by page. */
-static void run_paged(void *kit, struct request *request)
+static void run_paged(void *kit, struct request *const *requests, unsigned count)
 {
+    struct request *request = *requests;
+    (void)count;
     struct region *region = request->region;
     int error = region_open(region);
     if (error && error != ECANCELED)
@@ -121,7 +129,8 @@ static void submit(struct owner *owner, unsigned count)
         slot->request.flush = (uint8_t)chance(owner, 64);
         slot->request.max_length = ++owner->next;
         slot->request.stop = &owner->queue->stopping;
-        enum lane_name lane = owner->python && chance(owner, 4) == 0 ? LANE_PYTHON : chance(owner, 8) ? LANE_NATIVE : LANE_COPY;
+        static const enum lane_name OF_NATIVE[8] = {LANE_COPY, LANE_NATIVE, LANE_NATIVE, LANE_NATIVE, LANE_NATIVE, LANE_BATCH, LANE_BATCH, LANE_BATCH};
+        enum lane_name lane = owner->python && chance(owner, 4) == 0 ? LANE_PYTHON : OF_NATIVE[chance(owner, 8)];
         if (line && chance(owner, 16) == 0) {
             size_t size = 1 + chance(owner, sizeof source - 1);
             slot->request.region = region_new(line, source, size, NULL);
@@ -237,7 +246,7 @@ int main(int count, char **arguments)
     seconds = count > 1 ? atof(arguments[1]) : 1;
     unsigned owner_count = count > 2 ? (unsigned)atoi(arguments[2]) : 2, workers = count > 3 ? (unsigned)atoi(arguments[3]) : 2;
     unsigned seed = count > 4 ? (unsigned)atoi(arguments[4]) : 1;
-    if (!crew_start(CREW_NATIVE, workers, run, make_kit))
+    if (!crew_start(CREW_NATIVE, workers, run_all, make_kit))
         lost("no workers");
     memset(source, 7, sizeof source);
     line = line_open();

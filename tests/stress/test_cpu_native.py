@@ -19,6 +19,7 @@ SUITE = [
     "test_bounds.py",
     "test_codecs.py",
     "test_corrupt.py",
+    "test_digests.py",
     "test_gone.py",
     "test_inline.py",
     "test_paged.py",

@@ -1,6 +1,7 @@
 """Who does which algorithm, and what it costs.
 
-*Costs* are of the way through Python that all but memory work has: a call of `hashlib` or `cryptography` with its objects. Work
+*Costs* are of the way through Python: a call of `hashlib` or `cryptography` with its objects. Memory work has another, and digests
+that native workers make: what those cost is measured where it runs. Work
 with public keys never runs in the caller's thread, however short it is.
 """
 
@@ -15,7 +16,9 @@ from typing import Final, NamedTuple
 from wdasync.backend import Capability
 from wdasync.operations import CHECKSUMS, CIPHERS, CURVES, DIGESTS, MACS, SEALS, Kind
 
+from .. import binding
 from ..codecs import Cost, Engine
+from .natives import DigestNumber, hashlib_name, timing
 
 __all__ = [
     "BITS",
@@ -34,6 +37,7 @@ ADVICE: Final = 'pip install "wdasync[crypto]"'
 #: Name -> who the C side thinks does it.
 IMPLEMENTATIONS: Final = {
     "memory": Engine.MEMORY,
+    "openssl": Engine.DIGEST,
     "hashlib": Engine.PYTHON,
     "cryptography": Engine.PYTHON,
     "sequences": Engine.PYTHON,
@@ -57,11 +61,13 @@ class Work(NamedTuple):
     :ivar implementation: who does it, a key of ``IMPLEMENTATIONS``
     :ivar cost: what it takes
     :ivar format: how the C side knows it
+    :ivar measured: the cost is of this machine, not of the one of the tables
     """
 
     implementation: str
     cost: Cost
     format: int = 0
+    measured: bool = False
 
 
 #: Digest -> nanoseconds for each KiB.
@@ -79,11 +85,6 @@ _DIGESTS: Final = {
 
 #: Cipher -> nanoseconds for each KiB.
 _CIPHERS: Final = {"aes": 800, "sm4": 12_000, "3des": 40_000, "chacha20": 1_000}
-
-
-def hashlib_name(algorithm: str) -> str:
-    """As hashlib calls it."""
-    return algorithm.replace("-", "_")
 
 
 def _by_hash(algorithm: str, fixed: int) -> Work:
@@ -147,13 +148,25 @@ _TABLE: Final = _table()
 BITS: Final = {"rsa": (1024, 16384), "dh": (512, 10000)}
 
 
-def work_of(kind: Kind, algorithm: str) -> Work:
-    """Who does it. There is a row of it."""
-    return _TABLE[kind, algorithm]
+#: Nanoseconds of a digest by a native worker, whatever its input.
+_NATIVE_FIXED: Final = 500
+
+
+def work_of(kind: Kind, algorithm: str, available: Container[str]) -> Work:
+    """Who does it. There is a row of it.
+
+    :param available: the implementations that there are
+    """
+    native = timing(algorithm) if kind is Kind.DIGEST and "openssl" in available else None
+    if native is None:
+        return _TABLE[kind, algorithm]
+    return Work("openssl", Cost(_NATIVE_FIXED, native.per_kib), DigestNumber.of(algorithm), measured=True)
 
 
 def problem(implementation: str) -> str:
     """Why it cannot be used; empty if it can. Nothing is imported: that would take longer than to open a device."""
+    if implementation == "openssl":
+        return binding.library_problem(implementation)
     ours = implementation in ("memory", "sequences")
     return "" if ours or find_spec(implementation) is not None else "not found"
 

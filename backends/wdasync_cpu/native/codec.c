@@ -36,6 +36,7 @@ static void kit_empty(struct kit *kit)
     lz4_forget(&kit->lz4);
     frame_decoder_forget(&kit->frames);
     forget_blocks(kit);
+    forget_digests(kit);
     free(kit->isal);
     free(kit->isal_buffer);
     free(kit->joined);
@@ -219,6 +220,9 @@ static void work(void *kit, struct request *request)
     case KIND_CHECKSUM:
         run_memory(request);
         break;
+    case KIND_DIGEST:
+        run_digest(kit, request);
+        break;
     default:
         break;
     }
@@ -238,25 +242,44 @@ static void clear_up(struct kit *kit, struct request *request)
     request->final = false;
 }
 
+static void begin(struct request *request)
+{
+    request->status = STATUS_SUCCESS;
+    request->cause = CAUSE_NONE;
+    request->final = request->batched = false;
+    request->produced = request->consumed = 0;
+    request->message[0] = 0;
+    if (!request->into)
+        request->out = NULL;
+}
+
 void run_request(void *kit, struct request *request)
 {
     if (request->kind == KIND_HAND_OVER) {
         run_copy(request);
         return;
     }
-    request->status = STATUS_SUCCESS;
-    request->cause = CAUSE_NONE;
-    request->final = false;
-    request->produced = request->consumed = 0;
-    request->message[0] = 0;
-    if (!request->into)
-        request->out = NULL;
+    begin(request);
     if (!guarded(work, kit, request))
         clear_up(kit, request);
 }
 
-void run_paged(void *kit, struct request *request)
+void run_requests(void *kit, struct request *const *requests, unsigned count)
 {
+    bool together = count > 1;
+    for (unsigned i = 0; together && i < count; i++)
+        begin(requests[i]);
+    if (together && !run_digests(kit, requests, count))
+        kit_empty(kit);
+    for (unsigned i = 0; i < count; i++)
+        if (!together || !requests[i]->batched)
+            run_request(kit, requests[i]);
+}
+
+void run_paged(void *kit, struct request *const *requests, unsigned count)
+{
+    struct request *request = *requests;
+    (void)count;
     struct region *region = request->region;
     int error = region_open(region);
     if (!error)

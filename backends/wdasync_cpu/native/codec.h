@@ -63,6 +63,8 @@ struct kit {
     struct zstd_encoder zstd;
     struct lz4_encoder lz4;
     struct frame_decoder frames;
+    void *digests[DIGESTS];        /* OpenSSL's */
+    struct ipsec_manager *manager; /* of digests that are made together */
     uint8_t *joined;
     size_t joined_room;
 };
@@ -73,8 +75,11 @@ void kit_free(struct kit *kit);
 /* Run a request to its end: everything from `status` on is filled. */
 void run_request(void *kit, struct request *request);
 
-/* So too, with an input whose pages come when they are touched. */
-void run_paged(void *kit, struct request *request);
+/* Several requests, for all of which may_batch() is true; or one, of any kind. */
+void run_requests(void *kit, struct request *const *requests, unsigned count);
+
+/* One, with an input whose pages come when they are touched. */
+void run_paged(void *kit, struct request *const *requests, unsigned count);
 
 /* Output that grows, or that has a fixed place. What grows is the request's `out` as well, all the time. */
 struct sink {
@@ -151,6 +156,20 @@ void run_memory(struct request *request);
 
 /* CRC-32C as those in library.h; plainly: without the processor's instruction for it. */
 uint32_t check_crc32c(uint32_t value, const uint8_t *data, size_t size, bool plainly);
+
+/* Digests: see digest.c. */
+void run_digest(struct kit *kit, struct request *request);
+void forget_digests(struct kit *kit);
+bool can_batch(enum digest digest);                       /* whether a library was found that makes several at once */
+void set_batches(enum digest digest, unsigned least);     /* from so many on it is quicker; 0: it never is */
+bool may_batch(const struct request *request);            /* whether it may wait in LANE_BATCH */
+
+/* Makes several digests at once, whether that is quicker or not; what it leaves undone is not marked as `batched`. */
+void digest_together(void *kit, struct request *const *requests, unsigned count);
+
+/* Makes several digests at once, if that is quicker: those whose `batched` is set are done then. False: memory of one of
+   them was not there, and the kit is in the middle of something. */
+bool run_digests(struct kit *kit, struct request *const *requests, unsigned count);
 
 /* Sessions: see session.c. `dictionary` is copied. */
 struct session *session_new(const struct plan *plan, const void *owner, const struct dictionary *dictionary);

@@ -16,7 +16,8 @@
 
 struct guard {
     sigjmp_buf back;
-    const struct request *request;
+    struct request *const *requests;
+    unsigned count;
     uintptr_t address; /* where nothing was */
     sigset_t mask;     /* of signals, before the handler ran */
 };
@@ -50,6 +51,14 @@ static bool is_of(const struct request *request, uintptr_t address)
     return request->into && lies_in(request->out, request->room, address);
 }
 
+static bool is_of_any(const struct guard *guard, uintptr_t address)
+{
+    for (unsigned i = 0; i < guard->count; i++)
+        if (is_of(guard->requests[i], address))
+            return true;
+    return false;
+}
+
 static void pass_on(int number, siginfo_t *info, void *context, bool sent)
 {
     if (before.sa_flags & SA_SIGINFO)
@@ -67,7 +76,7 @@ static void on_signal(int number, siginfo_t *info, void *context)
 {
     struct guard *guard = current;
     bool sent = info->si_code <= 0; /* by a process, and about no address */
-    if (guard && !sent && is_of(guard->request, (uintptr_t)info->si_addr)) {
+    if (guard && !sent && is_of_any(guard, (uintptr_t)info->si_addr)) {
         guard->address = (uintptr_t)info->si_addr;
         guard->mask = ((const ucontext_t *)context)->uc_sigmask;
         siglongjmp(guard->back, 1);
@@ -110,18 +119,41 @@ static void say_where(struct request *request, uintptr_t address)
     fail(request, STATUS_PAGE_FAULT, CAUSE_NONE, "no memory at byte %zu of the output: %s", position, WHY);
 }
 
+/* After the handler. */
+static void leave(const struct guard *guard)
+{
+    current = NULL;
+    pthread_sigmask(SIG_SETMASK, &guard->mask, NULL);
+}
+
 bool guarded(void (*work)(void *kit, struct request *request), void *kit, struct request *request)
 {
     struct guard guard;
-    guard.request = request;
+    guard.requests = &request;
+    guard.count = 1;
     if (sigsetjmp(guard.back, 0)) {
-        current = NULL;
-        pthread_sigmask(SIG_SETMASK, &guard.mask, NULL);
+        leave(&guard);
         say_where(request, guard.address);
         return false;
     }
     current = &guard;
     work(kit, request);
+    current = NULL;
+    return true;
+}
+
+bool guarded_all(void (*work)(void *kit, struct request *const *requests, unsigned count), void *kit,
+                 struct request *const *requests, unsigned count)
+{
+    struct guard guard;
+    guard.requests = requests;
+    guard.count = count;
+    if (sigsetjmp(guard.back, 0)) {
+        leave(&guard);
+        return false;
+    }
+    current = &guard;
+    work(kit, requests, count);
     current = NULL;
     return true;
 }

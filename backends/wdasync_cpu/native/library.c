@@ -68,6 +68,23 @@ SAME_PLACE(struct lz4_preferences, reserved, LZ4F_preferences_t, reserved);
 _Static_assert(sizeof(struct lz4_preferences) == sizeof(LZ4F_preferences_t), "LZ4F_preferences_t has another size");
 _Static_assert(LZ4F_BLOCKS_64K == (int)LZ4F_max64KB && LZ4F_INDEPENDENT == (int)LZ4F_blockIndependent, "LZ4F numbers");
 #endif
+#if __has_include(<intel-ipsec-mb.h>)
+#include <intel-ipsec-mb.h>
+#define IPSEC_HEADER "intel-ipsec-mb.h "
+SAME_PLACE(struct ipsec_job, source, IMB_JOB, src);
+SAME_PLACE(struct ipsec_job, hash_size, IMB_JOB, msg_len_to_hash_in_bytes);
+SAME_PLACE(struct ipsec_job, tag_size, IMB_JOB, auth_tag_output_len_in_bytes);
+SAME_PLACE(struct ipsec_job, status, IMB_JOB, status);
+SAME_PLACE(struct ipsec_job, order, IMB_JOB, chain_order);
+SAME_PLACE(struct ipsec_job, user_data, IMB_JOB, user_data);
+SAME_PLACE(struct ipsec_manager, next, IMB_MGR, get_next_job);
+SAME_PLACE(struct ipsec_manager, completed, IMB_MGR, get_completed_job);
+SAME_PLACE(struct ipsec_manager, flush, IMB_MGR, flush_job);
+_Static_assert(IPSEC_SHA1 == (int)IMB_AUTH_SHA_1 && IPSEC_SHA256 == (int)IMB_AUTH_SHA_256 && IPSEC_SHA512 == (int)IMB_AUTH_SHA_512
+                   && IPSEC_NO_CIPHER == (int)IMB_CIPHER_NULL && IPSEC_ENCRYPT == (int)IMB_DIR_ENCRYPT
+                   && IPSEC_HASH_FIRST == (int)IMB_ORDER_HASH_CIPHER && IPSEC_COMPLETED == (int)IMB_STATUS_COMPLETED,
+               "jobs of IPsec-MB have other numbers");
+#endif
 #endif
 #ifndef ZLIB_HEADER
 #define ZLIB_HEADER ""
@@ -81,6 +98,9 @@ _Static_assert(LZ4F_BLOCKS_64K == (int)LZ4F_max64KB && LZ4F_INDEPENDENT == (int)
 #ifndef LZ4_HEADER
 #define LZ4_HEADER ""
 #endif
+#ifndef IPSEC_HEADER
+#define IPSEC_HEADER ""
+#endif
 
 const struct zlib *zlib;
 const struct libdeflate *libdeflate;
@@ -88,6 +108,8 @@ const struct isal *isal;
 const struct brotli *brotli;
 const struct zstd *zstd;
 const struct lz4 *lz4;
+const struct openssl *openssl;
+const struct ipsec_mb *ipsec_mb;
 
 static struct zlib the_zlib;
 static struct libdeflate the_libdeflate;
@@ -95,6 +117,8 @@ static struct isal the_isal;
 static struct brotli the_brotli;
 static struct zstd the_zstd;
 static struct lz4 the_lz4;
+static struct openssl the_openssl;
+static struct ipsec_mb the_ipsec_mb;
 
 struct symbol {
     const char *name;
@@ -228,19 +252,49 @@ static const struct symbol LZ4[] = {
     {NULL, NULL},
 };
 
+static const struct symbol OPENSSL[] = {
+    {"EVP_get_digestbyname", &the_openssl.digest_by_name},
+    {"EVP_MD_CTX_new", &the_openssl.digest_new},
+    {"EVP_MD_CTX_free", &the_openssl.digest_free},
+    {"EVP_DigestInit_ex", &the_openssl.digest_begin},
+    {"EVP_DigestUpdate", &the_openssl.digest_add},
+    {"EVP_DigestFinal_ex", &the_openssl.digest_end},
+    {NULL, NULL},
+};
+
+static const struct symbol IPSEC_MB[] = {
+    {"alloc_mb_mgr", &the_ipsec_mb.manager_new},
+    {"free_mb_mgr", &the_ipsec_mb.manager_free},
+    {"init_mb_mgr_auto", &the_ipsec_mb.manager_begin},
+    {"imb_get_version", &the_ipsec_mb.version},
+    {NULL, NULL},
+};
+
+#if !WDASYNC_ONLY_ZLIB
+/* The parts of its structures that we use are those of these versions. */
+static const char *ipsec_problem(void)
+{
+    unsigned version = the_ipsec_mb.version();
+    return version >= 0x10300 && version < 0x20000 ? NULL : "expected a version from 1.3 on, and before 2";
+}
+#endif
+
 static const struct {
     const char *name;
     const struct symbol *symbols;
     const void **handle;
     const void *functions;
+    const char *(*problem)(void); /* of a library that has all its functions */
 } LIBRARIES[] = {
-    {"zlib", ZLIB, (const void **)&zlib, &the_zlib},
+    {"zlib", ZLIB, (const void **)&zlib, &the_zlib, NULL},
 #if !WDASYNC_ONLY_ZLIB
-    {"libdeflate", LIBDEFLATE, (const void **)&libdeflate, &the_libdeflate},
-    {"isal", ISAL, (const void **)&isal, &the_isal},
-    {"brotli", BROTLI, (const void **)&brotli, &the_brotli},
-    {"zstd", ZSTD, (const void **)&zstd, &the_zstd},
-    {"lz4", LZ4, (const void **)&lz4, &the_lz4},
+    {"libdeflate", LIBDEFLATE, (const void **)&libdeflate, &the_libdeflate, NULL},
+    {"isal", ISAL, (const void **)&isal, &the_isal, NULL},
+    {"brotli", BROTLI, (const void **)&brotli, &the_brotli, NULL},
+    {"zstd", ZSTD, (const void **)&zstd, &the_zstd, NULL},
+    {"lz4", LZ4, (const void **)&lz4, &the_lz4, NULL},
+    {"openssl", OPENSSL, (const void **)&openssl, &the_openssl, NULL},
+    {"ipsec-mb", IPSEC_MB, (const void **)&ipsec_mb, &the_ipsec_mb, ipsec_problem},
 #endif
 };
 
@@ -281,6 +335,8 @@ const char *library_bind(const char *name, const char *const *files)
         if (*LIBRARIES[i].handle)
             return NULL;
         const char *why = bind_symbols(LIBRARIES[i].symbols, files);
+        if (!why && LIBRARIES[i].problem)
+            why = LIBRARIES[i].problem();
         if (!why)
             *LIBRARIES[i].handle = LIBRARIES[i].functions;
         return why;
@@ -316,7 +372,7 @@ int library_dictionaries(const char *name)
 
 const char *library_headers(void)
 {
-    return ZLIB_HEADER ISAL_HEADER ZSTD_HEADER LZ4_HEADER;
+    return ZLIB_HEADER ISAL_HEADER ZSTD_HEADER LZ4_HEADER IPSEC_HEADER;
 }
 
 enum { PIECE = 1 << 30 }; /* zlib counts in unsigned int */

@@ -250,6 +250,55 @@ struct lz4 {
                                  int dictionary_size);
 };
 
+/* ---- OpenSSL, 1.1 and later ---------------------------------------------------------------------------------------- */
+
+struct openssl {
+    const void *(*digest_by_name)(const char *);
+    void *(*digest_new)(void);
+    void (*digest_free)(void *);
+    int (*digest_begin)(void *, const void *kind, void *engine); /* without a kind: the one it had */
+    int (*digest_add)(void *, const void *, size_t);
+    int (*digest_end)(void *, uint8_t *, unsigned *size);
+};
+
+/* ---- IPsec-MB, 1.3 and later of 1 -------------------------------------------------------------------------------------- */
+
+enum { IPSEC_SHA1 = 13, IPSEC_SHA224, IPSEC_SHA256, IPSEC_SHA384, IPSEC_SHA512 };
+enum { IPSEC_NO_CIPHER = 3, IPSEC_ENCRYPT = 1, IPSEC_HASH_FIRST = 2, IPSEC_COMPLETED = 3 };
+
+struct ipsec_job {
+    const void *encrypt_keys, *decrypt_keys;
+    uint64_t key_size;
+    const uint8_t *source;
+    uint8_t *target;
+    uint64_t cipher_offset, cipher_size, hash_offset, hash_size;
+    const uint8_t *vector;
+    uint64_t vector_size;
+    uint8_t *tag;
+    uint64_t tag_size;
+    const void *fields[3];
+    int status, cipher, direction, hash, order;
+    void *user_data;
+}; /* and more, which is the library's */
+
+struct ipsec_manager {
+    uint64_t flags, features, reserved[5];
+    uint32_t used;
+    int error;
+    struct ipsec_job *(*next)(struct ipsec_manager *);
+    struct ipsec_job *(*submit)(struct ipsec_manager *);
+    struct ipsec_job *(*submit_unchecked)(struct ipsec_manager *);
+    struct ipsec_job *(*completed)(struct ipsec_manager *);
+    struct ipsec_job *(*flush)(struct ipsec_manager *);
+}; /* so too */
+
+struct ipsec_mb {
+    struct ipsec_manager *(*manager_new)(uint64_t flags);
+    void (*manager_free)(struct ipsec_manager *);
+    void (*manager_begin)(struct ipsec_manager *, int *architecture);
+    unsigned (*version)(void);
+};
+
 /* NULL where the library was not bound. Written before any worker runs a plan that needs them. */
 extern const struct zlib *zlib;
 extern const struct libdeflate *libdeflate;
@@ -257,8 +306,10 @@ extern const struct isal *isal;
 extern const struct brotli *brotli;
 extern const struct zstd *zstd;
 extern const struct lz4 *lz4;
+extern const struct openssl *openssl;
+extern const struct ipsec_mb *ipsec_mb;
 
-/* Bind a library ("zlib", "libdeflate", "isal", "brotli", "zstd", "lz4") from files, which may be names that the dynamic linker
+/* Bind a library ("zlib", "libdeflate", "isal", "brotli", "zstd", "lz4", "openssl", "ipsec-mb") from files, which may be names that the dynamic linker
    searches. Each symbol is taken from the first file that has it; one whose name here begins
    with a question mark may be absent. NULL if all symbols were found, else why not. Binding
    one that is bound does nothing. */

@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "codec.h"
 #include "region.h"
@@ -453,7 +454,7 @@ static enum read_result read_operation(struct desk *desk, struct pin *pin, struc
     request->status = STATUS_SUCCESS;
     request->cause = CAUSE_NONE;
     request->produced = request->consumed = 0;
-    request->final = false;
+    request->final = request->batched = false;
     request->out = NULL;
     request->message[0] = 0;
     switch (kind) {
@@ -845,6 +846,13 @@ static enum read_result watch_pages(struct port *port, struct pin *pin, struct r
     return has_paged_workers(desk, request) ? READ_SUBMIT : READ_DONE;
 }
 
+static enum lane_name lane_for(const struct request *request)
+{
+    if (request->plan->engine == ENGINE_PYTHON)
+        return LANE_PYTHON;
+    return request->region ? LANE_PAGED : may_batch(request) ? LANE_BATCH : LANE_NATIVE;
+}
+
 /* One entry. 1: accepted; 0: no room; -1: an exception. */
 static int enqueue_one(struct port *port, PyObject *entry)
 {
@@ -866,7 +874,7 @@ static int enqueue_one(struct port *port, PyObject *entry)
     if (by_python && !has_helpers(port, &slot->request))
         result = READ_DONE;
     if (result == READ_SUBMIT) {
-        if (!queue_submit(queue, slot, by_python ? LANE_PYTHON : slot->request.region ? LANE_PAGED : LANE_NATIVE)) {
+        if (!queue_submit(queue, slot, lane_for(&slot->request))) {
             slot->request.region = NULL;
             unpin(pin_of(port, slot));
             queue_release(queue, slot);
@@ -970,6 +978,7 @@ static PyObject *hand_out(struct port *port, struct slot *slot)
     unpin(pin);
     queue_release(port->queue, slot);
     port->queue->counters.dequeued++;
+    port->queue->counters.batched += request->batched;
     return completion;
 }
 
@@ -1059,14 +1068,14 @@ static PyObject *port_counters(PyObject *self, PyObject *nothing)
     const struct queue *queue = port->queue;
     const struct queue_counters *counters = &queue->counters;
     (void)nothing;
-    return Py_BuildValue("{s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "depth", queue->depth, "in_flight",
+    return Py_BuildValue("{s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "depth", queue->depth, "in_flight",
                          queue->depth - queue->free_count, "enqueued", (unsigned long long)counters->enqueued,
                          "dequeued", (unsigned long long)counters->dequeued, "withdrawn",
                          (unsigned long long)counters->withdrawn, "rejected", (unsigned long long)counters->rejected,
                          "wakes", (unsigned long long)counters->wakes, "levels_mapped",
                          (unsigned long long)counters->levels_mapped, "copies", (unsigned long long)counters->copies,
                          "python", (unsigned long long)counters->python, "paged",
-                         (unsigned long long)counters->paged);
+                         (unsigned long long)counters->paged, "batched", (unsigned long long)counters->batched);
 }
 
 /* ---- Python threads ------------------------------------------------------------------------------------------ */
@@ -1208,6 +1217,92 @@ static PyObject *crc32c(PyObject *self, PyObject *args)
     value = check_crc32c(value, data.buf, (size_t)data.len, plainly);
     PyBuffer_Release(&data);
     return PyLong_FromUnsignedLong(value);
+}
+
+/* Fills requests for digests, whose inputs are all the items of a tuple of bytes. */
+static void fill_digests(struct request *requests, struct segment *segments, const struct plan *plan, PyObject *inputs)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_Size(inputs); i++) {
+        PyObject *input = PyTuple_GetItem(inputs, i);
+        segments[i] = (struct segment){(const uint8_t *)PyBytes_AsString(input), (size_t)PyBytes_Size(input)};
+        requests[i] = (struct request){.plan = plan, .kind = KIND_DIGEST, .segments = &segments[i], .count = 1};
+    }
+}
+
+/* Their outputs; None for what was not done as it was to be. */
+static PyObject *digests_of(struct request *requests, Py_ssize_t count, bool together)
+{
+    PyObject *outputs = PyTuple_New(count);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        bool good = requests[i].status == STATUS_SUCCESS && requests[i].batched == together;
+        PyObject *output = outputs && good ? PyBytes_FromStringAndSize((const char *)requests[i].out, (Py_ssize_t)requests[i].produced) : NULL;
+        free(requests[i].out);
+        if (outputs && !output) {
+            PyErr_Clear();
+            Py_INCREF(Py_None);
+            output = Py_None;
+        }
+        if (outputs)
+            PyTuple_SetItem(outputs, i, output);
+    }
+    return outputs;
+}
+
+/* try_digests(digest, (bytes, ...), together, rounds) -> (outputs, nanoseconds of the shortest round): by the one way or the
+   other, here and now. No more than BATCH_MOST, and together none that is longer than BATCH_LONGEST. */
+static PyObject *try_digests(PyObject *self, PyObject *args)
+{
+    struct request requests[BATCH_MOST], *all[BATCH_MOST];
+    struct segment segments[BATCH_MOST];
+    struct timespec begun, ended;
+    struct kit *kit;
+    struct plan plan = {.kind = KIND_DIGEST, .engine = ENGINE_DIGEST};
+    int digest, together, rounds;
+    long long shortest = -1;
+    PyObject *inputs, *outputs = NULL;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "iO!pi", &digest, &PyTuple_Type, &inputs, &together, &rounds))
+        return NULL;
+    Py_ssize_t count = PyTuple_Size(inputs);
+    if (digest < 0 || digest >= DIGESTS || count > BATCH_MOST || !(kit = kit_new())) {
+        PyErr_SetString(PyExc_ValueError, "try_digests: no such digest, or too many inputs");
+        return NULL;
+    }
+    plan.format = (uint8_t)digest;
+    for (int round = 0; round < rounds; round++) {
+        Py_XDECREF(outputs);
+        fill_digests(requests, segments, &plan, inputs);
+        clock_gettime(CLOCK_MONOTONIC, &begun);
+        for (Py_ssize_t i = 0; i < count; i++) {
+            all[i] = &requests[i];
+            if (!together)
+                run_request(kit, all[i]);
+        }
+        if (together && can_batch((enum digest)digest))
+            digest_together(kit, all, (unsigned)count);
+        clock_gettime(CLOCK_MONOTONIC, &ended);
+        long long taken = (ended.tv_sec - begun.tv_sec) * 1000000000LL + ended.tv_nsec - begun.tv_nsec;
+        shortest = shortest < 0 || taken < shortest ? taken : shortest;
+        outputs = digests_of(requests, count, together);
+    }
+    kit_free(kit);
+    return outputs ? Py_BuildValue("NL", outputs, shortest) : NULL;
+}
+
+/* set_batches(digest, least): so many of them are worth it to be made together; 0: none are */
+static PyObject *set_batches_(PyObject *self, PyObject *args)
+{
+    int digest;
+    unsigned least;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "iI", &digest, &least))
+        return NULL;
+    if (digest < 0 || digest >= DIGESTS) {
+        PyErr_SetString(PyExc_ValueError, "set_batches: no such digest");
+        return NULL;
+    }
+    set_batches((enum digest)digest, least);
+    Py_RETURN_NONE;
 }
 
 /* measure(block, size of the dictionary) -> length of its content, or (status, cause, message) */
@@ -1457,6 +1552,8 @@ static PyMethodDef FUNCTIONS[] = {
     {"explain", explain, METH_VARARGS, NULL},
     {"measure", measure, METH_VARARGS, NULL},
     {"crc32c", crc32c, METH_VARARGS, NULL},
+    {"try_digests", try_digests, METH_VARARGS, NULL},
+    {"set_batches", set_batches_, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

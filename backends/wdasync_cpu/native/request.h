@@ -73,6 +73,20 @@ enum format {
 /* What a plan of KIND_CHECKSUM has in place of a format. */
 enum checksum { CHECKSUM_CRC32, CHECKSUM_CRC32C, CHECKSUM_ADLER32 };
 
+/* What a plan of KIND_DIGEST has in place of a format. */
+enum digest {
+    DIGEST_MD5,
+    DIGEST_SHA1,
+    DIGEST_SHA224,
+    DIGEST_SHA256,
+    DIGEST_SHA384,
+    DIGEST_SHA512,
+    DIGEST_SHA512_224,
+    DIGEST_SHA512_256,
+    DIGEST_SM3,
+    DIGESTS
+};
+
 enum engine {
     ENGINE_NONE,
     ENGINE_ZLIB,
@@ -82,7 +96,8 @@ enum engine {
     ENGINE_PYTHON,
     ENGINE_ZSTD,
     ENGINE_LZ4,
-    ENGINE_MEMORY
+    ENGINE_MEMORY,
+    ENGINE_DIGEST
 };
 
 /* Values of wdasync.Flush. */
@@ -117,6 +132,9 @@ struct region;
 
 enum { MESSAGE_SIZE = 160, NO_WORKER = 0xffff };
 
+/* So many requests are done together at most, and bytes of the longest. */
+enum { BATCH_MOST = 16, BATCH_LONGEST = 16 << 10 };
+
 struct request {
     const struct plan *plan;
     uint8_t kind; /* of the plan, or HAND_OVER */
@@ -136,6 +154,7 @@ struct request {
     uint8_t status;
     uint8_t cause;
     bool final;
+    bool batched; /* done together with others */
     uint16_t worker; /* who ran it; NO_WORKER: nobody */
     uint8_t *out; /* from malloc, unless `into` */
     size_t room;

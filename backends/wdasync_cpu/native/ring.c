@@ -67,7 +67,7 @@ struct crew {
     _Atomic unsigned size;
     atomic_int sleepers;
     sem_t awake;
-    void (*run)(void *kit, struct request *);
+    run_requests_t *run;
 };
 
 struct process {
@@ -196,6 +196,11 @@ static void wake_one(struct crew *crew)
         sem_post(&crew->awake);
 }
 
+static bool has_native_work(struct queue *queue)
+{
+    return lane_has_work(&queue->lanes[LANE_NATIVE]) || lane_has_work(&queue->lanes[LANE_BATCH]);
+}
+
 void queue_kick(struct queue *queue)
 {
     for (int i = 0; i < LANES; i++) {
@@ -204,7 +209,7 @@ void queue_kick(struct queue *queue)
             atomic_store(&lane->tail, lane->staged);
     }
     /* Read after the stores above, also where a hole was filled and no tail has moved. */
-    if (lane_has_work(&queue->lanes[LANE_NATIVE]) || lane_has_work(&queue->lanes[LANE_COPY]))
+    if (has_native_work(queue) || lane_has_work(&queue->lanes[LANE_COPY]))
         wake_one(&process->crews[CREW_NATIVE]);
     if (lane_has_work(&queue->lanes[LANE_PYTHON]))
         wake_one(&process->crews[CREW_PYTHON]);
@@ -214,13 +219,23 @@ void queue_kick(struct queue *queue)
 
 /* ---- workers ------------------------------------------------------------------------------------------------- */
 
-static int64_t claim_from(struct queue *queue, enum crew_name crew)
+/* Of the two lanes with native work, each is the first in its turn. */
+static int64_t claim_from(struct queue *queue, const struct worker *worker)
 {
-    if (crew != CREW_NATIVE)
-        return lane_claim(&queue->lanes[crew == CREW_PYTHON ? LANE_PYTHON : LANE_PAGED], queue->mask);
-    int64_t found = lane_claim(&queue->lanes[LANE_COPY], queue->mask);
-    return found >= 0 ? found : lane_claim(&queue->lanes[LANE_NATIVE], queue->mask);
+    enum lane_name order[] = {LANE_COPY, LANE_NATIVE, LANE_BATCH};
+    if (worker->crew != CREW_NATIVE)
+        return lane_claim(&queue->lanes[worker->crew == CREW_PYTHON ? LANE_PYTHON : LANE_PAGED], queue->mask);
+    if (worker->turns % 2) {
+        order[1] = LANE_BATCH;
+        order[2] = LANE_NATIVE;
+    }
+    int64_t found = -1;
+    for (int i = 0; found < 0 && i < 3; i++)
+        found = lane_claim(&queue->lanes[order[i]], queue->mask);
+    return found;
 }
+
+static void finish_all(struct queue *queue, struct slot **slots, unsigned count);
 
 /* One round over the queues of one priority. `looking` stays set if something was found. */
 static struct slot *claim_at(struct worker *worker, int priority, struct queue **owner)
@@ -236,7 +251,7 @@ static struct slot *claim_at(struct worker *worker, int priority, struct queue *
         atomic_store(&worker->looking, queue);
         if (atomic_load(&process->registry[priority][index]) != queue)
             continue;
-        int64_t found = claim_from(queue, worker->crew);
+        int64_t found = claim_from(queue, worker);
         if (found >= 0) {
             worker->from[priority] = index + 1;
             *owner = queue;
@@ -312,8 +327,20 @@ unsigned worker_number(const struct worker *worker)
 /* More lies in the lanes of this queue while this worker is about to be busy: let another one come. */
 static void share(enum crew_name crew, struct queue *queue)
 {
-    if (lane_has_work(&queue->lanes[crew == CREW_NATIVE ? LANE_NATIVE : LANE_PAGED]))
+    if (crew == CREW_NATIVE ? has_native_work(queue) : lane_has_work(&queue->lanes[LANE_PAGED]))
         wake_one(&process->crews[crew]);
+}
+
+/* Of work that is done several at a time, take what lies there, and wait for no more. How many there are then. */
+static unsigned claim_more(struct queue *queue, struct slot **slots)
+{
+    unsigned count = 1;
+    int64_t found;
+    if (slots[0]->lane != LANE_BATCH)
+        return count;
+    while (count < BATCH_MOST && (found = lane_claim(&queue->lanes[LANE_BATCH], queue->mask)) >= 0)
+        slots[count++] = &queue->slots[found];
+    return count;
 }
 
 static void *native_main(void *argument)
@@ -321,17 +348,22 @@ static void *native_main(void *argument)
     struct worker *worker = argument;
     struct crew *crew = &process->crews[worker->crew];
     struct queue *queue;
-    struct slot *slot;
+    struct slot *slots[BATCH_MOST];
     char name[16];
     snprintf(name, sizeof name, "wdasync-%s-%u", worker->crew == CREW_NATIVE ? "cpu" : "pg", worker->number % 1000);
     pthread_setname_np(pthread_self(), name);
-    while ((slot = worker_next(worker, &queue))) {
-        if (slot->request.kind != KIND_NOP)
+    while ((*slots = worker_next(worker, &queue))) {
+        struct request *requests[BATCH_MOST];
+        unsigned count = claim_more(queue, slots);
+        if (slots[0]->request.kind != KIND_NOP)
             share(worker->crew, queue);
-        if (slot->request.kind != KIND_HAND_OVER)
-            slot->request.worker = (uint16_t)worker->number;
-        crew->run(worker->kit, &slot->request);
-        queue_finish(queue, slot);
+        for (unsigned i = 0; i < count; i++) {
+            requests[i] = &slots[i]->request;
+            if (requests[i]->kind != KIND_HAND_OVER)
+                requests[i]->worker = (uint16_t)worker->number;
+        }
+        crew->run(worker->kit, requests, count);
+        finish_all(queue, slots, count);
         worker_done(worker);
     }
     return NULL;
@@ -394,7 +426,7 @@ static unsigned members(struct crew *crew)
     return count;
 }
 
-bool crew_start(enum crew_name name, unsigned size, void (*run)(void *, struct request *), void *(*make_kit)(void))
+bool crew_start(enum crew_name name, unsigned size, run_requests_t *run, void *(*make_kit)(void))
 {
     pthread_once(&once, watch_forks);
     pthread_mutex_lock(&opening);
@@ -606,10 +638,18 @@ void queue_release(struct queue *queue, struct slot *slot)
 
 void queue_finish(struct queue *queue, struct slot *slot)
 {
+    finish_all(queue, &slot, 1);
+}
+
+/* The first of them lies lowest, as if each had come by itself; the owner is woken once. */
+static void finish_all(struct queue *queue, struct slot **slots, unsigned count)
+{
     uint32_t top = atomic_load_explicit(&queue->done, memory_order_relaxed);
+    for (unsigned i = 1; i < count; i++)
+        slots[i]->next = (uint32_t)(slots[i - 1] - queue->slots);
     do
-        slot->next = top == ARMED ? EMPTY : top;
-    while (!atomic_compare_exchange_weak_explicit(&queue->done, &top, (uint32_t)(slot - queue->slots),
+        slots[0]->next = top == ARMED ? EMPTY : top;
+    while (!atomic_compare_exchange_weak_explicit(&queue->done, &top, (uint32_t)(slots[count - 1] - queue->slots),
                                                   memory_order_acq_rel, memory_order_relaxed));
     if (top == ARMED) {
         uint64_t one = 1;

@@ -1,8 +1,8 @@
 /* The rings between one owner thread and the workers: submission, completion, wake-up. No Python in here.
  *
- * A *queue* belongs to one owner thread. It has a fixed number of *slots*. Four *lanes* carry slot numbers to the
+ * A *queue* belongs to one owner thread. It has a fixed number of *slots*. Five *lanes* carry slot numbers to the
  * workers: copies of large outputs (first, as they are short), work for native workers, work for Python threads, work
- * that waits for pages of its input. Finished slots come back on one stack, whose top word also says whether the owner
+ * that waits for pages of its input, work that is done quicker several at a time: of that a native worker takes what lies there. Finished slots come back on one stack, whose top word also says whether the owner
  * sleeps.
  *
  * A *crew* is a set of workers: one of native threads, one of Python threads, and one of native threads for what waits
@@ -18,7 +18,7 @@
 
 #include "request.h"
 
-enum lane_name { LANE_COPY, LANE_NATIVE, LANE_PYTHON, LANE_PAGED, LANES };
+enum lane_name { LANE_COPY, LANE_NATIVE, LANE_PYTHON, LANE_PAGED, LANE_BATCH, LANES };
 enum crew_name { CREW_NATIVE, CREW_PYTHON, CREW_PAGED, CREWS };
 enum { PRIORITIES = 3, MAX_QUEUES = 1024, MAX_WORKERS = 256, MAX_DEPTH = 1 << 16 };
 
@@ -43,7 +43,7 @@ struct lane {
 };
 
 struct queue_counters {
-    uint64_t enqueued, dequeued, withdrawn, rejected, wakes, levels_mapped, copies, python, paged;
+    uint64_t enqueued, dequeued, withdrawn, rejected, wakes, levels_mapped, copies, python, paged, batched;
 };
 
 struct queue {
@@ -91,7 +91,8 @@ void queue_release(struct queue *queue, struct slot *slot);
 bool queue_arm(struct queue *queue);
 
 /* Workers. Native ones are started, others join. */
-bool crew_start(enum crew_name crew, unsigned size, void (*run)(void *kit, struct request *), void *(*make_kit)(void));
+typedef void run_requests_t(void *kit, struct request *const *requests, unsigned count); /* more than one: of LANE_BATCH */
+bool crew_start(enum crew_name crew, unsigned size, run_requests_t *run, void *(*make_kit)(void));
 unsigned crew_size(enum crew_name crew);
 struct worker *crew_join(enum crew_name crew);   /* a thread that is its own becomes a worker; NULL: too many */
 void crew_leave(struct worker *worker);
