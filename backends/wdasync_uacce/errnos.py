@@ -43,6 +43,7 @@ class Call(enum.Enum):
     SET_TYPE = "set the queue's type"
     QUEUE_INFO = "get the queue's shape"
     MAP = "map a region"
+    RESERVE = "map the reserved region"
     SLICE = "get a slice of the reserved region"
     START = "start"
     PUT = "put"
@@ -50,7 +51,15 @@ class Call(enum.Enum):
 
 
 #: Calls on a queue that is open.
-_LATER: Final = (Call.SET_TYPE, Call.QUEUE_INFO, Call.MAP, Call.SLICE, Call.START, Call.PUT)
+_LATER: Final = (
+    Call.SET_TYPE,
+    Call.QUEUE_INFO,
+    Call.MAP,
+    Call.RESERVE,
+    Call.SLICE,
+    Call.START,
+    Call.PUT,
+)
 
 
 class UacceError(OSError):
@@ -226,7 +235,7 @@ ROWS: Final = (
         "raise fs.file-max",
     ),
     Row(
-        errno.ENOMEM, (Call.OPEN, Call.MAP, Call.START), OutOfMemory,
+        errno.ENOMEM, (Call.OPEN, Call.MAP, Call.RESERVE, Call.START), OutOfMemory,
         "the kernel has no memory for the queue",
         "free some; queues need memory in one piece",
     ),
@@ -246,7 +255,7 @@ ROWS: Final = (
         "nothing: 1,024 entries are taken for granted then",
     ),
     Row(
-        errno.EEXIST, (Call.MAP,), MappedTwice,
+        errno.EEXIST, (Call.MAP, Call.RESERVE), MappedTwice,
         "the region is mapped already",
         "use that mapping, or unmap it first",
     ),
@@ -256,9 +265,14 @@ ROWS: Final = (
         "compare the attributes region_mmio_size and region_dus_size",
     ),
     Row(
-        errno.EACCES, (Call.MAP,), AccessDenied,
+        errno.EACCES, (Call.MAP, Call.RESERVE), AccessDenied,
         "the node was opened for reading only",
         "open it for reading and writing",
+    ),
+    Row(
+        errno.EINVAL, (Call.RESERVE,), CallRefused,
+        "this kernel's driver reserves no memory for the device",
+        "only patched kernels do, for a queue that was started; for shared addresses " + _CHECK_SVA,
     ),
     Row(
         errno.EINVAL, (Call.SLICE,), CallRefused,

@@ -126,7 +126,8 @@ class LinuxQueueFile:
     # -- regions ----------------------------------------------------------------------------------------------
 
     def map(self, kind: RegionKind) -> MappedRegion:
-        self._allow(Call.MAP)
+        call = Call.RESERVE if kind is RegionKind.STATIC_SHARE else Call.MAP
+        self._allow(call)
         size, owner = self._sizes.get(kind, 0), f"{self.name} queue"
         region: MappedRegion
         try:
@@ -135,7 +136,7 @@ class LinuxQueueFile:
             else:
                 region = MappedRegion(self._system, self._descriptor, kind, size, owner)
         except OSError as error:
-            raise self._typed(error, Call.MAP) from None
+            raise self._typed(error, call) from None
         self._regions[kind] = region
         return region
 

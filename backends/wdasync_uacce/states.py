@@ -49,6 +49,7 @@ CALLS: Final[Mapping[Call, frozenset[QueueState]]] = {
     Call.SET_TYPE: frozenset({QueueState.INIT}),
     Call.QUEUE_INFO: _ALIVE,
     Call.MAP: _ALIVE,
+    Call.RESERVE: _ALIVE,
     Call.SLICE: _ALIVE,
     Call.START: frozenset({QueueState.INIT}),
     Call.PUT: _ALIVE,

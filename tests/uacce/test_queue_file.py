@@ -17,7 +17,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from wdasync_uacce import QueueInfo, RegionKind, mapping
+from wdasync.errors import BackendUnavailable
+from wdasync_uacce import QueueInfo, RegionKind, UacceBackend, mapping
 from wdasync_uacce.errnos import (
     ROWS,
     AccessDenied,
@@ -321,7 +322,7 @@ def test_a_region_is_mapped_once(file: LinuxQueueFile) -> None:
 
 
 def test_the_reserved_region_is_none_with_shared_addresses(file: LinuxQueueFile) -> None:
-    with pytest.raises(CallRefused, match="no such region"):
+    with pytest.raises(CallRefused, match=r"map the reserved region: .* reserves no memory"):
         file.map(RegionKind.STATIC_SHARE)
 
 
@@ -370,7 +371,7 @@ def reserved(tmp_path: Path) -> Kernel:
 
 def test_the_reserved_region_is_mapped_when_it_is_asked_for(reserved: Kernel) -> None:
     file = reserved.files().open("hisi_zip-0")
-    with pytest.raises(CallRefused, match="map a region: the device has no such region"):
+    with pytest.raises(CallRefused, match=r"map the reserved region: .* reserves no memory"):
         _ = file.space  # not before start
     file.start()
     space = file.space
@@ -387,6 +388,21 @@ def test_the_reserved_region_is_mapped_when_it_is_asked_for(reserved: Kernel) ->
     del first, second, space, file
     gc.collect()
     assert not reserved.mapped
+
+
+def test_a_kernel_without_reserved_regions(tmp_path: Path) -> None:
+    """As Linux itself is: its uacce has two regions. Nothing can be given to a device that shares no addresses then."""
+    kernel = Kernel(tmp_path)
+    kernel.add(flags="0")
+    layer = kernel.files()
+    backend = UacceBackend(layer)
+    device = backend.open(backend.devices()[0], backend.Options())
+    with pytest.raises(
+        BackendUnavailable, match=r"EINVAL: this kernel's driver reserves no memory .*CONFIG_IOMMU_SVA"
+    ):
+        device.open_queue(16)
+    assert not kernel.queues
+    assert not kernel.mapped
 
 
 def test_a_kernel_that_tells_no_slices(reserved: Kernel) -> None:
