@@ -1,14 +1,17 @@
 """Devices for programs that poll."""
 
+import errno
 import gzip
 import logging
 import select
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
 import wdasync
+from wdasync import registry
 from wdasync.backend import Completion, Direction, Queue, QueueStatistics, StreamSpec
 from wdasync.errors import Status
 from wdasync.pollmode import PolledDevice
@@ -119,6 +122,42 @@ def test_a_device_that_does_not_finish_is_closed_all_the_same(monkeypatch: pytes
     assert queue.closed
 
 
+@pytest.mark.parametrize("name", ["hip08", "mock"])
+def test_a_device_that_was_lost_is_brought_back(name: str) -> None:
+    with wdasync.open_device(name) as polled:
+        queue = polled.open_queue()
+        assert queue.enqueue_burst([(tag, wdasync.Compress(PAGE, "gzip")) for tag in range(4)]) == 4
+        registry.get_backend(name).provoker.lose(polled.device)  # type: ignore[attr-defined]  # for those who examine backends
+        assert {done.status for done in reap(queue, 4)} <= {Status.DEVICE_ERROR, Status.SUCCESS}
+        assert polled.device.lost is not None
+        polled.reset()
+        assert (polled.device.lost, polled.resets) == (None, 1)
+        queue = polled.open_queue()
+        assert queue.enqueue_burst([(1, wdasync.Compress(PAGE, "gzip"))]) == 1
+        assert gzip.decompress(reap(queue, 1)[0].output or b"") == PAGE
+    with pytest.raises(wdasync.ClosedResourceError):
+        polled.reset()
+
+
+def test_a_device_that_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    with wdasync.open_device("mock") as polled:
+        assert isinstance(polled.device, MockDevice)
+        polled.device.absent = True
+        polled.device.lose("pulled out")
+        with pytest.raises(
+            wdasync.BackendUnavailable, match="expected it back after a reset, got: pulled out"
+        ):
+            polled.reset()
+
+        def reset(self: MockDevice) -> None:
+            raise OSError(errno.EBUSY, "somebody has it")
+
+        monkeypatch.setattr(MockDevice, "reset", reset)
+        with pytest.raises(wdasync.BackendUnavailable, match=r"mock-0: .*somebody has it"):
+            polled.reset()
+        assert polled.resets == 0
+
+
 def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     with wdasync.open_device("mock", depth=5) as polled:
         assert polled.open_queue().depth == 5
@@ -153,6 +192,41 @@ def test_what_is_needed() -> None:
         wdasync.open_device("mock", needs=needs)
     with pytest.raises(wdasync.BackendUnavailable, match="expected a device with COMPRESS br"):
         wdasync.open_device("hip08", needs=[(wdasync.Kind.COMPRESS, "br")], fallback=False)
+
+
+GZIP, BR = (wdasync.Kind.COMPRESS, "gzip"), (wdasync.Kind.COMPRESS, "br")
+
+
+def names(found: list[PolledDevice]) -> list[str]:
+    """Of those devices, which are closed."""
+    with ExitStack() as stack:
+        return [stack.enter_context(polled).device.info.name for polled in found]
+
+
+def test_all_devices_that_have_something_of_it() -> None:
+    assert names(wdasync.open_devices("hip08", needs=[GZIP, BR])) == ["hisi_zip-0", "cpu0"]
+    assert names(wdasync.open_devices("hip08", needs=[BR])) == ["cpu0"]
+    assert names(wdasync.open_devices("hip08", needs=[GZIP, BR], fallback=False)) == ["hisi_zip-0"]
+    assert names(wdasync.open_devices("mock")) == ["mock-0", "cpu0"]
+    with backend.programmed(devices=2):
+        assert names(wdasync.open_devices("mock")) == ["mock-0", "mock-1", "cpu0"]
+    with pytest.raises(
+        wdasync.BackendUnavailable, match="expected a device with COMPRESS br or SIGN by hand, got hip"
+    ):
+        wdasync.open_devices("hip08", needs=[BR, (wdasync.Kind.SIGN, "by hand")], fallback=False)
+
+
+def test_of_several_devices_all_are_closed_if_one_that_was_asked_for_cannot_be_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed: list[str] = []
+    close = PolledDevice.close
+    monkeypatch.setattr(PolledDevice, "close", lambda it: (closed.append(it.backend), close(it)))
+    with backend.programmed() as program:
+        program.fail_open("somebody sat on it")
+        with pytest.raises(wdasync.BackendUnavailable, match="somebody sat on it"):
+            wdasync.open_devices(["cpu", "mock"])
+    assert closed == ["cpu"]
 
 
 def test_a_backend_that_was_asked_for_and_cannot_be_opened() -> None:

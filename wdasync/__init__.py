@@ -37,7 +37,7 @@ from .keyhandles import KeyHandle
 from .lifecycle import default_accelerator, open_accelerator
 from .operations import Compress, Decompress, Dictionary, Flush, Kind, Nop, Operation, Priority
 from .paged import PagedBuffer, Pager
-from .pollmode import PolledDevice, open_device
+from .pollmode import PolledDevice, open_device, open_devices
 from .publickeys import PrivateKey, PublicKey
 from .results import Observation, Observer, Paging, Result
 from .scheduling import Reason
@@ -117,5 +117,6 @@ __all__ = [
     "default_accelerator",
     "open_accelerator",
     "open_device",
+    "open_devices",
     "read_gzip_header",
 ]

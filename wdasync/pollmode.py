@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,7 +33,7 @@ from .lifecycle import no_device, wanted_backends
 from .opener import close_queues
 from .operations import Kind, Priority
 
-__all__ = ["PolledDevice", "open_device"]
+__all__ = ["PolledDevice", "open_device", "open_devices"]
 
 logger = logging.getLogger("wdasync")
 
@@ -49,11 +49,13 @@ class PolledDevice:
 
     :ivar backend: name of the backend
     :ivar device: the device: its ``info``, ``capabilities``, ``lost``, and ``open_session`` for streams
+    :ivar resets: how often it was brought back
     """
 
     def __init__(self, backend: str, device: Device, depth: int, close_timeout: float) -> None:
         self.backend = backend
         self.device = device
+        self.resets = 0
         self._depth = depth
         self._close_timeout = close_timeout
         self._queues: list[Queue] = []
@@ -101,21 +103,53 @@ class PolledDevice:
         self._queues.append(queue)
         return queue
 
-    def close(self) -> None:
-        """Stop the queues, wait for what is in flight, give all back. Blocks. Idempotent.
-
-        Completions that nobody has dequeued are dropped. What a device does not finish in ``close_timeout`` seconds, it is
-        closed with.
+    def stop_queues(self) -> None:
+        """Stop its queues, and drop completions that nobody has dequeued. Only the thread that uses them. Blocks, if at all, for
+        ``close_timeout`` seconds.
         """
-        if self._closed:
-            return
-        self._closed = True
         for queue in self._queues:
             queue.stop()
         deadline = time.monotonic() + self._close_timeout
         for queue in self._queues:
             _empty(queue, deadline)
-        close_queues(self._queues)
+
+    def close_queues(self) -> None:
+        """Close its queues, which were stopped. Blocks. Any thread, while no other uses them or opens some.
+
+        Afterwards the device touches no memory of an operation, also of those that it has not finished.
+        """
+        queues, self._queues = self._queues, []
+        close_queues(queues)
+
+    def reset(self) -> None:
+        """Bring the device back after it was lost, and its queues were stopped. They are closed; new ones can be opened. Blocks. Any thread, as
+        :meth:`close_queues`.
+
+        It knows no sessions any more, and no keys.
+
+        :raises BackendUnavailable: if it does not come back; try it again later
+        :raises ClosedResourceError: if the device was closed
+        """
+        if self._closed:
+            raise ClosedResourceError
+        self.close_queues()
+        try:
+            self.device.reset()
+        except OSError as error:
+            raise BackendUnavailable(f"{self.device.info.name}: {error}") from error
+        if (reason := self.device.lost) is not None:
+            raise BackendUnavailable(
+                f"{self.device.info.name}: expected it back after a reset, got: {reason}"
+            )
+        self.resets += 1
+
+    def close(self) -> None:
+        """Stop and close its queues, and give all back. Blocks. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self.stop_queues()
+        self.close_queues()
         self._serving.close()
         self.device.close()
 
@@ -140,24 +174,57 @@ def _empty(queue: Queue, deadline: float) -> None:
 
 
 def open_device(
-    backend: str | None = None, *, needs: Iterable[tuple[Kind, str]] = (), **settings: object
+    backend: str | Sequence[str] | None = None, *, needs: Iterable[tuple[Kind, str]] = (), **settings: object
 ) -> PolledDevice:
     """Open one device for a program that polls: the first that can be opened and has what is needed, of the best backend. Blocks.
 
-    :param backend: name of a backend; ``None``: as configured, else the best that is here. If it has no such device, one that takes
-        over from others may have, unless ``fallback`` is off
+    :param backend: name of a backend, or several, best first; ``None``: as configured, else the best that is here. If it has no such
+        device, one that takes over from others may have, unless ``fallback`` is off
     :param needs: kinds of operation and their algorithms, all of which the device must have
     :param settings: any field of :class:`~wdasync.Config`, or an option of the backend; those about event loops, scheduling
         and page fault handlers are without effect
     :raises ConfigError: if a setting is unknown or of the wrong type
     :raises BackendUnavailable: if a backend is unknown, or no such device can be opened
     """
+    with closing(_opened(backend, list(needs), settings, all)) as found:
+        return next(found)
+
+
+def open_devices(
+    backend: str | Sequence[str] | None = None, *, needs: Iterable[tuple[Kind, str]] = (), **settings: object
+) -> list[PolledDevice]:
+    """Open all devices that have something of what is needed, best first, for a program that goes on with the next one where one
+    cannot do something, or is lost. Blocks.
+
+    :param backend: as of :func:`open_device`. Those that take over from others come last, unless ``fallback`` is off
+    :param needs: kinds of operation and their algorithms, of which a device must have one
+    :param settings: as of :func:`open_device`
+    :returns: at least one; each is to be closed
+    :raises ConfigError: if a setting is unknown or of the wrong type
+    :raises BackendUnavailable: if a backend is unknown, or no such device can be opened
+    """
+    with ExitStack() as stack:
+        found = [stack.enter_context(polled) for polled in _opened(backend, list(needs), settings, any)]
+        stack.pop_all()
+    return found
+
+
+def _opened(
+    backend: str | Sequence[str] | None,
+    needs: Sequence[tuple[Kind, str]],
+    settings: dict[str, object],
+    enough: Callable[[Iterable[object]], bool],
+) -> Generator[PolledDevice, None, None]:
+    """One device after the other, best first, each opened when it is asked for.
+
+    :param enough: ``all`` or ``any``: how much of what is needed a device must have
+    :raises BackendUnavailable: as :func:`open_device`; at the end, if there was none
+    """
     if backend is not None:
-        settings["backend"] = backend
-    wanted_rows = list(needs)
+        settings["backend"] = tuple(backend) if isinstance(backend, list) else backend
     effective = load(settings)
     config = effective.config
-    lacking: list[str] = []
+    found, lacking = False, list[str]()
     for wanted in wanted_backends(config):
         errors: list[BackendUnavailable] = []
         options = effective.options(wanted.backend.name, wanted.backend.Options)
@@ -167,15 +234,23 @@ def open_device(
             except BackendUnavailable as error:
                 errors.append(error)
                 continue
-            if all(device.capabilities.find(*row) for row in wanted_rows):
-                return PolledDevice(wanted.backend.name, device, config.depth, config.close_timeout)
-            device.close()
-            lacking.append(f"{wanted.backend.name}/{info.name}")
+            if not needs or enough(device.capabilities.find(*row) for row in needs):
+                found = True
+                yield PolledDevice(wanted.backend.name, device, config.depth, config.close_timeout)
+            else:
+                device.close()
+                lacking.append(f"{wanted.backend.name}/{info.name}")
         if wanted.asked and len(errors) == len(wanted.infos):
             raise errors[0]
-    if lacking:
-        rows = ", ".join(f"{kind.name} {algorithm}" for kind, algorithm in wanted_rows)
-        raise BackendUnavailable(
-            f"needs: expected a device with {rows}, got {', '.join(lacking)}; see `python -m wdasync devices`"
-        )
-    raise no_device()
+    if not found:
+        raise _lacking(needs, lacking, " or " if enough is any else ", ")
+
+
+def _lacking(needs: Sequence[tuple[Kind, str]], names: Sequence[str], joint: str) -> BackendUnavailable:
+    """The error where no device has what is needed."""
+    if not names:
+        return no_device()
+    rows = joint.join(f"{kind.name} {algorithm}" for kind, algorithm in needs)
+    return BackendUnavailable(
+        f"needs: expected a device with {rows}, got {', '.join(names)}; see `python -m wdasync devices`"
+    )

@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 
 import wdasync
-from wdasync import Kind
 
 from . import plain
 from .figures import Figures
 from .lcore import Lcore
 from .models import MODELS
-from .offload import Offload
+from .offload import NEEDS, Offload
 from .options import Options, parse
-from .policy import able
 from .termination import termination
 from .tls import server_context
 
 
 def poll(options: Options) -> None:
     """The proxy that polls."""
-    tls = termination(options)
     figures = Figures(options.quiet)
-    with wdasync.open_device(options.backend, needs=[(Kind.COMPRESS, "gzip")]) as polled:
-        tables = [polled.device.capabilities]
-        options = options.offering(able(tables, Kind.COMPRESS), able(tables, Kind.COMPRESS_CHUNK))
-        lcore = Lcore(options, Offload(polled, options, figures), figures, tls)
-        info = polled.device.info
+    with ExitStack() as stack:
+        tls = termination(options)
+        if tls is not None and tls.signer is not None:
+            stack.callback(tls.signer.close)
+        devices = [stack.enter_context(it) for it in wdasync.open_devices(options.backend, needs=NEEDS)]
+        offload = Offload(devices, options, figures)
+        stack.callback(offload.lanes.close)
+        options = options.offering(*offload.offers)
+        lcore = Lcore(options, offload, figures, tls)
+        names = ", then ".join(f"{polled.backend}/{polled.device.info.name}" for polled in devices)
         print(
             f"listening on port {lcore.port}: {options.model}, burst {options.burst}, ring {options.ring}, "
-            f"{options.mbufs} buffers of {options.policy.room} bytes, {info.backend}/{info.name}"
+            f"{options.mbufs} buffers of {options.policy.room} bytes, {names}"
             + (f", signatures by {tls.signer.name}" if tls is not None and tls.signer is not None else ""),
             flush=True,
         )
         lcore.run(MODELS[options.model](lcore))
-    if tls is not None and tls.signer is not None:
-        tls.signer.close()
     figures.total()
 
 

@@ -12,10 +12,14 @@ import select
 import signal
 import socket
 import time
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from wdasync.backend import Queue
 
 from .connection import Connection
 from .figures import Figures
+from .lanes import Lanes
 from .listener import Listener
 from .mempool import Mbuf, Mempool
 from .models import Model
@@ -63,8 +67,9 @@ class Lcore:
         self._stop = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopped: float | None = None
         self._signer = tls.signer if tls else None
-        self._queues = [*offload.queues, *([self._signer.queue] if self._signer else [])]
-        for fd in (self._stop, self._poller.fileno(), *(queue.fileno() for queue in self._queues)):
+        self._lanes: list[Lanes[Any]] = [offload.lanes, *([self._signer.lanes] if self._signer else [])]
+        self._queues: dict[Queue, int] = {}
+        for fd in (self._stop, self._poller.fileno()):
             self._outer.register(fd, select.EPOLLIN)
         self.port = self._listener.port
 
@@ -98,6 +103,7 @@ class Lcore:
 
     def _sleep(self, model: Model, timeout: float) -> None:
         """Nothing to do. The order of the steps is the contract's: empty, arm, look once more, sleep."""
+        self._watch([queue for lanes in self._lanes for queue in lanes.queues])
         armed = [queue.arm() for queue in self._queues]
         if not all(armed) or model.completions():
             return
@@ -108,6 +114,16 @@ class Lcore:
                 os.eventfd_read(self._stop)
                 self._end()
 
+    def _watch(self, queues: list[Queue]) -> None:
+        """Sleep on these; devices come and go."""
+        for queue in [queue for queue in self._queues if queue not in queues]:
+            with suppress(OSError):  # closed already
+                self._outer.unregister(self._queues.pop(queue))
+        for queue in queues:
+            if queue not in self._queues:
+                self._queues[queue] = queue.fileno()
+                self._outer.register(queue.fileno(), select.EPOLLIN)
+
     def _end(self) -> None:
         """Told to stop: no new connections, and the last request of each that there is."""
         self._stopped = time.monotonic() + self.options.grace
@@ -117,10 +133,13 @@ class Lcore:
             self.advance(connection)
 
     def _tick(self, now: float) -> None:
-        if self.offload.lost and self._policy.whole:
-            self._policy = self.options.offering((), ()).policy
+        for lanes in self._lanes:
+            lanes.tick(now)
+        policy = self.options.offering(*self.offload.offers).policy
+        if policy != self._policy:
+            self._policy = policy
             for connection in self._connections:
-                connection.relay.policy = self._policy
+                connection.relay.policy = policy
         if self._stopped is None:
             self._listener.resume()
         for connection in list(self._connections):
@@ -249,7 +268,9 @@ class Lcore:
 
     def complete(self, done: Done) -> Connection:
         """Give the relay what the accelerator made."""
-        done.connection.relay.compressed(done.work, done.output)
+        wanted = done.connection.relay.compressed(done.work, done.output)
+        if not wanted and isinstance(done.output, Mbuf):
+            done.output.free()
         return done.connection
 
     def advance(self, connection: Connection) -> None:

@@ -38,7 +38,7 @@ class Model(Protocol):
 def _in_use(lcore: Lcore) -> dict[str, int]:
     return {
         "accel": len(lcore.offload.ring),
-        "flying": lcore.offload.flying,
+        "flying": lcore.offload.lanes.flying,
         "rxbuf": lcore.pool.in_use,
         "txbuf": lcore.offload.pool.in_use,
     }

@@ -1,30 +1,36 @@
-"""The accelerator in poll mode: work from a ring into a device's queue in bursts, and completions out of it in bursts.
+"""Compression in poll mode: work from a ring to the devices in bursts, and completions out of them in bursts.
 
-The queue is wdasync's own contract, :class:`wdasync.backend.Queue`; there is no event loop and no await between it and the proxy. What a
-queue does not take stays here, in order. The output of a whole body is written by the device into a pooled buffer, behind the headroom
-that the response's head will need. If there is no buffer, the body goes as it is: that is counted, and nobody waits for those who read slowly.
+The output of a whole body is written by the device into a pooled buffer, behind the headroom that the response's head will need. If there is
+no buffer, the body goes as it is: that is counted, and nobody waits for those who read slowly. If a device fails, the next one does it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple, cast
 
 from wdasync import Compress, Flush, Kind, Operation, PolledDevice, Status
-from wdasync.backend import Completion, Direction, Queue, StreamSpec
-from wdasync.errors import WdasyncError
-from wdasync.integrations.codings import ALGORITHMS
-from wdasync.operations import CompressChunk
+from wdasync.backend import Completion
+from wdasync.integrations.codings import ALGORITHMS, PREFERENCE
+from wdasync.operations import Level
 
 from .connection import Connection
 from .figures import Figures
+from .flow import Flow
+from .lanes import Lanes
 from .mempool import Mbuf, Mempool
 from .options import Options
+from .policy import able
 from .ring import Ring
 from .work import Stream, Work
 
-__all__ = ["Done", "Offload"]
+__all__ = ["NEEDS", "Done", "Offload"]
+
+KINDS: Final = (Kind.COMPRESS, Kind.COMPRESS_CHUNK)
+
+#: What a device may be good for here.
+NEEDS: Final = tuple((kind, ALGORITHMS[coding]) for kind in KINDS for coding in PREFERENCE)
 
 
 class Done(NamedTuple):
@@ -38,66 +44,81 @@ class Done(NamedTuple):
     output: Mbuf | bytes | None
 
 
-class _Flying(NamedTuple):
-    """Work that the device has."""
+class _Whole:
+    """A body that is compressed in one operation, into a buffer."""
 
-    connection: Connection
-    work: Work
-    mbuf: Mbuf | None
+    def __init__(self, connection: Connection, work: Work, mbuf: Mbuf, level: Level) -> None:
+        self.connection, self.work = connection, work
+        self.mbuf, self._level = mbuf, level
+
+    def offer(self, polled: PolledDevice) -> Operation | None:
+        work, algorithm = self.work, ALGORITHMS[self.work.coding]
+        if polled.device.capabilities.find(Kind.COMPRESS, algorithm) is None:
+            return None
+        # A body that does not get smaller is out of space, and goes as it is.
+        into = self.mbuf.room()[: work.nbytes - 1]
+        return Compress(work.pieces, algorithm, level=self._level, into=into)
+
+    def output(self, completion: Completion | None) -> Mbuf | None:
+        if completion is None or completion.status is not Status.SUCCESS:
+            self.drop()
+            return None
+        self.mbuf.append(completion.produced)
+        return self.mbuf
+
+    def drop(self) -> None:
+        self.mbuf.free()
 
 
-class _Lane:
-    """One queue of the device."""
+class _Piece:
+    """A step of a body that is compressed in pieces."""
 
-    def __init__(self, queue: Queue) -> None:
-        self.queue = queue
-        self.held: list[tuple[int, Operation]] = []
+    def __init__(self, connection: Connection, work: Work, flow: Flow) -> None:
+        self.connection, self.work, self._flow = connection, work, flow
+        flow.take(work.pieces, work.flush)
+
+    def offer(self, polled: PolledDevice) -> Operation | None:
+        return self._flow.offer(polled)
+
+    def output(self, completion: Completion | None) -> bytes | None:
+        if completion is None or completion.status is not Status.SUCCESS:
+            return None
+        return self._flow.made(completion.output or b"")
+
+    def drop(self) -> None:
+        pass  # its stream is closed with its connection
 
 
 class Offload:
-    """The way to the accelerator and back.
+    """The way to the accelerators and back.
 
+    :param devices: best first
     :ivar ring: work that waits
     :ivar pool: buffers for the output
+    :ivar lanes: the devices' queues
     """
 
-    def __init__(self, polled: PolledDevice, options: Options, figures: Figures) -> None:
+    def __init__(self, devices: Sequence[PolledDevice], options: Options, figures: Figures) -> None:
         self.ring: Ring[tuple[Connection, Work]] = Ring(options.ring)
         self.pool = Mempool(options.mbufs, options.policy.room)
-        self._polled = polled
+        self.lanes: Lanes[_Whole | _Piece] = Lanes(devices, KINDS, options.policy.limits.device / 2)
+        self._movable = len(devices) > 1
         self._level = options.policy.level
         self._figures = figures
         self._late: deque[tuple[Connection, Work]] = deque()
         self._done: list[Done] = []
-        self._flying: dict[int, _Flying] = {}
-        self._tag = 0
-        self._lanes: dict[str, _Lane] = {}
-        for row in polled.device.capabilities:
-            if row.kind in (Kind.COMPRESS, Kind.COMPRESS_CHUNK) and row.queue_class not in self._lanes:
-                queue = polled.open_queue(queue_class=row.queue_class)
-                self._lanes[row.queue_class] = _Lane(queue)
-
-    @property
-    def queues(self) -> list[Queue]:
-        """The device's queues."""
-        return [lane.queue for lane in self._lanes.values()]
-
-    @property
-    def flying(self) -> int:
-        """Operations that the device has, or that wait until it takes them."""
-        return len(self._flying)
+        self._jobs: dict[Connection, _Whole | _Piece] = {}
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something to be done that nothing will wake us for, such as a queue that did not take everything."""
-        return bool(self._done or self._late or len(self.ring)) or any(
-            lane.held for lane in self._lanes.values()
-        )
+        """Whether there is something to be done that nothing will wake us for."""
+        return bool(self._done or self._late or len(self.ring) or self.lanes.waiting)
 
     @property
-    def lost(self) -> bool:
-        """Whether the device is gone."""
-        return self._polled.device.lost is not None
+    def offers(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The codings that devices can do now: for bodies at once, and in pieces."""
+        tables = [polled.device.capabilities for polled in self.lanes.devices]
+        return able(tables, Kind.COMPRESS), able(tables, Kind.COMPRESS_CHUNK)
 
     def put(self, connection: Connection, work: Work) -> None:
         """Some work. What does not fit into the ring, at most one for each connection, waits before it."""
@@ -109,43 +130,37 @@ class Offload:
 
     def submit(self, burst: int) -> int:
         """Work from the ring into the queues; how much left the ring."""
-        held = sum(len(lane.held) for lane in self._lanes.values())
-        taken = self.ring.dequeue_burst(max(0, burst - held))
+        taken = self.ring.dequeue_burst(max(0, burst - self.lanes.held))
         for connection, work in taken:
             if connection.work is work:
                 self._prepare(connection, work)
         while self._late and self.ring.free_count:
             self.ring.enqueue_bulk([self._late.popleft()])
-        for lane in self._lanes.values():
-            if self.lost:
-                self._give_up(lane)
-            elif lane.held:
-                del lane.held[: lane.queue.enqueue_burst(lane.held)]
+        self.lanes.submit()
         return len(taken)
 
     def reap(self, limit: int) -> list[Done]:
         """What has ended, up to a limit."""
         done = self._done[:limit]
         del self._done[:limit]
-        for lane in self._lanes.values():
-            for completion in lane.queue.dequeue_burst(limit - len(done)):
-                flying = self._flying.pop(completion.tag)
-                output = _output(completion, flying)
-                done.append(Done(flying.connection, flying.work, output))
-                self._figures.plain += output is None
+        for job, completion in self.lanes.reap(limit - len(done)):
+            if self._jobs.get(job.connection) is job:
+                del self._jobs[job.connection]
+            output = job.output(completion)
+            done.append(Done(job.connection, job.work, output))
+            self._figures.plain += output is None
         return list(self._current(done))
 
     def forget(self, connection: Connection) -> None:
         """Nobody waits for its work any more. What the device works on, it may finish; its buffer is held until then."""
-        work, connection.work = connection.work, None
-        for tag, flying in list(self._flying.items()) if work is not None else ():
-            if flying.work is work and any(self._withdraw(lane, tag) for lane in self._lanes.values()):
-                del self._flying[tag]
-                if flying.mbuf is not None:
-                    flying.mbuf.free()
-                work = None
-        if connection.stream is not None and all(flying.work is not work for flying in self._flying.values()):
-            self._close(connection.stream)
+        connection.work = None
+        job = self._jobs.pop(connection, None)
+        if job is not None:
+            if not self.lanes.withdraw(job):
+                return
+            job.drop()
+        if connection.stream is not None:
+            _close(connection.stream)
 
     def _current(self, done: list[Done]) -> Iterator[Done]:
         """Those whose connection still waits for them. Of the others all is given back."""
@@ -153,78 +168,38 @@ class Offload:
             if it.connection.work is it.work:
                 it.connection.work = None
                 if it.work.stream is not None and it.work.flush is Flush.FINISH:
-                    self._close(it.work.stream)
+                    _close(it.work.stream)
                     it.connection.stream = None
                 yield it
                 continue
             if isinstance(it.output, Mbuf):
                 it.output.free()
             if it.work.stream is not None:
-                self._close(it.work.stream)
+                _close(it.work.stream)
 
     def _prepare(self, connection: Connection, work: Work) -> None:
-        """Make an operation of it, for the lane of its kind."""
-        kind = Kind.COMPRESS if work.stream is None else Kind.COMPRESS_CHUNK
-        row = self._polled.device.capabilities.find(kind, ALGORITHMS[work.coding])
-        if row is None or self.lost:
-            self._figures.plain += 1
-            self._done.append(Done(connection, work, None))
-            return
-        mbuf = self.pool.get() if work.stream is None else None
-        if mbuf is None and work.stream is None:
-            self._figures.bypassed += 1
-            self._done.append(Done(connection, work, None))
-            return
-        try:
-            operation = self._operation(work, mbuf)
-        except WdasyncError:  # there is no session to be had
-            self._done.append(Done(connection, work, None))
-            return
-        self._tag = (self._tag + 1) & 0xFFFFFFFF
-        self._flying[self._tag] = _Flying(connection, work, mbuf)
-        self._lanes[row.queue_class].held.append((self._tag, operation))
+        """Make a job of it."""
+        job: _Whole | _Piece
+        if work.stream is None:
+            mbuf = self.pool.get()
+            if mbuf is None:
+                self._figures.bypassed += 1
+                self._done.append(Done(connection, work, None))
+                return
+            job = _Whole(connection, work, mbuf, self._level)
+        else:
+            job = _Piece(connection, work, self._flow(work.stream))
+        self._jobs[connection] = job
+        self.lanes.put(job)
         self._figures.operations += 1
 
-    def _operation(self, work: Work, mbuf: Mbuf | None) -> Operation:
-        algorithm = ALGORITHMS[work.coding]
-        if mbuf is not None:
-            # A body that does not get smaller is out of space, and goes as it is.
-            return Compress(work.pieces, algorithm, level=self._level, into=mbuf.room()[: work.nbytes - 1])
-        assert work.stream is not None
-        if work.stream.handle is None:
-            spec = StreamSpec(Direction.COMPRESS, algorithm, self._level)
-            work.stream.handle = self._polled.device.open_session(spec)
-        return CompressChunk(work.stream.handle, work.pieces, work.flush)
-
-    def _give_up(self, lane: _Lane) -> None:
-        """The device is gone: what it was not given yet goes as it is."""
-        for tag, _ in lane.held:
-            flying = self._flying.pop(tag)
-            if flying.mbuf is not None:
-                flying.mbuf.free()
-            self._done.append(Done(flying.connection, flying.work, None))
-        lane.held.clear()
-
-    @staticmethod
-    def _withdraw(lane: _Lane, tag: int) -> bool:
-        before = len(lane.held)
-        lane.held = [entry for entry in lane.held if entry[0] != tag]
-        return len(lane.held) < before or lane.queue.withdraw(tag)
-
-    @staticmethod
-    def _close(stream: Stream) -> None:
-        handle, stream.handle = stream.handle, None
-        if handle is not None:
-            handle.close()
+    def _flow(self, stream: Stream) -> Flow:
+        if stream.handle is None:
+            stream.handle = Flow(ALGORITHMS[stream.coding], self._level, movable=self._movable)
+        return cast("Flow", stream.handle)
 
 
-def _output(completion: Completion, flying: _Flying) -> Mbuf | bytes | None:
-    """What came out of an operation."""
-    mbuf, good = flying.mbuf, completion.status is Status.SUCCESS
-    if mbuf is None:
-        return (completion.output or b"") if good else None
-    if not good:
-        mbuf.free()
-        return None
-    mbuf.append(completion.produced)
-    return mbuf
+def _close(stream: Stream) -> None:
+    handle, stream.handle = stream.handle, None
+    if handle is not None:
+        handle.close()

@@ -133,19 +133,21 @@ class Relay:
         else:
             self._disconnect()
 
-    def compressed(self, work: Work, output: object) -> None:
+    def compressed(self, work: Work, output: object) -> bool:
         """The accelerator is done with some work.
 
         :param output: something with a length; ``None``: it could not
+        :returns: whether anybody still waited for it
         """
         answer = self._answer
         if answer is None or answer.work is not work or self.aborted:
-            return
+            return False
         self._since = self._clock()
         if answer.compressed(output):
             self.pump()
         else:
             self.abort()
+        return True
 
     def tick(self, now: float) -> bool:
         """Time goes by. Something like every 100 ms. Whether it changed anything."""

@@ -1,7 +1,7 @@
 """A private key on an accelerator: what has to be signed goes into a queue in bursts, and signatures come back in bursts.
 
 A signature of RSA-2048 takes a good millisecond of a CPU. On a device it takes none, and on CPU threads at least not the loop's. The queue
-is another than that of compression, perhaps of another device: the best that can sign with this kind of key.
+is another than that of compression, perhaps of another device: the best that can sign with this kind of key; if that one fails, the next.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 import wdasync
-from wdasync import Kind, Operation, Status
+from wdasync import Kind, Operation, PolledDevice, Status, WdasyncError
 from wdasync.operations import Key, Sign
 
 from .connection import Connection
+from .lanes import Lanes
 from .ring import Ring
 
 if TYPE_CHECKING:
@@ -29,86 +30,89 @@ __all__ = ["Signer"]
 CURVES: Final = {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521"}
 
 
+class _Signature:
+    """A signature that is wanted."""
+
+    def __init__(self, connection: Connection, signing: Signing, signer: Signer) -> None:
+        self.connection, self._signing, self._signer = connection, signing, signer
+
+    def offer(self, polled: PolledDevice) -> Operation | None:
+        return self._signer.operation(self._signing, polled)
+
+
 class Signer:
     """The owner of a private key.
 
     :param backend: wdasync's backend; ``None``: as configured
     :param key: the file of the key, PEM
-    :param ring: slots of the ring before the queue
-    :ivar queue: the device's
+    :param ring: slots of the ring before the queues
+    :param patience: seconds after which a device that says nothing is given up
+    :ivar lanes: the queues of devices that can sign with it
     :raises OSError: if the file cannot be read
     :raises ValueError: if there is no key in it
     :raises TypeError: if it is neither of RSA nor of one of the curves
     :raises BackendUnavailable: if no device signs with such a key
     """
 
-    def __init__(self, backend: str | None, key: str, ring: int) -> None:
+    def __init__(self, backend: str | None, key: str, ring: int, patience: float = 5.0) -> None:
         owned = load_pem_private_key(Path(key).read_bytes(), None)
         self._algorithm = _algorithm(owned)
-        self._polled = wdasync.open_device(backend, needs=[(Kind.SIGN, self._algorithm)])
-        row = self._polled.device.capabilities.find(Kind.SIGN, self._algorithm)
-        assert row is not None
         self._key = Key(owned, "the private key of the proxy")
-        self._session = self._key.session(self._polled.device, self._algorithm)
-        self.queue = self._polled.open_queue(queue_class=row.queue_class)
+        self._devices = wdasync.open_devices(backend, needs=[(Kind.SIGN, self._algorithm)])
+        self.lanes: Lanes[_Signature] = Lanes(self._devices, [Kind.SIGN], patience)
         self._asked: Ring[tuple[Connection, Signing]] = Ring(ring)
         self._late: deque[tuple[Connection, Signing]] = deque()
-        self._held: list[tuple[int, Operation]] = []
-        self._flying: dict[int, Connection] = {}
-        self._tag = 0
 
     @property
     def name(self) -> str:
-        """Who signs, for people."""
-        return f"{self._polled.backend}/{self._polled.device.info.name}"
+        """Backend and device of those that sign, best first."""
+        return ", then ".join(f"{polled.backend}/{polled.device.info.name}" for polled in self._devices)
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something that the queue has not taken yet: nothing will wake us for that."""
-        return bool(self._held or self._late or len(self._asked))
+        """Whether there is something that nothing will wake us for."""
+        return bool(self._late or len(self._asked) or self.lanes.waiting)
 
     def ask(self, connection: Connection, signing: Signing) -> None:
-        """Something to be signed. What does not fit into the ring, at most one for each connection, waits before it."""
+        """A signature is wanted. What does not fit into the ring waits before it."""
         if self._late or not self._asked.enqueue_bulk([(connection, signing)]):
             self._late.append((connection, signing))
 
     def submit(self, burst: int) -> int:
-        """From the ring into the queue; how much left the ring. Whose client has gone is not signed for."""
-        taken = self._asked.dequeue_burst(max(0, burst - len(self._held)))
+        """From the ring into the queues; how much left the ring. Whose client has gone is not signed for."""
+        taken = self._asked.dequeue_burst(max(0, burst - self.lanes.held))
         for connection, signing in taken:
             if not connection.closed:
-                self._tag = (self._tag + 1) & 0xFFFFFFFF
-                self._flying[self._tag] = connection
-                self._held.append((self._tag, self._operation(signing)))
+                self.lanes.put(_Signature(connection, signing, self))
         while self._late and self._asked.free_count:
             self._asked.enqueue_bulk([self._late.popleft()])
-        if self._held and self._polled.device.lost is None:
-            del self._held[: self.queue.enqueue_burst(self._held)]
+        self.lanes.submit()
         return len(taken)
 
     def reap(self, limit: int) -> list[tuple[Connection, bytes | None]]:
         """Signatures that are there, up to a limit; ``None``: it could not be signed."""
-        found: list[tuple[Connection, bytes | None]] = []
-        for done in self.queue.dequeue_burst(limit):
-            signature = done.output if done.status is Status.SUCCESS else None
-            found.append((self._flying.pop(done.tag), signature))
-        if self._polled.device.lost is not None:
-            while self._held and len(found) < limit:
-                found.append((self._flying.pop(self._held.pop(0)[0]), None))
-        return found
+        return [
+            (job.connection, done.output if done is not None and done.status is Status.SUCCESS else None)
+            for job, done in self.lanes.reap(limit)
+        ]
+
+    def operation(self, signing: Signing, polled: PolledDevice) -> Operation | None:
+        """To sign on a device; ``None``: it cannot have the key."""
+        operation = Sign(self._key, signing.digest, self._algorithm, signing.padding, signing.hash)
+        try:
+            operation.session = self._key.session(polled.device, self._algorithm, polled.resets)
+        except WdasyncError:
+            return None
+        return operation
 
     def close(self) -> None:
-        """Give the queue back; then the device knows nothing of the key any more."""
-        self.queue.stop()
-        while self.queue.statistics().in_flight and self._polled.device.lost is None:
-            self.queue.dequeue_burst(64)
-        self._key.forget(self._polled.device)
-        self._polled.close()
-
-    def _operation(self, signing: Signing) -> Operation:
-        operation = Sign(self._key, signing.digest, self._algorithm, signing.padding, signing.hash)
-        operation.session = self._session
-        return operation
+        """Give the queues back; then no device knows anything of the key any more."""
+        self.lanes.close()
+        for polled in self._devices:
+            polled.stop_queues()
+            polled.close_queues()
+            self._key.forget(polled.device)
+            polled.close()
 
 
 def _algorithm(key: Any) -> str:

@@ -46,4 +46,7 @@ def termination(options: Options) -> Termination | None:
                 raise BrokenTls(str(error)) from error
 
     settings = offloaded_tls.Settings(options.cert)
-    return Termination(lambda: Offloaded(settings), Signer(options.backend, options.key, options.ring))
+    return Termination(
+        lambda: Offloaded(settings),
+        Signer(options.backend, options.key, options.ring, options.policy.limits.device / 2),
+    )

@@ -24,6 +24,7 @@ class Proxy:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
         self.said = ""
+        self.told: list[str] = []
         assert process.stdout is not None
         self.greeting = process.stdout.readline()
         found = re.search(r"listening on port (\d+)", self.greeting)
@@ -44,6 +45,14 @@ class Proxy:
             if end:
                 client.shutdown(socket.SHUT_WR)
             return receive_all(client)
+
+    def lose(self) -> None:
+        """Its best device goes away. Only of one that was started as ``mortal``."""
+        self.process.send_signal(signal.SIGUSR1)
+
+    @property
+    def threads(self) -> int:
+        return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
 
     @property
     def cpu(self) -> float:
@@ -71,10 +80,20 @@ def receive_all(client: socket.socket) -> bytes:
 
 
 @contextmanager
-def proxy(upstream: str, *arguments: str, **environment: str) -> Iterator[Proxy]:
-    """A proxy, until it is told to stop. It must end without a complaint."""
+def proxy(
+    upstream: str,
+    *arguments: str,
+    module: str = "examples.reverse_proxy",
+    tells: str = "",
+    **environment: str,
+) -> Iterator[Proxy]:
+    """A proxy, until it is told to stop. It must end without a complaint.
+
+    :param module: what is run
+    :param tells: a pattern of lines that it may have to say about others, such as a device that was lost
+    """
     process = subprocess.Popen(
-        [sys.executable, "-X", "faulthandler", "-W", "error::ResourceWarning", "-m", "examples.reverse_proxy",
+        [sys.executable, "-X", "faulthandler", "-W", "error::ResourceWarning", "-m", module,
          "--port", "0", "--upstream", upstream, "--grace", "0.5", *arguments],
         cwd=CHECKOUT, env={**os.environ, **environment}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -86,8 +105,9 @@ def proxy(upstream: str, *arguments: str, **environment: str) -> Iterator[Proxy]
         process.send_signal(signal.SIGTERM)
         said, complaints = process.communicate(timeout=60)
     running.said = said
+    running.told = [line for line in complaints.splitlines() if tells and re.search(tells, line)]
     assert process.returncode == 0, complaints
-    assert not complaints, complaints
+    assert len(complaints.splitlines()) == len(running.told), complaints
 
 
 Start = Callable[..., Proxy]

@@ -237,15 +237,56 @@ def test_backends(start: Start, backend: str) -> None:
             assert "content-encoding" in headers or path == "chunked" or size > 65536
 
 
+#: What there is to say about a device.
+LOST = "is lost, and others do its work|is back$|: lost: |: back, after|no completion within the deadline"
+
+
 def test_an_accelerator_that_fails(server: Origin, model: str) -> None:
-    """Whatever it does, bodies arrive: as they are, if need be."""
+    """Whatever it does, bodies arrive, and compressed, since another one can do that."""
     with proxy(
-        server.address, "--model", model, "--limit-device", "0.3", "--backend", "mock",
-        WDASYNC_MOCK_FAIL_INTERVAL="2", WDASYNC_MOCK_LOSE_INTERVAL="5",
+        server.address, "--model", model, "--limit-device", "0.6", "--backend", "mock", tells=LOST,
+        WDASYNC_MOCK_FAIL_INTERVAL="2", WDASYNC_MOCK_LOSE_INTERVAL="5", WDASYNC_DEADLINE="0.2",
     ) as running:  # fmt: skip
         for _ in range(10):
             _, headers, body = ask(running, "/text/9000", accept_encoding="gzip")
+            assert (headers["content-encoding"], gzip.decompress(body)) == ("gzip", text(9000))
+
+
+def test_an_accelerator_that_fails_and_is_the_only_one(server: Origin, model: str) -> None:
+    """Bodies arrive as they are, if need be."""
+    with proxy(
+        server.address, "--model", model, "--limit-device", "0.3", "--backend", "mock", tells=LOST,
+        WDASYNC_MOCK_FAIL_INTERVAL="2", WDASYNC_MOCK_LOSE_INTERVAL="5", WDASYNC_FALLBACK="false",
+    ) as running:  # fmt: skip
+        codings = set()
+        for _ in range(10):
+            _, headers, body = ask(running, "/text/9000", accept_encoding="gzip")
+            codings.add(headers.get("content-encoding"))
             assert (gzip.decompress(body) if "content-encoding" in headers else body) == text(9000)
+        assert codings == {None, "gzip"}
+
+
+@pytest.mark.parametrize("backend", ["hip08", "mock"])
+def test_an_accelerator_that_goes_away_under_load(server: Origin, model: str, backend: str) -> None:
+    """No request notices: each is compressed, whole or in pieces, by the device or by the CPU."""
+    paths = ["/text/30000", "/chunked/200000", "/text/60000"]
+
+    def one(number: int) -> None:
+        path = paths[number % len(paths)]
+        status, headers, body = ask(running, path, accept_encoding="gzip")
+        assert (status, headers.get("content-encoding")) == (200, "gzip")
+        assert gzip.decompress(body) == text(int(path.rpartition("/")[2]))
+
+    with proxy(
+        server.address, "--model", model, "--backend", backend, module="tests.examples.reverse_proxy.mortal", tells=LOST
+    ) as running, ThreadPoolExecutor(8) as pool:  # fmt: skip
+        for _ in range(3):
+            asked = [pool.submit(one, number) for number in range(40)]
+            eventually(lambda: sum(it.done() for it in asked) > 10)  # noqa: B023  (it is over before the next)
+            running.lose()
+            for it in asked:
+                it.result()
+    assert [line for line in running.told if "lost" in line]
 
 
 # -- the command line -------------------------------------------------------------------------------------------

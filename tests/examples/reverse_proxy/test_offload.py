@@ -2,21 +2,25 @@
 
 import gzip
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 import wdasync
+from examples.reverse_proxy import places
 from examples.reverse_proxy.connection import Connection
 from examples.reverse_proxy.figures import Figures
+from examples.reverse_proxy.flow import Flow
+from examples.reverse_proxy.lcore import Lcore
 from examples.reverse_proxy.mempool import Mbuf
 from examples.reverse_proxy.offload import Done, Offload
 from examples.reverse_proxy.options import Options
 from examples.reverse_proxy.policy import Policy
 from examples.reverse_proxy.relay import Relay
 from examples.reverse_proxy.work import Stream, Work
-from tests.examples.reverse_proxy.origin import text
+from tests.examples.reverse_proxy.origin import eventually, text
 from wdasync import Flush, PolledDevice
 from wdasync.testing._mock_queue import MockQueue
 from wdasync.testing.mock import MockDevice
@@ -31,8 +35,19 @@ def polled() -> Iterator[PolledDevice]:
 
 
 @pytest.fixture
-def offload(polled: PolledDevice) -> Offload:
-    return Offload(polled, OPTIONS, Figures(quiet=True))
+def offload(polled: PolledDevice) -> Iterator[Offload]:
+    it = Offload([polled], OPTIONS, Figures(quiet=True))
+    yield it
+    it.lanes.close()
+
+
+@pytest.fixture
+def both(polled: PolledDevice) -> Iterator[Offload]:
+    """With another device behind it."""
+    with wdasync.open_device("cpu") as other:
+        it = Offload([polled, other], OPTIONS, Figures(quiet=True))
+        yield it
+        it.lanes.close()
 
 
 def device(polled: PolledDevice) -> MockDevice:
@@ -114,7 +129,7 @@ def test_a_client_that_has_gone(offload: Offload) -> None:
     offload.forget(clients[1])  # the device has it, or had it
     for _ in range(10):
         assert offload.reap(4) == []
-    assert (offload.flying, offload.pool.in_use) == (0, 0)
+    assert (offload.lanes.flying, offload.pool.in_use) == (0, 0)
 
 
 def test_a_buffer_is_held_for_as_long_as_the_device_has_it(
@@ -127,12 +142,12 @@ def test_a_buffer_is_held_for_as_long_as_the_device_has_it(
     offload.submit(4)
     offload.forget(connection)
     assert offload.reap(4) == []
-    assert (offload.flying, offload.pool.in_use) == (1, 1)
+    assert (offload.lanes.flying, offload.pool.in_use) == (1, 1)
     device(polled).program.release()
     deadline = time.monotonic() + 30
-    while offload.flying and time.monotonic() < deadline:
+    while offload.lanes.flying and time.monotonic() < deadline:
         assert offload.reap(4) == []
-    assert (offload.flying, offload.pool.in_use) == (0, 0)
+    assert (offload.lanes.flying, offload.pool.in_use) == (0, 0)
 
 
 def test_what_a_device_does_not_do(polled: PolledDevice, offload: Offload) -> None:
@@ -143,7 +158,7 @@ def test_what_a_device_does_not_do(polled: PolledDevice, offload: Offload) -> No
     assert offload.pool.in_use == 0
 
 
-def test_a_device_that_is_lost(polled: PolledDevice, offload: Offload) -> None:
+def test_the_only_device_is_lost(polled: PolledDevice, offload: Offload) -> None:
     device(polled).program.stick(count=1)
     first, second = client(), client()
     offload.put(first, whole())
@@ -151,9 +166,130 @@ def test_a_device_that_is_lost(polled: PolledDevice, offload: Offload) -> None:
     device(polled).program.lose_device("pulled out")
     offload.put(second, whole())
     assert {it.connection: it.output for it in reap(offload, 2)} == {first: None, second: None}
-    assert offload.lost
-    assert (offload.flying, offload.pool.in_use) == (0, 0)
+    assert offload.lanes.devices == []
+    assert offload.offers == ((), ())
+    assert (offload.lanes.flying, offload.pool.in_use) == (0, 0)
     assert not offload.waiting
+
+
+def outputs(offload: Offload, clients: list[Connection]) -> list[bytes]:
+    """The decoded bodies of all, in their order; the buffers are given back."""
+    found = {}
+    for it in reap(offload, len(clients)):
+        assert isinstance(it.output, Mbuf)
+        found[it.connection] = gzip.decompress(it.output.data())
+        it.output.free()
+    return [found[it] for it in clients]
+
+
+def test_a_device_that_fails_leaves_its_work_to_the_next(polled: PolledDevice, both: Offload) -> None:
+    device(polled).program.fail()
+    clients = [client(), client()]
+    for it in clients:
+        both.put(it, whole())
+    assert outputs(both, clients) == [text(5000)] * 2
+    assert (both.lanes.moved, both.pool.in_use) == (1, 0)
+
+
+def test_a_device_that_is_lost_leaves_its_work_to_the_next(polled: PolledDevice, both: Offload) -> None:
+    program = device(polled).program
+    program.stick(count=1)
+    clients = [client(), client()]
+    both.put(clients[0], whole())
+    both.submit(4)
+    program.lose_device("pulled out")
+    both.put(clients[1], whole())
+    assert outputs(both, clients) == [text(5000)] * 2
+    assert [it.backend for it in both.lanes.devices] == ["cpu"]
+    assert (both.lanes.moved, both.lanes.flying, both.pool.in_use) == (1, 0, 0)
+    assert program.complaints == []
+
+
+def test_a_device_that_says_nothing_leaves_its_work_to_the_next(polled: PolledDevice, both: Offload) -> None:
+    program = device(polled).program
+    program.stick(count=None)
+    clients = [client(), client()]
+    for it in clients:
+        both.put(it, whole())
+    both.submit(4)
+    both.lanes.tick(time.monotonic() + 4)
+    assert both.lanes.devices[0] is polled
+    both.lanes.tick(time.monotonic() + 6)
+    assert outputs(both, clients) == [text(5000)] * 2
+    assert [it.backend for it in both.lanes.devices] == ["cpu"]
+    assert program.complaints == []
+
+
+def test_a_buffer_is_not_used_while_a_device_that_is_lost_may_write_to_it(
+    polled: PolledDevice, both: Offload
+) -> None:
+    program = device(polled).program
+    program.stick(count=None)
+    program.block_close()
+    it = client()
+    both.put(it, whole())
+    both.submit(4)
+    program.lose_device("pulled out")
+    for _ in range(100):
+        both.submit(4)
+        assert both.reap(4) == []
+    assert (both.lanes.flying, both.pool.in_use, both.waiting) == (1, 1, True)
+    program.unblock_close()
+    assert outputs(both, [it]) == [text(5000)]
+
+
+def test_a_device_that_comes_back(
+    polled: PolledDevice, both: Offload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "PAUSE", 0.001)
+    device(polled).lose("reset by somebody")
+    both.submit(4)
+    assert [it.backend for it in both.lanes.devices] == ["cpu"]
+    eventually(lambda: both.lanes.tick(time.monotonic()))
+    assert [it.backend for it in both.lanes.devices] == ["mock", "cpu"]
+    it = client()
+    served = device(polled).served
+    device(polled).program.release(100)  # and count
+    both.put(it, whole())
+    assert outputs(both, [it]) == [text(5000)]
+    assert polled.resets == 1
+    assert device(polled).served == served + 1
+
+
+@pytest.mark.parametrize("when", ["before a piece", "during a piece", "by a failure"])
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+def test_a_stream_goes_on_on_the_next_device(polled: PolledDevice, both: Offload, when: str, at: int) -> None:
+    connection, stream, body, program = client(), Stream("gzip"), b"", device(polled).program
+    unzip = zlib.decompressobj(31)
+    pieces = [text(20_000 + number) for number in range(4)]
+    for number, piece in enumerate(pieces):
+        if number == at and when == "before a piece":
+            program.lose_device("pulled out")
+        if number == at and when != "before a piece":
+            program.fail() if when == "by a failure" else program.stick(count=1)
+        flush = Flush.FINISH if number == 3 else Flush.SYNC
+        both.put(connection, Work("gzip", [piece[:1], piece[1:]], stream, flush))
+        both.submit(4)
+        if number == at and when == "during a piece":
+            program.lose_device("pulled out")
+        (done,) = reap(both, 1)
+        assert isinstance(done.output, bytes)
+        assert unzip.decompress(done.output) == piece, "each can be read at once"
+        body += done.output
+    assert unzip.eof
+    assert gzip.decompress(body) == b"".join(pieces)
+    assert stream.handle is None
+
+
+def test_nobody_goes_on_with_brotli() -> None:
+    with wdasync.open_device("cpu") as one, wdasync.open_device("cpu") as other:
+        for algorithm in ("br", "gzip"):
+            flow = Flow(algorithm, "fast", movable=True)
+            flow.take([text(9000)], Flush.SYNC)
+            assert flow.offer(one) is not None
+            onward = flow.offer(other)  # asked again: the first has failed
+            assert (onward is None) == (algorithm == "br")
+            flow.close()
 
 
 def test_a_stream(offload: Offload) -> None:
@@ -178,6 +314,17 @@ def test_a_stream_whose_client_has_gone(offload: Offload) -> None:
         offload.forget(connection)
         assert offload.reap(4) == []
         assert stream.handle is None, "its session is given back"
+
+
+def test_output_for_which_its_connection_has_not_waited(offload: Offload) -> None:
+    """The body has gone as it is, for the device took too long: the buffer is given back all the same."""
+    lcore = Lcore(replace(OPTIONS, port=0), offload, Figures(quiet=True), None)
+    connection = client()
+    offload.put(connection, whole())
+    (done,) = reap(offload, 1)
+    lcore.complete(done)
+    assert offload.pool.in_use == 0
+    lcore._listener.close()
 
 
 def test_a_policy_without_codings() -> None:

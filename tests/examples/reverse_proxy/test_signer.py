@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import wdasync
 from tests.examples.offloaded_tls.headers import needed
+from tests.examples.reverse_proxy.origin import eventually
+from wdasync import registry
 
 needed()
 
 from examples.offloaded_tls import Signing  # noqa: E402  after the check
+from examples.reverse_proxy import places  # noqa: E402
 from examples.reverse_proxy.connection import Connection  # noqa: E402
 from examples.reverse_proxy.policy import Policy  # noqa: E402
 from examples.reverse_proxy.relay import Relay  # noqa: E402
@@ -51,11 +54,13 @@ def reap(signer: Signer, count: int) -> Found:
     while len(found) < count:
         signer.submit(3)
         found += (some := signer.reap(3))
-        if not some and not signer.waiting and signer.queue.arm():
+        queues = signer.lanes.queues
+        armed = [queue.arm() for queue in queues if not some and not signer.waiting]
+        if armed and all(armed):
             if more := signer.reap(3):
                 found += more
             else:
-                assert select.select([signer.queue], [], [], 30)[0], "nobody woke us"
+                assert select.select(queues, [], [], 30)[0], "nobody woke us"
         assert time.monotonic() < deadline
     return found
 
@@ -86,7 +91,8 @@ def test_a_client_that_has_gone_is_not_signed_for(signer: Signer) -> None:
     for it in (gone, there):
         signer.ask(it, Signing(bytes(32), None, HASH))
     assert [it for it, _ in reap(signer, 1)] == [there]
-    assert signer.queue.statistics().in_flight == 0
+    assert signer.lanes.flying == 0
+    assert signer.lanes.queues[0].statistics().in_flight == 0
 
 
 def test_closed_with_work_in_hand(signer: Signer) -> None:
@@ -99,6 +105,38 @@ def test_a_backend_that_does_not_sign(key: ec.EllipticCurvePrivateKey, tmp_path:
     (tmp_path / "key.pem").write_bytes(key.private_bytes(*PEM))
     it = Signer("mock", str(tmp_path / "key.pem"), ring=4)
     assert it.name == "cpu/cpu0"
+    it.close()
+
+
+def test_a_device_that_is_lost_leaves_signing_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is told of the key anew when it comes back."""
+    monkeypatch.setattr(places, "PAUSE", 0.001)
+    owned = rsa.generate_private_key(65537, 2048)
+    (tmp_path / "key.pem").write_bytes(owned.private_bytes(*PEM))
+    it = Signer("hip08", str(tmp_path / "key.pem"), ring=4)
+    assert it.name == "hip08/hisi_hpre-0, then cpu/cpu0"
+    provoker = registry.get_backend("hip08").provoker  # type: ignore[attr-defined]  # for those who examine backends
+
+    def check(count: int) -> None:
+        for _, signature in reap(it, count):
+            assert signature is not None
+            owned.public_key().verify(signature, bytes(32), padding.PKCS1v15(), HASH)
+
+    for _ in range(4):
+        it.ask(connection(), Signing(bytes(32), padding.PKCS1v15(), HASH))
+    it.submit(4)
+    provoker.lose(it.lanes.devices[0].device)
+    it.ask(connection(), Signing(bytes(32), padding.PKCS1v15(), HASH))
+    check(5)
+    assert it.lanes.moved >= 1
+    eventually(lambda: it.lanes.tick(time.monotonic()))
+    moved = it.lanes.moved
+    it.ask(connection(), Signing(bytes(32), padding.PKCS1v15(), HASH))
+    check(1)
+    assert [polled.backend for polled in it.lanes.devices] == ["hip08", "cpu"]
+    assert it.lanes.moved == moved, "it signs again"
     it.close()
 
 
