@@ -207,7 +207,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The measurements; what follows `--` goes to `wdasync bench`."""
-    install_checkout(session, extras="bench,trio,uvloop")
+    install_checkout(session, extras="bench,crypto,trio,uvloop")
     session.chdir(session.invoked_from)
     session.run("python", "-m", "wdasync", "bench", *session.posargs)
 

@@ -1,6 +1,7 @@
 """``bench``: that it measures what it says, and computes right. Nothing here looks at how fast anything was."""
 
 import asyncio
+import hashlib
 import importlib.util
 import json
 import math
@@ -30,9 +31,10 @@ from wdasync.cli.benchmarks.inputs import BLOCKS, blocks
 from wdasync.cli.benchmarks.loops import LOOPS, run_on
 from wdasync.cli.benchmarks.results import Compared, compare, rate_over, ratio, summary
 from wdasync.cli.benchmarks.rounds import CaseRun, LoopRun, Plan, Ran, run_rounds, steps
-from wdasync.cli.benchmarks.samples import Sample, measure, percentile
-from wdasync.cli.benchmarks.sides import HOP, OTHERS, OURS, SIDES, other, side_of
+from wdasync.cli.benchmarks.samples import Sample, measure, measure_threads, percentile
+from wdasync.cli.benchmarks.sides import AWAITS, BARE, HOP, OTHERS, OURS, SIDES, other, side_of
 from wdasync.cli.benchmarks.targets import PAGING, TARGETS, judge
+from wdasync.cli.benchmarks.works import WORKS
 from wdasync.config import load
 from wdasync.errors import BackendUnavailable
 from wdasync.operations import Kind
@@ -97,7 +99,8 @@ def test_every_side_on_every_loop(report: Reporting, loop: str) -> None:
         ("stall", 1024, CROWD),
         ("backends", 1024, 8),
     }
-    assert {side for case in run["cases"] for side in case["sides"]} == {*SIDES, other("twin")}
+    sides = {side for case in run["cases"] for side in case["sides"]}
+    assert sides == {*SIDES, other("twin")} - {AWAITS, BARE}
     for case in run["cases"]:
         for side in case["sides"].values():
             assert len(side["rounds"]) == 2
@@ -247,6 +250,98 @@ def test_what_a_device_cannot_do_is_left_out(invoke: Invoke, page: Path) -> None
     assert [case["size"] for case in run["cases"]] == [1024]
     assert list(run["left_out"]) == ["no-op, 8 in flight"]
     assert "no-op, 8 in flight: left out: nop: expected one of" in result.stderr
+
+
+# --- other works ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_works(report: Reporting, loop: str) -> None:
+    """Signatures, digests, ciphers and sequences, each by all its sides."""
+    words = [word for name in WORKS for word in ("--work", name)]
+    output, found = report("--backend", "cpu", "--loop", loop, *words)
+    (run,) = found["loops"]
+    assert run["left_out"] == {}
+    assert [case["kind"] for case in run["cases"]] == ["load", *WORKS]
+    for case in run["cases"][1:]:
+        work = WORKS[case["kind"]]
+        assert (case["size"], case["in_flight"], tuple(case["sides"])) == (work.size, 8, work.sides)
+        assert f"{work.title}, 8 in flight" in " ".join(output.split())
+        for name, side in case["sides"].items():
+            assert len(side["rounds"]) == 2
+            least = 1 if name == BARE else 8
+            assert all(sample["operations"] >= least for sample in side["rounds"])
+    assert max(map(len, output.splitlines())) <= 80
+
+
+def test_wrong_output_of_a_work_is_found(invoke: Invoke, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = WORKS["sha256"]
+    right = work.make([b"a"]).right
+    assert right(hashlib.sha256(b"a").digest())
+    assert not right(hashlib.sha256(b"b").digest())
+    monkeypatch.setitem(
+        WORKS, "sha256", work._replace(make=lambda data: work.make(data)._replace(right=right))
+    )
+    result = invoke("bench", page, *TINY, "--work", "sha256", "--loop", "asyncio")
+    assert result.exit_code == 1
+    assert "SHA-256 of 1 KiB: an output is not right" in result.stderr
+
+
+def test_a_work_that_the_device_cannot_do_is_left_out(report: Reporting) -> None:
+    with mock.backend.programmed() as program:
+        program.capabilities = Capabilities([Capability(Kind.NOP, "nop"), Capability(Kind.COMPRESS, "gzip")])
+        _, found = report("--loop", "asyncio", "--work", "sha256")
+    assert list(found["loops"][0]["left_out"]) == ["SHA-256 of 1 KiB, 8 in flight"]
+
+
+@pytest.mark.parametrize("name", sorted(set(WORKS) - {"sha256"}))
+def test_a_work_whose_package_is_missing_is_left_out(
+    report: Reporting, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for module in ("asymmetric.rsa", "ciphers.aead"):
+        monkeypatch.setitem(sys.modules, f"cryptography.hazmat.primitives.{module}", None)
+    output, found = report("--backend", "cpu", "--loop", "asyncio", "--work", name)
+    ((_, why),) = found["loops"][0]["left_out"].items()
+    assert "wdasync[crypto]" in why
+    assert "wdasync[crypto]" in output
+
+
+def test_works_can_be_chosen() -> None:
+    chosen = cases(PRESETS[""].doing(["sha256", "sha256"]))
+    assert [case.kind for case in chosen] == ["load", "sha256"]
+    assert PRESETS[""].doing(["sha256"]).pages == 0
+    assert PRESETS["full"].doing([]) == PRESETS["full"]
+    assert not any(case.kind in WORKS for case in cases(PRESETS["full"].only([300])))
+    assert not any(case.kind in WORKS for case in cases(PRESETS["quick"]))
+
+
+def test_bare_threads_each_call_again_and_again() -> None:
+    calls: Counter[int] = Counter()
+
+    def call() -> None:
+        calls[threading.get_ident()] += 1
+        time.sleep(0.0001)
+
+    found = asyncio.run(measure_threads(call, 3, 64, 0.005))
+    assert len(calls) == 3
+    assert found.operations == calls.total()
+    assert found.seconds > 0
+    assert 0 < found.p50 <= found.p99
+
+
+def test_a_bare_thread_that_fails_is_heard_of() -> None:
+    def call() -> None:
+        raise LookupError
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(measure_threads(call, 2, 64, 60))
+    assert caught.value.subgroup(LookupError)
+
+
+@pytest.mark.parametrize("side", [AWAITS, BARE])
+def test_sides_without_compression(side: str) -> None:
+    with pytest.raises(NotImplementedError, match="not for compression"):
+        SIDES[side].make(None, [])  # type: ignore[arg-type]
 
 
 # --- other backends ------------------------------------------------------------------------------------
@@ -723,6 +818,29 @@ def test_a_target_of_latency(p50: float, reached: bool) -> None:
 def test_a_target_of_stalls(stall: float, reached: bool) -> None:
     run = run_of("stall", 256 << 10, CROWD, wdasync=[sample(1, stall=stall)], inline=[sample(1, stall=1.0)])
     assert verdicts_of(run) == {"256 KiB stall over inline": (pytest.approx(stall), reached)}
+
+
+@pytest.mark.parametrize(("stall", "reached"), [(0.005, True), (0.0051, False)])
+def test_a_target_of_the_longest_stall(stall: float, reached: bool) -> None:
+    run = run_of("rsa-sign", 1024, 64, wdasync=[sample(95, stall=stall)], bare=[sample(100)])
+    assert verdicts_of(run) == {
+        "RSA-2048 sign over bare threads": (0.95, True),
+        "RSA-2048 sign, stall in ms": (pytest.approx(stall * 1e3), reached),
+    }
+
+
+@pytest.mark.parametrize(("rate", "reached"), [(800, True), (799, False)])
+def test_a_target_of_a_work(rate: int, reached: bool) -> None:
+    """It is told apart from the target of compression of the same size over the same peer."""
+    run = run_of("sha256", 1024, 64, wdasync=[sample(rate)], thread=[sample(100)])
+    assert verdicts_of(run) == {"SHA-256 of 1 KiB over to_thread": (rate / 100, reached)}
+    report = Report(
+        Plan(None, [], 1, 1.0, b""), Origin("c", "s", machine.describe()), [run], judge([run]), None
+    )
+    (panel,) = charts._panels(report)
+    assert panel.title == "SHA-256 of 1 KiB, 64 in flight"
+    (bars,) = panel.peers.values()
+    assert [bar.wanted for bar in bars.values()] == [8]
 
 
 def paging_run(kind: str, size: int, rate: float, cost: float, *, related: bool = True) -> LoopRun:

@@ -26,6 +26,7 @@ from .benchmarks.machine import Neighbours, describe
 from .benchmarks.rounds import Advance, LoopRun, Plan, run_rounds, steps
 from .benchmarks.sides import HOP, OTHERS, OURS, SIDES
 from .benchmarks.targets import judge
+from .benchmarks.works import WORKS
 from .commands import Failure
 from .output import console, write_json
 from .workload import read_input
@@ -82,6 +83,9 @@ _SIDES: Final = "\b\nSides:\n" + "\n".join(
     help="Compress so much at once, such as 16k.",
 )
 @click.option(
+    "--work", "works", multiple=True, type=click.Choice(list(WORKS)), help="Measure these only, and a no-op."
+)
+@click.option(
     "--in-flight",
     default=IN_FLIGHT,
     show_default=True,
@@ -102,6 +106,7 @@ def bench(
     loops: tuple[str, ...],
     peers: tuple[str, ...],
     sizes: tuple[int, ...],
+    works: tuple[str, ...],
     in_flight: int,
     rounds: int | None,
     seconds: float | None,
@@ -112,12 +117,13 @@ def bench(
 
     Each side keeps so many operations in flight for a short turn, one side after the other, in many rounds. Ratios are
     of turns of the same round, and what is shown are medians. The other backends found take turns, too, and where pages
-    are fetched when a device touches them, so does a page fault. What is compressed is cut from FILE, or from the standard
+    are fetched when a device touches them, so does a page fault. Signatures, digests, ciphers and sequences take turns with the
+    same library without the accelerator. What is compressed is cut from FILE, or from the standard
     library's own sources. The machine should have nothing else to do.
     """
     found = find_loops(loops)
     _check_outputs(json, chart)
-    base = PRESETS[preset or ""].only(sizes).beside(peers)
+    base = PRESETS[preset or ""].only(sizes).doing(works).beside(peers)
     source, data = read_input(file)
     found_backends, left_out = find_backends() if base.backends else ([], {})
     others = with_variants(found_backends)

@@ -5,6 +5,7 @@
 ``sides``      who does it: the accelerator and its peers, a table; and the other backends
 ``loops``      the event loops, and what each offers by itself
 ``samples``    one slice of a closed loop, and what is read off it
+``works``      signatures, digests, ciphers and sequences: a table
 ``faults``     what a page fault costs
 ``rounds``     all sides in turn, again and again, on one event loop
 ``results``    medians, and medians of ratios

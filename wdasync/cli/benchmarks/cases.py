@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from . import sides
+from .works import WORKS
 
 __all__ = ["CROWD", "IN_FLIGHT", "PRESETS", "Case", "Preset", "cases", "kib"]
 
@@ -30,8 +31,8 @@ class Case:
     """One thing to measure.
 
     :ivar kind: ``load`` (throughput), ``latency`` (one at a time), ``stall`` (very many at a time) or ``backends``
-        (throughput, on the other backends)
-    :ivar size: bytes to compress; 0: a no-op
+        (throughput, on the other backends), or a work of :data:`~wdasync.cli.benchmarks.works.WORKS` (its throughput)
+    :ivar size: bytes to compress, or of the work's data; 0: a no-op
     :ivar in_flight: operations at a time
     :ivar sides: names of those who do it; the first is ours, with which the others are compared
     """
@@ -45,6 +46,8 @@ class Case:
     def title(self) -> str:
         """For people: ``1 KiB, 64 in flight``."""
         what = kib(self.size) if self.size else "no-op"
+        if self.kind in WORKS:
+            what = WORKS[self.kind].title
         return f"{what}, {'other backends' if self.kind == 'backends' else f'{self.in_flight} in flight'}"
 
     @property
@@ -67,6 +70,7 @@ class Preset(NamedTuple):
     :ivar stalls: bytes, of the longest stall
     :ivar backends: bytes, of the throughput of compression on the other backends
     :ivar pages: absent pages of one operation, for what a page fault costs; 0: it is not measured
+    :ivar works: names of the other works, for their throughput
     """
 
     rounds: int
@@ -76,9 +80,10 @@ class Preset(NamedTuple):
     stalls: tuple[int, ...]
     backends: tuple[int, ...] = ()
     pages: int = 0
+    works: tuple[str, ...] = ()
 
     def only(self, sizes: Collection[int]) -> Preset:
-        """The same with these sizes, if there are any."""
+        """The same with these sizes, and without other works than compression; if there are any."""
         if not sizes:
             return self
         chosen = tuple(dict.fromkeys(sizes))
@@ -87,6 +92,15 @@ class Preset(NamedTuple):
             latencies=chosen if self.latencies else (),
             stalls=chosen if self.stalls else (),
             backends=chosen if self.backends else (),
+            works=(),
+        )
+
+    def doing(self, works: Collection[str]) -> Preset:
+        """The same with these works and nothing else, if there are any."""
+        if not works:
+            return self
+        return self._replace(
+            sizes=(), latencies=(), stalls=(), backends=(), pages=0, works=tuple(dict.fromkeys(works))
         )
 
     def beside(self, peers: Collection[str]) -> Preset:
@@ -106,7 +120,9 @@ _BACKENDS: Final = (1 << 10, 64 << 10)
 #: Name of the option -> preset; the one without a name is the default.
 PRESETS: Final[dict[str, Preset]] = {
     "quick": Preset(7, 0.02, (1 << 10,), (), ()),
-    "": Preset(7, 0.05, (1 << 10, 16 << 10, 256 << 10), (256, 1 << 10, 4 << 10), (), _BACKENDS, _PAGES),
+    "": Preset(
+        7, 0.05, (1 << 10, 16 << 10, 256 << 10), (256, 1 << 10, 4 << 10), (), _BACKENDS, _PAGES, tuple(WORKS)
+    ),
     "full": Preset(
         9,
         0.15,
@@ -115,6 +131,7 @@ PRESETS: Final[dict[str, Preset]] = {
         (1 << 10, 16 << 10, 256 << 10),
         _BACKENDS,
         _PAGES,
+        tuple(WORKS),
     ),
 }
 
@@ -139,6 +156,7 @@ def cases(
         *(Case("load", size, in_flight, _LOAD) for size in preset.sizes),
         *(Case("latency", size, 1, _LATENCY) for size in preset.latencies),
         *(Case("stall", size, CROWD, _STALL) for size in preset.stalls),
+        *(Case(work, WORKS[work].size, in_flight, WORKS[work].sides) for work in preset.works),
     ]
     return [
         *(Case(case.kind, case.size, case.in_flight, _only(case.sides, peers)) for case in wanted),

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ..commands import Failure
+from .cases import Case
 from .documents import Report
 from .results import Compared, compare, rate_over
 from .sides import HOP
 from .tables import three
 from .targets import Verdict
+from .works import WORKS
 
 __all__ = ["FORMATS", "check", "draw"]
 
@@ -86,21 +88,23 @@ def _panels(report: Report) -> list[Panel]:
         for outcome in run.cases:
             case = outcome.case
             peers = [side for side in case.sides if side != case.ours and side not in _LEFT_OUT]
-            if case.kind in ("load", "backends") and peers:
+            if (case.kind in ("load", "backends") or case.kind in WORKS) and peers:
                 panel = panels.setdefault(case.title, Panel(case.title, {}))
                 for side in peers:
                     found = compare(outcome, rate_over(case.ours, side))
-                    bar = Bar(found, _wanted(report.verdicts, run.loop, case.size, side))
+                    bar = Bar(found, _wanted(report.verdicts, run.loop, case, side))
                     panel.peers.setdefault(run.label(side), {})[run.loop] = bar
     return list(panels.values())
 
 
-def _wanted(verdicts: Sequence[Verdict], loop: str, size: int, side: str) -> float | None:
+def _wanted(verdicts: Sequence[Verdict], loop: str, case: Case, side: str) -> float | None:
     return next(
         (
             verdict.target.wanted
             for verdict in verdicts
-            if verdict.loop == loop and (verdict.target.size, verdict.target.peer) == (size, side)
+            if verdict.loop == loop
+            and (verdict.target.kind, verdict.target.size, verdict.target.peer)
+            == (case.kind, case.size, side)
         ),
         None,
     )

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, NamedTuple
 
 from ... import (
@@ -27,8 +28,9 @@ from .faults import PAGE, Faulting, FaultSample, why_not
 from .inputs import blocks
 from .loops import Loop
 from .machine import workers_of
-from .samples import TIMED, Act, Sample, measure
+from .samples import TIMED, Sample, Turn, measure
 from .sides import HOP, OURS, Stage, other, pairs_of, sample_results, side_of
+from .works import WORKS, prepare, turn
 
 __all__ = ["CaseRun", "LoopRun", "Plan", "Ran", "run_rounds", "steps"]
 
@@ -133,15 +135,15 @@ async def run_rounds(loop: Loop, plan: Plan, advance: Advance) -> LoopRun:
     """Measure everything on the running event loop."""
     async with _stage(loop, plan) as stage:
         run = LoopRun(loop.name, stage.codec, stage.threads, left_out=dict(stage.absent))
-        acts: list[tuple[CaseRun, dict[str, Act]]] = []
+        ready: list[tuple[CaseRun, dict[str, Turn]]] = []
         for case in plan.cases:
-            source = blocks(plan.data, case.size) if case.size else []
-            if (outcome := await _prepare(stage, run, case, source)) is not None:
-                run.cases.append(outcome)
-                acts.append((outcome, {side: side_of(side).make(stage, source) for side in outcome.samples}))
+            prepare_it = _prepare_work if case.kind in WORKS else _prepare_compression
+            if (found := await prepare_it(stage, run, plan, case)) is not None:
+                run.cases.append(found[0])
+                ready.append(found)
         faulting = await _prepare_faults(stage, run, plan)
         for number in range(-1, plan.rounds):  # one before the first warms up, and is forgotten
-            for outcome, sides in acts:
+            for outcome, sides in ready:
                 await _take_turns(outcome, sides, number, plan.seconds, advance)
             for name, meter in faulting.items():
                 advance(f"page faults: {name}")
@@ -150,6 +152,28 @@ async def run_rounds(loop: Loop, plan: Plan, advance: Advance) -> LoopRun:
                     run.faults.setdefault(name, []).append(sample)
         run.statistics = {name: acc.statistics() for name, acc in stage.accelerators.items()}
     return run
+
+
+async def _prepare_work(
+    stage: Stage, run: LoopRun, plan: Plan, case: Case
+) -> tuple[CaseRun, dict[str, Turn]] | None:
+    """See who can do it, and that it is right; ``None``, and a reason in the run, if nobody can."""
+    try:
+        job = await prepare(case.kind, plan.data, stage.accelerators[case.ours], case.in_flight)
+    except UnsupportedOperation as error:
+        run.left_out[case.title] = str(error)
+        return None
+    outcome = CaseRun(case, {side: [] for side in case.sides})
+    return outcome, {side: turn(side, stage, job) for side in case.sides}
+
+
+async def _prepare_compression(
+    stage: Stage, run: LoopRun, plan: Plan, case: Case
+) -> tuple[CaseRun, dict[str, Turn]] | None:
+    source = blocks(plan.data, case.size) if case.size else []
+    if (outcome := await _prepare(stage, run, case, source)) is None:
+        return None
+    return outcome, {side: partial(measure, side_of(side).make(stage, source)) for side in outcome.samples}
 
 
 async def _prepare(stage: Stage, run: LoopRun, case: Case, source: Sequence[bytes]) -> CaseRun | None:
@@ -209,7 +233,7 @@ async def _prepare_faults(stage: Stage, run: LoopRun, plan: Plan) -> dict[str, F
 
 
 async def _take_turns(
-    outcome: CaseRun, sides: dict[str, Act], number: int, seconds: float, advance: Advance
+    outcome: CaseRun, sides: dict[str, Turn], number: int, seconds: float, advance: Advance
 ) -> None:
     case = outcome.case
     names = list(sides)
@@ -217,7 +241,7 @@ async def _take_turns(
     timed = 1 if case.size else min(TIMED, case.in_flight)
     for name in names[first:] + names[:first]:
         advance(f"{case.title}: {name}")
-        sample = await measure(sides[name], case.in_flight, seconds, timed=timed)
+        sample = await sides[name](case.in_flight, seconds, timed=timed)
         if number >= 0:
             outcome.samples[name].append(sample)
 

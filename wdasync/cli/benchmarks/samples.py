@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import anyio
+import anyio.to_thread
 
 from ..workload import TICK, StallMeter
 
-__all__ = ["Act", "Sample", "measure", "percentile"]
+__all__ = ["Act", "Sample", "Turn", "measure", "measure_threads", "percentile"]
 
 #: Does one operation.
 Act = Callable[[], Awaitable[object]]
+
+
+class Turn(Protocol):
+    """Measures one side for one slice of time."""
+
+    def __call__(self, in_flight: int, seconds: float, *, timed: int = 1) -> Awaitable[Sample]:
+        """See :func:`measure`."""
+
 
 #: Where operations are short, one task in so many reads the clock; the others only await.
 TIMED: Final = 8
@@ -127,14 +138,88 @@ async def measure(act: Act, in_flight: int, seconds: float, *, timed: int = 1) -
     :param seconds: afterwards no operation begins; each task has ended at least one
     :param timed: one task in so many takes times; the first one always does
     """
-    slice_, meter = _Slice(act, seconds), StallMeter()
+    slice_ = _Slice(act, seconds)
+    async with _stalls() as meter, anyio.create_task_group() as group:
+        for number in range(in_flight):
+            group.start_soon(slice_.await_only if number % timed else slice_.time_each)
+    return slice_.sample(meter.longest)
+
+
+@asynccontextmanager
+async def _stalls() -> AsyncIterator[StallMeter]:
+    """Around what is measured."""
+    meter = StallMeter()
     async with anyio.create_task_group() as watch:
         watch.start_soon(meter.run)
         await anyio.sleep(MARGIN * TICK)
         meter.longest = 0.0  # What came before is not ours.
-        async with anyio.create_task_group() as group:
-            for number in range(in_flight):
-                group.start_soon(slice_.await_only if number % timed else slice_.time_each)
+        yield meter
         await anyio.sleep(MARGIN * TICK)  # A stall at the very end is seen by the tick after it.
         watch.cancel_scope.cancel()
-    return slice_.sample(meter.longest)
+
+
+async def measure_threads(
+    function: Callable[[], object], threads: int, in_flight: int, seconds: float, *, timed: int = 1
+) -> Sample:
+    """Threads that call a function, each again and again, while the loop has nothing to do.
+
+    :param threads: so many
+    :param in_flight: as :func:`measure` has it; a thread has one at a time
+    """
+    del in_flight, timed
+    crew = _Crew(function, threads, seconds)
+    async with _stalls() as meter:
+        await anyio.to_thread.run_sync(crew.run)
+    return crew.sample(meter.longest)
+
+
+class _Crew:
+    """The threads of one slice."""
+
+    def __init__(self, function: Callable[[], object], threads: int, seconds: float) -> None:
+        self._function = function
+        self._seconds = seconds
+        self._latencies: list[list[float]] = [[] for _ in range(threads)]
+        self._all = threading.Barrier(threads + 1)
+        self._begun = self._ended = (0.0, 0.0)  # clock, CPU time
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        """Until all have ended.
+
+        :raises Exception: what the function raised
+        """
+        threads = [threading.Thread(target=self._serve, args=(found,)) for found in self._latencies]
+        for thread in threads:
+            thread.start()
+        self._begun = time.perf_counter(), time.process_time()
+        self._all.wait()
+        for thread in threads:
+            thread.join()
+        self._ended = time.perf_counter(), time.process_time()
+        if self._error is not None:
+            raise self._error
+
+    def _serve(self, found: list[float]) -> None:
+        try:
+            self._call(found)
+        except Exception as error:  # noqa: BLE001  raised where somebody looks
+            self._error = error
+
+    def _call(self, found: list[float]) -> None:
+        function, clock, note = self._function, time.perf_counter, found.append
+        self._all.wait()
+        ended = clock()
+        deadline = ended + self._seconds
+        while ended < deadline or not found:
+            begun = ended
+            function()
+            ended = clock()
+            note(ended - begun)
+
+    def sample(self, stall: float) -> Sample:
+        """What it showed."""
+        latencies = [latency for found in self._latencies for latency in found]
+        seconds, cpu = (ended - begun for begun, ended in zip(self._begun, self._ended, strict=True))
+        p50, p99 = percentile(latencies, 50), percentile(latencies, 99)
+        return Sample(len(latencies), seconds, cpu, p50, p99, stall)

@@ -18,10 +18,13 @@ from .samples import Act
 
 __all__ = [
     "ALGORITHM",
+    "AWAITS",
+    "BARE",
     "HOP",
     "OTHERS",
     "OURS",
     "SIDES",
+    "WAYS",
     "WBITS",
     "Side",
     "Stage",
@@ -36,6 +39,12 @@ OURS: Final = "wdasync"
 
 #: The accelerator that never works in the loop's own thread.
 HOP: Final = "wdasync-hop"
+
+#: Threads that do nothing else, and hand nothing over.
+BARE: Final = "bare"
+
+#: The accelerator, with an await for each step of a sequence.
+AWAITS: Final = "awaits"
 
 #: Stands for all other backends, where people choose.
 OTHERS: Final = "backends"
@@ -75,7 +84,7 @@ class Side(NamedTuple):
 
     :ivar label: in tables; ``{threads}`` stands for their number
     :ivar help: one line
-    :ivar make: puts it on a stage
+    :ivar make: puts it on a stage; of those that do no compression it only raises
     """
 
     label: str
@@ -142,6 +151,13 @@ def _anyio(stage: Stage) -> Call:
     return anyio.to_thread.run_sync
 
 
+def _no_compression(stage: Stage, blocks: Sequence[bytes]) -> Act:
+    raise NotImplementedError("this side is not for compression")
+
+
+#: Name of a side that calls a function -> how, on a stage.
+WAYS: Final[dict[str, Callable[[Stage], Call]]] = {"thread": _to_thread, "anyio": _anyio, "inline": _inline}
+
 #: Name -> side. A comparison with another library is one more row.
 SIDES: Final[dict[str, Side]] = {
     OURS: Side("wdasync", "the accelerator as it comes", _accelerator(OURS)),
@@ -157,6 +173,8 @@ SIDES: Final[dict[str, Side]] = {
         "futures, woken in batches: no await costs less",
         lambda stage, _: stage.natives.park,
     ),
+    BARE: Side("bare threads", "a thread for each core, that does nothing else", _no_compression),
+    AWAITS: Side("wdasync, three awaits", "the accelerator, an await for each step", _no_compression),
 }
 
 

@@ -1,6 +1,7 @@
 """What is to be reached, with 64 operations in flight on two cores. A table.
 
-Nearly all of it are ratios, which hold on any machine. What is asked of an emulated chip are figures, too.
+Nearly all of it are ratios, which hold on any machine. What is asked of an emulated chip are figures, too, and how long the loop may be
+away while keys are used.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any, Final, NamedTuple
 from .cases import IN_FLIGHT, kib
 from .results import Compared, Measure, compare, compare_rounds, rate_over, ratio
 from .rounds import CaseRun, LoopRun
-from .sides import HOP, OURS, other
+from .sides import AWAITS, BARE, HOP, OURS, other
+from .works import WORKS
 
 __all__ = ["PAGING", "TARGETS", "Target", "Verdict", "judge"]
 
@@ -84,6 +86,19 @@ def _stall(size: int, wanted: float) -> Target:
     return Target(f"{kib(size)} stall over inline", "stall", size, ALL, measure, wanted, least=False)
 
 
+def _work(name: str, peer: str, words: str, wanted: float) -> Target:
+    work = WORKS[name]
+    text = f"{work.title} over {words}"
+    return Target(text, name, work.size, ALL, rate_over(OURS, peer), wanted, peer=peer)
+
+
+def _work_stall(name: str, wanted: float) -> Target:
+    """The longest time for which the loop was away, in milliseconds."""
+    work = WORKS[name]
+    text = f"{work.title}, stall in ms"
+    return Target(text, name, work.size, ALL, lambda samples: samples[OURS].stall * 1e3, wanted, least=False)
+
+
 TARGETS: Final = (
     _rate(0, "thread", "to_thread", 8),
     _rate(0, "anyio", "anyio", 16, ASYNCIO),
@@ -101,6 +116,11 @@ TARGETS: Final = (
     _stall(1 << 10, 1 / 2),
     _stall(16 << 10, 1 / 10),
     _stall(256 << 10, 1 / 100),
+    _work("rsa-sign", BARE, "bare threads", 0.95),
+    _work_stall("rsa-sign", 5),
+    _work("sha256", "thread", "to_thread", 8),
+    _work("aes-gcm", "inline", "inline", 1),
+    _work("sequence", AWAITS, "three awaits", 1.3),
 )
 
 

@@ -1,0 +1,188 @@
+"""Work with keys and digests, and sequences: what is measured beside compression. A table.
+
+Each is done by the accelerator, and by the same library without it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+from itertools import cycle
+from typing import Any, Final, NamedTuple
+
+import anyio
+
+from ... import Accelerator, UnsupportedOperation
+from ..commands import Failure
+from .inputs import blocks
+from .machine import cores
+from .samples import Act, Turn, measure, measure_threads
+from .sides import AWAITS, BARE, HOP, OURS, WAYS, Stage
+
+__all__ = ["WORKS", "Job", "Work", "prepare", "turn"]
+
+NONCE: Final = bytes(12)
+KEY: Final = bytes(range(32))
+
+
+class Job(NamedTuple):
+    """One work, ready to be done again and again.
+
+    :ivar ours: accelerator -> what does the next operation on it
+    :ivar alone: does the next operation in the thread that calls it
+    :ivar right: whether an output is one of those that there can be
+    :ivar steps: so too as ``ours``, with an await for each step; ``None``: there is one step
+    """
+
+    ours: Callable[[Accelerator], Act]
+    alone: Callable[[], object]
+    right: Callable[[object], bool]
+    steps: Callable[[Accelerator], Act] | None = None
+
+
+class Work(NamedTuple):
+    """One kind of work.
+
+    :ivar title: for people
+    :ivar size: bytes of the data
+    :ivar sides: names of those who do it
+    :ivar make: blocks -> job
+    """
+
+    title: str
+    size: int
+    sides: tuple[str, ...]
+    make: Callable[[Sequence[bytes]], Job]
+
+
+def _cryptography(name: str) -> Any:
+    """A module of the package.
+
+    :raises UnsupportedOperation: if it is not installed
+    """
+    try:
+        return import_module(f"cryptography.hazmat.primitives.{name}")
+    except ImportError as error:
+        raise UnsupportedOperation(
+            'the package cryptography is not installed; type: pip install "wdasync[crypto]"'
+        ) from error
+
+
+def _sign(data: Sequence[bytes]) -> Job:
+    rsa, padding = _cryptography("asymmetric.rsa"), _cryptography("asymmetric.padding").PKCS1v15()
+    digest = _cryptography("hashes").SHA256()
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    message = data[0]
+    signature = key.sign(message, padding, digest)  # always the same, with this padding
+
+    def ours(accelerator: Accelerator) -> Act:
+        sign = accelerator.private_key(key).sign
+        return lambda: sign(message, padding, digest)
+
+    return Job(ours, partial(key.sign, message, padding, digest), lambda output: output == signature)
+
+
+def _digest(data: Sequence[bytes]) -> Job:
+    source, sha256 = cycle(data), hashlib.sha256
+    answers = {sha256(block).digest() for block in data}
+
+    def ours(accelerator: Accelerator) -> Act:
+        digest = accelerator.digest
+        return lambda: digest(next(source), "sha256")
+
+    return Job(ours, lambda: sha256(next(source)).digest(), answers.__contains__)
+
+
+def _seal(data: Sequence[bytes]) -> Job:
+    encrypt, source = _cryptography("ciphers.aead").AESGCM(KEY).encrypt, cycle(data)
+    answers = {encrypt(NONCE, block, None) for block in data}
+
+    def ours(accelerator: Accelerator) -> Act:
+        seal = accelerator.aead("aes-256-gcm", KEY).encrypt
+        return lambda: seal(NONCE, next(source))
+
+    return Job(ours, lambda: encrypt(NONCE, next(source), None), answers.__contains__)
+
+
+def _three_steps(data: Sequence[bytes]) -> Job:
+    """Decompress, look at the checksum, encrypt. There is no CRC-32C in the standard library: alone, it is a CRC-32."""
+    seal = _cryptography("ciphers.aead").AESGCM(KEY).encrypt
+    answers = {seal(NONCE, block, None) for block in data}
+    source = cycle([gzip.compress(block) for block in data])
+
+    def ours(accelerator: Accelerator) -> Act:
+        key = accelerator.aead("aes-256-gcm", KEY)
+
+        async def act() -> bytes:
+            steps = accelerator.sequence().decompress("gzip").crc32c().encrypt(key, NONCE)
+            return (await steps.run(next(source))).output
+
+        return act
+
+    def steps(accelerator: Accelerator) -> Act:
+        key = accelerator.aead("aes-256-gcm", KEY)
+
+        async def act() -> bytes:
+            content = await accelerator.decompress(next(source), "gzip")
+            await accelerator.crc32c(content)
+            return await key.encrypt(NONCE, content)
+
+        return act
+
+    def alone() -> bytes:
+        content = gzip.decompress(next(source))
+        zlib.crc32(content)
+        output: bytes = seal(NONCE, content, None)
+        return output
+
+    return Job(ours, alone, answers.__contains__, steps)
+
+
+#: Kind of the case -> the work.
+WORKS: Final[dict[str, Work]] = {
+    "rsa-sign": Work("RSA-2048 sign", 1 << 10, (OURS, "thread", "anyio", "inline", BARE), _sign),
+    "sha256": Work("SHA-256 of 1 KiB", 1 << 10, (OURS, HOP, "thread", "anyio", "inline"), _digest),
+    "aes-gcm": Work("AES-256-GCM of 1 KiB", 1 << 10, (OURS, HOP, "thread", "anyio", "inline"), _seal),
+    "sequence": Work(
+        "three steps on 64 KiB", 64 << 10, (OURS, AWAITS, "thread", "anyio", "inline"), _three_steps
+    ),
+}
+
+
+async def prepare(kind: str, data: bytes, accelerator: Accelerator, in_flight: int) -> Job:
+    """Make a job, and see that its outputs are right.
+
+    :raises UnsupportedOperation: if the accelerator cannot do it, or a package is not there
+    :raises Failure: if an output is not right
+    """
+    work = WORKS[kind]
+    job = work.make(blocks(data, work.size))
+    act = job.ours(accelerator)
+    outputs = [await act()]  # If it cannot be done, this says so, and not in a group.
+
+    async def one() -> None:
+        outputs.append(await act())
+
+    async with anyio.create_task_group() as group:
+        for _ in range(in_flight):
+            group.start_soon(one)
+    if not all(map(job.right, outputs)):
+        raise Failure(f"{work.title}: an output is not right; run `python -m wdasync doctor`")
+    return job
+
+
+def turn(side: str, stage: Stage, job: Job) -> Turn:
+    """What measures a side."""
+    if side == BARE:
+        return partial(measure_threads, job.alone, cores())
+    if side == AWAITS:
+        assert job.steps is not None
+        return partial(measure, job.steps(stage.accelerators[OURS]))
+    if side in (OURS, HOP):
+        return partial(measure, job.ours(stage.accelerators[side]))
+    call = WAYS[side](stage)
+    return partial(measure, lambda: call(job.alone))
