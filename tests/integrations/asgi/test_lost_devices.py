@@ -1,5 +1,7 @@
 """A backend that dies under load costs no request that another one can serve."""
 
+import gzip
+import random
 import zlib
 from collections import Counter
 
@@ -8,10 +10,10 @@ import anyio.lowlevel
 import pytest
 
 import wdasync
-from tests.integrations.asgi.support import PAGE, Answer, Server, answering, ask, scope_of
+from tests.integrations.asgi.support import PAGE, Answer, Server, answering, ask, echo, post, scope_of
 from wdasync import registry
-from wdasync.integrations.asgi import CompressionMiddleware
-from wdasync.integrations.asgi.types import App, Receive, Scope, Send
+from wdasync.integrations.asgi import CompressionMiddleware, DecompressionMiddleware
+from wdasync.integrations.asgi.types import App, Message, Receive, Scope, Send
 from wdasync.testing.mock import backend
 
 pytestmark = pytest.mark.anyio
@@ -123,6 +125,69 @@ async def test_a_stream_whose_device_is_lost_in_the_middle_goes_on_elsewhere() -
             assert [decode(piece) for piece in answer.pieces][:20] == pieces, (
                 "each could be read when it was sent"
             )
+
+
+def noise(size: int) -> bytes:
+    return random.Random(5).randbytes(size)
+
+
+@pytest.mark.parametrize("body", [PAGE * 40, noise(120_000), b"x" * 4_000_000], ids=["page", "noise", "same"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("at", [1, 2, 7])
+async def test_a_request_whose_device_is_lost_in_the_middle(coding: str, at: int, body: bytes) -> None:
+    """It is decompressed from the beginning elsewhere; the application sees each byte once."""
+    packed = gzip.compress(body) if coding == "gzip" else zlib.compress(body)
+    step = len(packed) // 8 + 1
+    with backend.programmed() as program:
+        async with wdasync.open_accelerator("mock", inline=False) as acc:
+            received = 0
+
+            async def app(scope: Scope, receive: Receive, send: Send) -> None:
+                async def counted() -> Message:
+                    nonlocal received
+                    received += 1
+                    if received == at:
+                        program.lose_device()
+                    return await receive()
+
+                await echo(scope, counted, send)
+
+            pieces = [packed[start : start + step] for start in range(0, len(packed), step)]
+            answer = await post(
+                DecompressionMiddleware(app, accelerator=acc, max_ratio=100_000),
+                pieces,
+                content_encoding=coding,
+            )
+            assert (answer.status, answer.body) == (200, body)
+            assert acc.statistics().in_flight == 0
+
+
+async def read(receive: Receive) -> None:
+    while (await receive())["more_body"]:
+        pass
+
+
+async def test_a_request_that_is_too_long_to_begin_again() -> None:
+    """So much input is kept, and no more."""
+    packed = gzip.compress(noise(400_000))
+    with backend.programmed() as program:
+        async with wdasync.open_accelerator("mock", inline=False) as acc:
+
+            async def app(scope: Scope, receive: Receive, send: Send) -> None:
+                for _ in range(30):
+                    await receive()
+                program.lose_device()
+                with pytest.raises(wdasync.DeviceError):
+                    await read(receive)
+                with pytest.raises(wdasync.InvalidState, match="was cancelled or failed while a device"):
+                    await receive()
+                await answering(b"gone")(scope, receive, send)
+
+            pieces = [packed[start : start + 10_000] for start in range(0, len(packed), 10_000)]
+            answer = await post(
+                DecompressionMiddleware(app, accelerator=acc), pieces, content_encoding="gzip"
+            )
+            assert answer.body == b"gone"
 
 
 async def test_a_device_that_says_nothing_is_given_up() -> None:

@@ -4,6 +4,7 @@ Each has ``/page``, ``/stream`` (three pieces, the next one when the client asks
 """
 
 import gc
+import hashlib
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ import anyio
 import anyio.lowlevel
 
 import wdasync
+from wdasync import registry
 from wdasync.integrations.asgi import CompressionMiddleware, DecompressionMiddleware
 from wdasync.integrations.asgi.types import App, Receive, Scope, Send
 
@@ -65,6 +67,15 @@ async def read(receive: Receive) -> int:
     return total
 
 
+async def digest(receive: Receive) -> str:
+    found, more = hashlib.sha256(), True
+    while more:
+        message = await receive()
+        found.update(message.get("body", b""))
+        more = message.get("more_body", False)
+    return found.hexdigest()
+
+
 async def answer(send: Send, body: bytes, status: int = 200, kind: bytes = b"text/html") -> None:
     headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -78,6 +89,8 @@ async def plain(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, PAGE)
     elif path == "length":
         await answer(send, b"%d" % await read(receive))
+    elif path == "digest":
+        await answer(send, (await digest(receive)).encode())
     else:
         await send(
             {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
@@ -228,12 +241,24 @@ async def status(send: Send) -> None:
         "completed": statistics.completed + statistics.inline,
         "busy": statistics.in_flight + parked,
         "rescues": statistics.rescues,
+        "losses": sum(place.losses for place in statistics.places),
+        "pid": os.getpid(),
         "streams": streams,
         "threads": threading.active_count(),
         "memory": resident(),
         "fds": len(os.listdir("/proc/self/fd")),  # noqa: PTH208  it does not block
     }
     await answer(send, json.dumps(told).encode(), kind=b"application/json")
+
+
+async def lose(send: Send) -> None:
+    """The best device goes away, if it can, and is not just on its way back."""
+    place = (await wdasync.default_accelerator())._places[0]
+    provoker: Any = registry.get_backend(place.backend)
+    lost = place.device.lost is None and not place.away
+    if lost:
+        provoker.provoker.lose(place.device)
+    await answer(send, json.dumps({"lost": lost}).encode(), kind=b"application/json")
 
 
 async def lifespan(receive: Receive, send: Send) -> None:
@@ -254,6 +279,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     _, name, path = scope["path"].split("/", 2)
     if name == "status":
         await status(send)
+    elif name == "lose":
+        await lose(send)
     elif name == "go":
         gates.setdefault(path, anyio.Semaphore(0)).release()
         await answer(send, b"", 204)

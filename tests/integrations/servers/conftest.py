@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,17 +45,28 @@ def wait_for(port: int, process: "subprocess.Popen[str]") -> None:
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, int]]:
-    """The name of a server, and the port where it runs. It must end without complaints."""
-    port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
-    words = SERVERS[request.param].format(port=port).split()
-    environment = {**os.environ, "PYTHONWARNINGS": "error::ResourceWarning"}
+    """The name of a server, and the port where it runs."""
+    with serving(request.param, tmp_path_factory.mktemp("server") / "log") as port:
+        yield request.param, port
+
+
+@contextmanager
+def serving(name: str, log: Path, **settings: str) -> Iterator[int]:
+    """A server, and the port where it runs. It must end without complaints.
+
+    :param log: where what it says is kept
+    :param settings: for its environment
+    """
+    port = free_port()
+    words = SERVERS[name].format(port=port).split()
+    environment = {**os.environ, "PYTHONWARNINGS": "error::ResourceWarning", **settings}
     with log.open("w") as writer:
         process = subprocess.Popen(
             [sys.executable, "-m", *words], cwd=HERE, env=environment, stdout=writer, stderr=writer, text=True
         )
         try:
             wait_for(port, process)
-            yield request.param, port
+            yield port
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(60)

@@ -10,7 +10,14 @@ from typing import Final, NamedTuple, Protocol
 
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from ...errors import DataError, InvalidState, UnsupportedOperation
+from ...errors import (
+    BackendUnavailable,
+    DataError,
+    DeviceError,
+    InvalidState,
+    OperationAborted,
+    UnsupportedOperation,
+)
 from ...streams import Decompressor
 from .types import Message, Receive
 
@@ -21,6 +28,13 @@ STEP: Final = 1 << 18
 
 #: Bytes of input at a time, at most: bounds are looked at after each. An empty member of gzip has 20.
 FED: Final = 1 << 14
+
+#: Bytes of input that are kept, at most, in case that a device is lost; and how often a body may begin anew.
+KEPT: Final = 1 << 18
+MOVES: Final = 4
+
+#: A device has failed, and the body has not.
+_LOSSES: Final = (BackendUnavailable, DeviceError, OperationAborted)
 
 #: Bytes of output below which no ratio is looked at: a few bytes of input may well become thousands.
 FREE: Final = 1 << 20
@@ -90,17 +104,26 @@ class Wire:
 class Layer:
     """One coding of the body, taken off. An empty body is empty in any coding.
 
+    If the device is lost, the body is decompressed from its beginning on another one, as long as all of its input is still here.
+
     :param stream: of that coding; whoever opened it closes it
     :param timeout: seconds that one step may take
+    :param others: there are other devices
     """
 
-    def __init__(self, stream: Decompressor, source: Source, bounds: Bounds, timeout: float | None) -> None:
+    def __init__(
+        self, stream: Decompressor, source: Source, bounds: Bounds, timeout: float | None, *, others: bool
+    ) -> None:
         self._stream = stream
         self._source = source
         self._bounds = bounds
         self._timeout = timeout
         self._input = memoryview(b"")
-        self._taken = self._made = 0
+        self._fed: list[memoryview] | None = (
+            [] if others else None
+        )  # all that the stream was given; None: it is not kept
+        self._begun = 0
+        self._taken = self._made = self._delivered = 0
         self._broken = False
 
     async def piece(self) -> bytes | None:
@@ -131,6 +154,7 @@ class Layer:
         data: bytes | memoryview = b""
         if self._stream.needs_input:
             data, self._input = self._input[:FED], self._input[FED:]
+            self._keep(data)
         self._broken = True
         try:
             output = await self._stream.decompress(
@@ -140,10 +164,31 @@ class Layer:
             raise self._refusal(error.cause.value) from error
         except UnsupportedOperation as error:  # a history that no client may ask for
             raise self._refusal(str(error)) from error
+        except _LOSSES:
+            if self._fed is None or self._begun == MOVES:
+                raise
+            await self._begin_anew(self._fed)
+            self._broken = False
+            return b""
+        seen = max(0, self._delivered - self._made)  # of what is made once more
         self._made += len(output)
         self._check()
         self._broken = False
-        return output
+        self._delivered = max(self._delivered, self._made)
+        return output[seen:]
+
+    def _keep(self, data: memoryview) -> None:
+        if self._fed is not None:
+            self._fed.append(data)
+            if self._taken - len(self._input) > KEPT:
+                self._fed = None
+
+    async def _begin_anew(self, fed: list[memoryview]) -> None:
+        """The stream begins again, elsewhere if its device is lost; its input is all to come."""
+        self._begun += 1
+        await self._stream.reset()
+        self._input = memoryview(b"".join([*fed, self._input]))
+        self._fed, self._made = [], 0
 
     def _check(self) -> None:
         """Nothing is taken that passes a bound, or follows the end."""

@@ -30,7 +30,8 @@ class DecompressionMiddleware:
     """Decompresses the bodies of requests that have a ``Content-Encoding``; the application sees neither that nor its length.
 
     The body is decompressed as the application receives it, in pieces of at most 256 KiB, so that a slow application slows the client
-    down, and nobody holds all of it. What cannot be taken is answered here: 400 for a body that is not what its coding says, or that
+    down, and nobody holds all of it: the first 256 KiB of input are kept where there are several devices, for another one to begin
+    anew if the first is lost. What cannot be taken is answered here: 400 for a body that is not what its coding says, or that
     wants more history than its coding may have (RFC 9659), 413 for one that passes a bound, 415 for a coding that is not offered, with an ``Accept-Encoding`` that says which are (RFC 9110 sections
     12.5.3, 15.5.16). The application then sees the client leave.
 
@@ -122,10 +123,11 @@ class Request:
         self, accelerator: Accelerator, named: Sequence[str], bounds: Bounds, timeout: float | None
     ) -> None:
         """Hold a stream for each coding, in the order in which they were applied; :meth:`aclose` gives them back."""
+        others = len(accelerator.capabilities()) > 1
         for coding in reversed(named):
             stream = accelerator.decompressor(ALGORITHMS[coding], window=WINDOWS.get(coding))
             self._streams.append(stream)
-            self._body = Layer(stream, self._body, bounds, timeout)
+            self._body = Layer(stream, self._body, bounds, timeout, others=others)
 
     async def receive(self) -> Message:
         """The next message: a piece of the body as it was before it was compressed.
