@@ -168,7 +168,7 @@ def tests(session: nox.Session) -> None:
 def stress(session: nox.Session) -> None:
     """The tests that take minutes, and their figures in tests/stress/REPORT.md; what follows `--` goes to pytest.
 
-    STRESS_SEED begins elsewhere; STRESS_OPERATIONS, STRESS_CASES, STRESS_ROUNDS, STRESS_SANITIZED say how many.
+    STRESS_SEED begins elsewhere; STRESS_OPERATIONS, STRESS_REQUESTS, STRESS_CASES, STRESS_ROUNDS, STRESS_SANITIZED say how many.
     """
     install_checkout(
         session, *group("test"), *group("stress"), extras="aiohttp,asgi,crypto,lz4,trio,uvloop,zstd"

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.examples.reverse_proxy import soak as proxies
+from tests.examples.reverse_proxy.conftest import MODELS
+from tests.examples.reverse_proxy.origin import origin
 from tests.integrations.servers.conftest import served, serving  # noqa: F401  the fixture
 from tests.integrations.servers.test_soak import soak
 from tests.traffic import Memory, Traffic
@@ -55,3 +58,34 @@ async def test_a_device_that_dies(tmp_path: Path, tell: Teller) -> None:
         SEED,
     )
     assert memory.growth < GROWTH, memory.medians
+
+
+def of_proxy(result: proxies.Result, seconds: float) -> str:
+    """What came of a soak of the proxy, in words."""
+    before, after, total = result.before, result.after, result.figures
+    left = (
+        f"its device was lost {result.losses} times; descriptors {before.descriptors} → {after.descriptors}, "
+        f"threads {before.threads} → {after.threads}, buffers and slots in use 0; {total['operations']} operations, "
+        f"{total['plain']} bodies left as they were"
+    )
+    return figures(result.traffic, result.memory, seconds, left)
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_proxy(model: str, tell: Teller) -> None:
+    began = time.perf_counter()
+    with origin() as server:
+        result = await proxies.soak(server, model, "cpu", COUNT, SEED, losses=0)
+    proxies.check(result.traffic)
+    tell(f"soak, proxy, {model}", of_proxy(result, time.perf_counter() - began), SEED)
+    assert result.memory.growth < GROWTH, result.memory.medians
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_proxy_whose_device_dies(model: str, tell: Teller) -> None:
+    began = time.perf_counter()
+    with origin() as server:
+        result = await proxies.soak(server, model, "hip08", COUNT // 10, SEED, losses=max(1, COUNT // 5000))
+    proxies.check(result.traffic)
+    tell(f"soak, proxy, {model} on hip08, which dies", of_proxy(result, time.perf_counter() - began), SEED)
+    assert result.memory.growth < GROWTH, result.memory.medians

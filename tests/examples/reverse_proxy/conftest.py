@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.examples.reverse_proxy.origin import Origin, origin
+from tests.traffic import Process
 
 CHECKOUT = Path(__file__).parents[3]
 MODELS = ["rtc", "pipeline", "plain"]
@@ -51,10 +52,6 @@ class Proxy:
         self.process.send_signal(signal.SIGUSR1)
 
     @property
-    def threads(self) -> int:
-        return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
-
-    @property
     def cpu(self) -> float:
         """Seconds of CPU time so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -62,14 +59,12 @@ class Proxy:
 
     @property
     def descriptors(self) -> int:
-        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+        return Process(self.process.pid).descriptors
 
     @property
     def memory(self) -> int:
         """Bytes that are resident."""
-        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf(
-            "SC_PAGE_SIZE"
-        )
+        return Process(self.process.pid).memory
 
 
 def receive_all(client: socket.socket) -> bytes:

@@ -1,13 +1,17 @@
 """The server behind the proxy: what it does is in the path. It remembers what it was sent, byte for byte."""
 
+import hashlib
 import json
 import random
 import socket
 import socketserver
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from tests.traffic import bomb
 
 WORDS = b"The quick brown fox jumps over the lazy dog, %d times.\n"
 
@@ -44,8 +48,9 @@ class Handler(socketserver.StreamRequestHandler):
         while (line := self.rfile.readline()) not in (b"\r\n", b""):
             head.append(line)
         raw = b"".join(head)
-        with self.server.lock:
-            self.server.heads.append(raw)
+        if self.server.remembers:
+            with self.server.lock:
+                self.server.heads.append(raw)
         fields = [field.rstrip(b"\r\n").partition(b": ")[::2] for field in head[1:]]
         self.fields = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in fields}
         self.method, target, _ = head[0].decode("latin-1").split()
@@ -156,6 +161,45 @@ class Handler(socketserver.StreamRequestHandler):
         self.server.over.wait(60)
         return False
 
+    def do_digest(self) -> bool:
+        """SHA-256 of the request's body."""
+        if self.fields.get("expect") == "100-continue":
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return self.reply(hashlib.sha256(self.body()).hexdigest().encode())
+
+    def do_packed(self) -> bool:
+        """A body that is compressed already: a few bytes that become many."""
+        return self.reply(bomb(self.argument), b"content-encoding: " + self.argument.encode())
+
+    def do_zeros(self) -> bool:
+        """Many bytes that become few."""
+        size = int(self.argument)
+        self.head(b"content-length: %d" % size)
+        for _ in range(size // 100_000):
+            self.send(bytes(100_000))
+        self.send(bytes(size % 100_000))
+        return True
+
+    def do_endless(self) -> bool:
+        """Until nobody wants more."""
+        self.head(b"transfer-encoding: chunked")
+        while not self.server.over.is_set():
+            self.send(b"7530\r\n", self.server.noise[:30_000], b"\r\n")
+        return False
+
+    def do_reset(self) -> bool:
+        """Half of it, and a reset."""
+        self.head(b"content-length: 200000")
+        self.send(text(100_000))
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return False
+
+    def do_smuggled(self) -> bool:
+        """What nobody has asked for."""
+        with self.server.lock:
+            self.server.smuggled += 1
+        return self.reply(b"smuggled")
+
     def do_echo(self) -> bool:
         """What the request was."""
         body = self.body()
@@ -243,6 +287,8 @@ class Origin(socketserver.ThreadingTCPServer):
     :ivar heads: all that it was asked
     :ivar connections: how often somebody connected
     :ivar waiting: requests that wait for their release, or have waited
+    :ivar smuggled: requests for a path for which nobody asks openly
+    :ivar remembers: heads are kept
     """
 
     daemon_threads = True
@@ -252,7 +298,8 @@ class Origin(socketserver.ThreadingTCPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.heads: list[bytes] = []
-        self.connections = self.waiting = 0
+        self.connections = self.waiting = self.smuggled = 0
+        self.remembers = True
         self.lock = threading.Lock()
         self.released, self.over = threading.Event(), threading.Event()
         self.noise = random.Random(7).randbytes(1 << 20)

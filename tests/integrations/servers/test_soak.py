@@ -44,7 +44,7 @@ async def soak(
     :param losses: how often its best device goes away meanwhile
     """
     idle = await status(port)
-    await Weather(port, count // 4, seed=seed).run()  # threads, caches and frameworks are there
+    await Weather(port, min(count // 4, 2000), seed=seed).run()  # threads, caches and frameworks are there
     before = await quiet(port, idle["fds"] + SLACK)
     traffic = Weather(port, count, seed=seed + 1)
     async with asyncio.TaskGroup() as group:
