@@ -4,6 +4,7 @@ import signal
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.programs import look_in_sbin
 
@@ -23,6 +24,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 def pytest_configure() -> None:
     """Whoever runs the tests may ignore some signals, as ``nohup`` and a shell's background jobs do; children inherit it."""
     look_in_sbin()
+    settings.register_profile("untimed", settings(deadline=None))  # a busy machine is no defect
+    settings.load_profile("untimed")
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

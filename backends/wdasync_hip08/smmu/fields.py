@@ -34,16 +34,11 @@ class Field(NamedTuple):
         """The value of this field in ``words``."""
         return (words[self.word] >> self.low & (1 << (self.high - self.low + 1)) - 1) << self.unit
 
-    def insert(self, words: list[int], value: int) -> None:
-        """Put ``value`` into ``words``.
-
-        :raises ValueError: the value does not fit
-        """
-        if not 0 <= value < self.limit or value & (1 << self.unit) - 1:
-            raise ValueError(
-                f"{self.name}: expected a multiple of {1 << self.unit} below {self.limit:#x}, got {value:#x}"
-            )
-        words[self.word] |= value >> self.unit << self.low
+    def refuse(self, value: int) -> ValueError:
+        """What to raise for a value that does not fit."""
+        return ValueError(
+            f"{self.name}: expected a multiple of {1 << self.unit} below {self.limit:#x}, got {value:#x}"
+        )
 
 
 class Layout:
@@ -58,6 +53,11 @@ class Layout:
             (name, field.word, field.low, (1 << field.high - field.low + 1) - 1, field.unit)
             for name, field in self.fields.items()
         ]
+        #: Of each field what it takes to insert it; the mask has the bits that no value may have.
+        self._slots = {
+            name: (field.word, field.low - field.unit, ~(field.limit - 1) | (1 << field.unit) - 1)
+            for name, field in self.fields.items()
+        }
 
     def encode(self, values: Mapping[str, int]) -> tuple[int, ...]:
         """Words that hold ``values``; what is not named is zero.
@@ -68,7 +68,10 @@ class Layout:
         words = [0] * self.size
         for name, value in values.items():
             if value:
-                self.fields[name].insert(words, value)
+                word, shift, forbidden = self._slots[name]
+                if value & forbidden:
+                    raise self.fields[name].refuse(value)
+                words[word] |= value << shift if shift >= 0 else value >> -shift
         return tuple(words)
 
     def decode(self, words: Sequence[int]) -> dict[str, int]:

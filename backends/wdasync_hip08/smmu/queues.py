@@ -31,40 +31,43 @@ class Queue:
         self.limit = limit
         self.address_mask = (1 << output_bits) - 1
         self._base, self._prod, self._cons = f"{name}_BASE", f"{name}_PROD", f"{name}_CONS"
+        self._values = registers.values
 
     @property
-    def log2size(self) -> int:
-        """Log2 of the number of entries."""
-        return min(self.registers[self._base] & 0x1F, self.limit)
+    def size(self) -> int:
+        """The number of entries that there is room for."""
+        return 1 << min(self._values[self._base] & 0x1F, self.limit)
 
     @property
     def used(self) -> int:
         """Entries in the queue; more than there is room for where software has set indices that cannot be."""
-        return (self.registers[self._prod] - self.registers[self._cons]) & (2 << self.log2size) - 1
+        values = self._values
+        return values[self._prod] - values[self._cons] & 2 * self.size - 1
 
     @property
     def empty(self) -> bool:
         """Nothing to consume. Impossible indices count as empty for a consumer."""
-        return self.used == 0 or self.used > 1 << self.log2size
+        values = self._values
+        return values[self._prod] == values[self._cons] or not 0 < self.used <= self.size
 
     @property
     def full(self) -> bool:
         """No room to produce. Impossible indices count as full for a producer."""
-        return self.used >= 1 << self.log2size
+        return self.used >= self.size
 
     def read(self) -> bytes:
         """The next entry to consume; it stays in the queue.
 
         :raises BusError: external abort
         """
-        return self.bus.read(self._address(self.registers[self._cons]), self.entry)
+        return self.bus.read(self._address(self._values[self._cons]), self.entry)
 
     def write(self, data: bytes) -> None:
         """Produce one entry: first the data, then the index.
 
         :raises BusError: external abort; the index stays
         """
-        self.bus.write(self._address(self.registers[self._prod]), data)
+        self.bus.write(self._address(self._values[self._prod]), data)
         self._advance(self._prod)
 
     def consumed(self) -> None:
@@ -72,15 +75,15 @@ class Queue:
         self._advance(self._cons)
 
     def _advance(self, index: str) -> None:
-        value = self.registers[index]
-        following = (value & INDEX_MASK) + 1 & (2 << self.log2size) - 1
-        self.registers[index] = value & ~INDEX_MASK | following
+        value = self._values[index]
+        following = (value & INDEX_MASK) + 1 & 2 * self.size - 1
+        self._values[index] = value & ~INDEX_MASK | following
 
     def _address(self, index: int) -> int:
-        size = self.entry << self.log2size
-        base = self.registers[self._base] & self.address_mask & -max(size, 32)
-        return base + (index & (1 << self.log2size) - 1) * self.entry
+        size, entry = self.size, self.entry
+        base = self._values[self._base] & self.address_mask & -max(size * entry, 32)
+        return base + (index & size - 1) * entry
 
     def __repr__(self) -> str:
         prod, cons = self.registers[self._prod], self.registers[self._cons]
-        return f"<Queue {self.name} PROD={prod:#x} CONS={cons:#x} {self.used}/{1 << self.log2size}>"
+        return f"<Queue {self.name} PROD={prod:#x} CONS={cons:#x} {self.used}/{self.size}>"

@@ -87,7 +87,8 @@ class Signals:
 
     def active(self, error: GlobalError) -> bool:
         """The error waits for software's acknowledgment."""
-        return bool((self.registers["GERROR"] ^ self.registers["GERRORN"]) & error)
+        differing = self.registers["GERROR"] ^ self.registers["GERRORN"]
+        return bool(differing and differing & error)
 
     def activate(self, error: GlobalError) -> None:
         """Signal a global error, unless it is active already."""

@@ -171,11 +171,8 @@ class StallTable:
         return [*self._tagged.values(), *self._waiting]
 
     def _retry_stale(self) -> None:
-        if not self._writable():
-            return
-        for stall in [
-            stall for stall in self.pending() if stall.stale and stall.state is not StallState.RECORDED
-        ]:
+        stale = [stall for stall in self.pending() if stall.stale and stall.state is not StallState.RECORDED]
+        for stall in stale if stale and self._writable() else ():
             self.statistics.stalls_stale += 1
             self._finish(stall, Verdict.RETRY)
 
