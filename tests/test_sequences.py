@@ -14,7 +14,19 @@ import pytest
 import wdasync
 from wdasync import Accelerator, Reason
 from wdasync.errors import DataError, InvalidArgument, InvalidState, Status
-from wdasync.operations import Checksum, Compress, Copy, Decompress, Digest, Key, Mac, Nop, Sequence
+from wdasync.operations import (
+    LOOKING,
+    Checksum,
+    Compress,
+    Copy,
+    Decompress,
+    Digest,
+    Key,
+    Kind,
+    Mac,
+    Nop,
+    Sequence,
+)
 from wdasync.testing.mock import backend as mock
 
 pytestmark = pytest.mark.anyio
@@ -170,6 +182,75 @@ async def test_cancelled_between_steps() -> None:
             program.release()
             await acc.nop()
             assert sum(lane.submitted for lane in acc.statistics().lanes) == 2
+
+
+async def test_out_of_time_between_steps() -> None:
+    """The time-out is for all steps, and the error names the one that was under way."""
+    with mock.programmed() as program:
+        async with wdasync.open_accelerator("mock", fallback=False) as acc:
+            program.hold()
+            with pytest.raises(wdasync.OperationTimeout, match=r"^step 1 of 2: <Sequence .* within 0.01 s"):
+                await acc.sequence().compress().crc32().run(DATA, timeout=0.01)
+            program.release()
+
+
+async def test_a_failed_step_holds_no_input() -> None:
+    async with wdasync.open_accelerator("mock", fallback=False) as acc:
+        data = bytearray(DATA)
+        with pytest.raises(DataError) as caught:
+            await acc.sequence().crc32().decompress().run(data)
+        data.append(1)  # while the error is there
+        assert caught.value.args[0].startswith("step 2 of 2")
+
+
+async def test_all_steps_of_a_run_have_one_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a device keeps of an output is ended when the next step that makes something is over, and at the end."""
+    async with wdasync.open_accelerator("mock", fallback=False) as acc:
+        run, events, chains = acc._execution.run, [], set()
+
+        async def watched(operation: Any, *rest: Any) -> Any:
+            done = await run(operation, *rest)
+            chains.add(operation.chain)
+            name = operation.kind.name
+            events.append(name)
+            if operation.kind not in LOOKING:
+                operation.chain.keep(lambda: events.append(f"end of what {name} made"))
+            return done
+
+        monkeypatch.setattr(acc._execution, "run", watched)
+        await acc.sequence().compress().crc32().decompress().digest().run(DATA)
+        assert events == [
+            "COMPRESS", "CHECKSUM", "DECOMPRESS", "end of what COMPRESS made", "DIGEST", "end of what DECOMPRESS made",
+        ]  # fmt: skip
+        (chain,) = chains
+        assert repr(chain) == "<Chain 0 kept, closed>"
+        events.clear()
+        chain.keep(lambda: events.append("at once"))
+        assert events == ["at once"]
+
+
+@pytest.mark.parametrize(
+    ("names", "policy", "whole"),
+    [
+        (["cpu"], [], True),
+        (["cpu", "mock"], [], True),
+        (["mock", "cpu"], [], False),
+        (["mock", "cpu"], [{"operation": "*", "backend": "cpu"}], True),
+        (["mock", "cpu"], [{"operation": "sequence", "backend": "cpu"}], False),
+        (["cpu", "mock"], [{"operation": "compress", "backend": "mock"}], False),
+        (["cpu", "mock"], [{"operation": "compress", "backend": "mock", "min_size": 1 << 30}], True),
+        (["mock"], [], False),
+    ],
+)  # fmt: skip
+async def test_who_does_it(names: list[str], policy: Any, whole: bool) -> None:
+    """One device does all of it if it can, and no step would rather go to another backend."""
+    seen: list[Kind] = []
+    settings: dict[str, Any] = {"fallback": False, "policy": policy}
+    async with wdasync.open_accelerator(
+        names, observer=lambda each: seen.append(each.kind), **settings
+    ) as acc:
+        assert gzip.decompress((await acc.sequence().crc32().compress().run(DATA)).output) == DATA
+    assert seen == ([Kind.SEQUENCE] if whole else [Kind.CHECKSUM, Kind.COMPRESS])
 
 
 async def test_a_step_is_sent_again() -> None:

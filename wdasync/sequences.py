@@ -6,16 +6,16 @@ steps are sent one after another, each where the schedule wants it, and what lie
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from .backend import Completion
 from .ciphers import Aead, Cipher, MacKey
 from .errors import InvalidArgument, InvalidState, WdasyncError
 from .execution import within
 from .operations import (
     LOOKING,
+    Chain,
     Checksum,
     Compress,
     Decompress,
@@ -36,6 +36,7 @@ from .operations import (
 if TYPE_CHECKING:
     from .buffers import Source
     from .execution import Execution
+    from .scheduling import Place
 
 __all__ = ["OperationSequence", "SequenceResult"]
 
@@ -174,35 +175,65 @@ class OperationSequence:
                     f"{self!r}: expected a nonce that was not used, got it again; make another sequence"
                 )
             self._used = True
-        if self._whole(operation):
+        if self._whole(operation, priority):
             done = await self._execution.run(operation, timeout, priority)
             output = done.output or b""
         else:
-            with within(timeout, operation):
-                output = await self._one_by_one(operation, priority)
+            output = await self._one_by_one(operation, timeout, priority)
         return SequenceResult(output, tuple(map(_found, operation.steps, operation.seen)))
 
-    def _whole(self, operation: Sequence) -> bool:
-        """Whether a device can do all of it."""
-        rows = [(Kind.SEQUENCE, "sequence"), *((step.kind, step.algorithm) for step in operation.steps)]
-        places = self._execution.schedule.places
-        return any(all(row in place.rows for row in rows) for place in places)
+    def _whole(self, operation: Sequence, priority: Priority) -> bool:
+        """Whether one device does all of it: it can, and no step would go to another backend by itself."""
+        schedule = self._execution.schedule
+        rows = [(step.kind, step.algorithm) for step in operation.steps]
+        able = [
+            place for place in schedule.able(operation, priority) if all(row in place.rows for row in rows)
+        ]
+        if len({place.backend for place in schedule.places}) == 1 or not able:
+            return bool(able)
+        return all(place.backend == able[0].backend for place in self._first(operation, priority))
 
-    async def _one_by_one(self, operation: Sequence, priority: Priority) -> bytes:
+    def _first(self, operation: Sequence, priority: Priority) -> Iterator[Place]:
+        """Where each step would rather go."""
+        for number in range(len(operation.steps)):
+            places = self._execution.schedule.able(operation.feed(number), priority)
+            operation.starve(number)
+            yield from places[:1]
+
+    async def _one_by_one(self, operation: Sequence, timeout: float | None, priority: Priority) -> bytes:
+        """Each step where it would rather go, on the memory that the one before has left its output in."""
         data: bytes | None = None
-        for number, step in enumerate(operation.steps):
-            try:
-                done: Completion = await self._execution.run(operation.feed(number, data), None, priority)
-            except WdasyncError as error:
-                error.args = (f"step {number + 1} of {len(operation.steps)}: {error}", *error.args[1:])
-                raise
-            finally:
-                operation.starve(number)
-            if step.kind in LOOKING:
-                operation.seen[number] = done.output
-            else:
-                data = done.output or b""
+        number, chain = 0, Chain()
+        try:
+            with within(timeout, operation):
+                for number, step in enumerate(operation.steps):
+                    step.chain = chain
+                    output = await self._step(operation, number, data, priority)
+                    if step.kind in LOOKING:
+                        operation.seen[number] = output
+                    else:
+                        data = output or b""
+        except WdasyncError as error:
+            error.args = (f"step {number + 1} of {len(operation.steps)}: {error}", *error.args[1:])
+            raise
+        finally:
+            chain.close()
+            operation.release()
         return data or b""
+
+    async def _step(
+        self, operation: Sequence, number: int, data: bytes | None, priority: Priority
+    ) -> bytes | None:
+        """The output of a step. After one that makes something, nobody needs what it was made of."""
+        step = operation.feed(number, data)
+        assert step.chain is not None
+        before = 0 if step.kind in LOOKING else len(step.chain)
+        try:
+            done = await self._execution.run(step, None, priority)
+        finally:
+            operation.starve(number)
+        step.chain.release(before)
+        return done.output
 
 
 def _found(step: Operation, output: bytes | None) -> int | bytes | None:

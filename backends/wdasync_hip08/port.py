@@ -247,7 +247,13 @@ class Port:
         match outcome:
             case Translated(pa=pa, tlb_hit=hit):
                 self._trace.instant(
-                    "smmu", "TLB hit" if hit else "walk", address=at, pa=pa, pasid=ssid, op=op
+                    "smmu",
+                    "TLB hit" if hit else "walk",
+                    stream=self.sid,
+                    address=at,
+                    pa=pa,
+                    pasid=ssid,
+                    op=op,
                 )
             case Parked(stag=stag, event=event):
                 self._trace.instant(

@@ -178,6 +178,10 @@ class AddressSpace(Protocol):
         False: only memory of ``allocate``.
         """
 
+    @property
+    def shared(self) -> bool:
+        """Addresses in descriptors are the program's own, and the same for all devices behind the same file layer."""
+
     def grant(self, buffer: Sized, writable: bool, resident: bool = False) -> int:
         """Let the device read (and write) a buffer, until ``revoke``.
 

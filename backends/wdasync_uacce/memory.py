@@ -169,7 +169,7 @@ class MemoryRegion:
 class ProcessSpace:
     """The address space of this process, shared with the device: an address is a pointer."""
 
-    direct = True
+    direct = shared = True
 
     def grant(self, buffer: Sized, writable: bool, resident: bool = False) -> int:
         """The buffer's address. The kernel binds the whole space and brings in pages, so there is nothing else to do."""

@@ -3,7 +3,7 @@
 A device writes where it was told to, so the room is chosen before the size is known. Small and medium outputs go
 through buffers that are used again and again: their pages are there, and the copy into ``bytes`` is short. A
 large output is written straight into the ``bytes`` object that the caller will get, which is then cut to length:
-copying megabytes would hold up the event loop.
+copying megabytes would hold up the event loop. So is an output of any size that another device reads next.
 """
 
 from __future__ import annotations
@@ -112,12 +112,13 @@ class OutputPool:
         self._space = space
         self._free: dict[int, list[memoryview]] = {}
 
-    def room(self, nbytes: int) -> Output:
+    def room(self, nbytes: int, whole: bool = False) -> Output:
         """Room for at least ``nbytes``.
 
+        :param whole: in the ``bytes`` object that is handed out, where the device can write there
         :raises OSError: ENOMEM: the reserved region is used up
         """
-        if nbytes > MAX_COPY and self._space.direct:
+        if (whole or nbytes > MAX_COPY) and self._space.direct:
             return _WholeBytes(nbytes)
         size = max(1 << (nbytes - 1).bit_length(), _SMALLEST)
         if not self._space.direct:

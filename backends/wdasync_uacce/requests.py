@@ -7,8 +7,9 @@ holds its buffers, and the grants that let the device touch them, until :meth:`R
 from __future__ import annotations
 
 import abc
+import contextlib
 import errno
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from typing import Any, Final, Generic, TypeVar
 
 from wdasync.backend import Completion, DataCause, Detail, Status
@@ -115,6 +116,7 @@ class Workshop(Generic[CountersT]):
         self.counters = counters
         self.plain = Detail(where=where)
         self._held: list[tuple[memoryview, int, bool]] = []
+        self._kept: dict[int, bytes] = {}
 
     def memory(self, content: bytes | bytearray) -> memoryview:
         """New memory that the device can reach, with this content.
@@ -137,8 +139,24 @@ class Workshop(Generic[CountersT]):
         self._held.append((memory, address, writable))
         return address
 
+    def keep(self, output: bytes) -> Callable[[], None]:
+        """Let devices read an output as long as somebody goes on with it; what ends that.
+
+        :raises OSError: they cannot
+        """
+        address = self.space.grant(output, False)
+        self._kept[address] = output
+        return lambda: self._let_go(address)
+
+    def _let_go(self, address: int) -> None:
+        output = self._kept.pop(address, None)
+        if output is not None:
+            self.space.revoke(address, len(output), False)
+
     def close(self) -> None:
         """Take the grants back. The device touches nothing any more."""
+        for address in list(self._kept):
+            self._let_go(address)
         for memory, address, writable in self._held:
             self.space.revoke(address, len(memory), writable)
         self._held.clear()
@@ -223,6 +241,18 @@ class Request(abc.ABC, Generic[OperationT, ShopT]):
         return self.success(None, self.operation.nbytes, len(output))
 
     # -- memory -----------------------------------------------------------------------------------------------
+
+    @property
+    def whole(self) -> bool:
+        """Whether an output is to be made in the object that is handed out: another operation reads it there."""
+        return self.operation.chain is not None
+
+    def keep(self, output: bytes) -> None:
+        """An output is ready. Of a step of a chain it stays in the reach of devices, and the translations of its pages with it."""
+        chain = self.operation.chain
+        if chain is not None and output and self._shop.space.shared:
+            with contextlib.suppress(OSError):  # then the next one grants it anew
+                chain.keep(self._shop.keep(output))
 
     def grant(self, buffer: Sized, writable: bool, resident: bool = False) -> int:
         """Let the device touch a buffer until :meth:`release`.

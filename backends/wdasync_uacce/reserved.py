@@ -89,7 +89,7 @@ class ReservedSpace(ProcessSpace):
     :raises ValueError: the slices do not cover the region
     """
 
-    direct = False
+    direct = shared = False
 
     def __init__(self, memory: memoryview, slices: Sequence[Slice]) -> None:
         covered = sum(piece.nbytes for piece in slices)

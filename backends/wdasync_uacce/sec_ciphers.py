@@ -40,7 +40,7 @@ class CipherRequest(SecRequest[Encrypt | Decrypt]):
         if destination is not None and self._shop.space.direct:
             self._view = destination[:n]
         else:
-            self._output = self._shop.outputs.room(n)
+            self._output = self._shop.outputs.room(n, self.whole)
             self._view = self._output.view[:n]
         address = self.grant(self._view, True)
         self._fields["destination_list"] = scattered
@@ -50,7 +50,9 @@ class CipherRequest(SecRequest[Encrypt | Decrypt]):
         operation, n = self.operation, self.operation.nbytes
         if operation.destination is None:
             assert self._output is not None
-            return self.success(self._output.take(n), n, n)
+            output = self._output.take(n)
+            self.keep(output)
+            return self.success(output, n, n)
         if self._output is not None:
             self.store(operation.destination[:n], bytes(self._view))
         return self.success(None, n, n)

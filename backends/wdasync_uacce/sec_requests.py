@@ -131,7 +131,7 @@ class SecRequest(Request[OperationT, SecWorkshop]):
             spans = [(self.grant(paged, False), len(paged))]
             if before:
                 spans.insert(0, self._span(before))
-        elif not direct or (len(pieces) + bool(before) > 1 and total <= JOIN_LIMIT):
+        elif not direct or (len(pieces) + bool(before) > 1 and total <= JOIN_LIMIT and not self.whole):
             self._shop.counters.joined += len(pieces) + bool(before) > 1
             spans = [self._span(self.reachable(before + self.copy(pieces)))]
         else:

@@ -142,7 +142,7 @@ class SealRequest(SecRequest[Seal | Open]):
             self._view = destination[:room]
         else:
             ahead = before if flat else 0
-            self._output = self._shop.outputs.room(ahead + room)
+            self._output = self._shop.outputs.room(ahead + room, self.whole)
             self._view = self._output.view[ahead : ahead + room]
         self._fields["destination_list"] = self._scattered
         if flat:
@@ -168,6 +168,7 @@ class SealRequest(SecRequest[Seal | Open]):
             assert self._output is not None
             whole = self._scattered or not self._before
             output = self._output.take(produced) if whole else bytes(self._view)
+            self.keep(output)
             return self.success(output, operation.nbytes, produced)
         if self._output is not None:
             self.store(operation.destination[:produced], bytes(self._view))

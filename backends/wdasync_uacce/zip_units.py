@@ -129,7 +129,7 @@ class UnitRequest(ZipRequest[OperationT]):
             self._aim(destination[: self._limit])
         else:
             room = self._limit if destination is not None else min(max(guess, self._least), self._limit)
-            self._output = shop.outputs.room(room)
+            self._output = shop.outputs.room(room, self.whole)
             self._aim(self._output.view[: room if enough else self._limit])
 
     def _aim(self, view: memoryview) -> None:
@@ -156,7 +156,7 @@ class UnitRequest(ZipRequest[OperationT]):
             return False
         old, size = self._output, min(len(self._view) * GROWTH, self._limit)
         self._least = size
-        self._output = self._shop.outputs.room(size)
+        self._output = self._shop.outputs.room(size, self.whole)
         view = self._output.view[: self._limit]
         view[: self._at] = old.view[: self._at]
         self._aim(view)
@@ -170,6 +170,7 @@ class UnitRequest(ZipRequest[OperationT]):
         if destination is None:
             assert self._output is not None
             output = self._output.take(produced)
+            self.keep(output)
         elif self._output is not None:
             self.store(destination[:produced], bytes(self._output.view[:produced]))
         return self.success(output, consumed, produced)

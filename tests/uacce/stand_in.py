@@ -91,7 +91,7 @@ class Space:
     """
 
     def __init__(self, sva: bool = True, reserved: int = 1 << 20) -> None:
-        self.direct = sva
+        self.direct = self.shared = sva
         self.reserved = reserved
         self.grants: Counter[tuple[int, int, bool]] = Counter()
         self.refuse: Callable[[Sized], int] = lambda buffer: 0

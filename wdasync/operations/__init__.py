@@ -6,6 +6,7 @@ from typing import Final
 
 from .base import (
     DEFAULT_MAX_LENGTH,
+    Chain,
     Dictionary,
     Kind,
     Level,
@@ -46,6 +47,7 @@ __all__ = [
     "MACS",
     "SEALS",
     "STEPS",
+    "Chain",
     "Checksum",
     "CipherSuite",
     "Compare",

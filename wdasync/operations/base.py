@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..buffers import Segment, join, overlap, pin_destination, pin_source
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_MAX_LENGTH",
+    "Chain",
     "Dictionary",
     "Kind",
     "Level",
@@ -121,6 +123,44 @@ def as_dictionary(value: object) -> Dictionary | None:
     return value if value is None or isinstance(value, Dictionary) else Dictionary(value)
 
 
+class Chain:
+    """What operations share of which each takes the output of the one before: memory that stays where it is.
+
+    A device with shared addresses need not take an output out of the reach of devices before the next one reads it. It says with
+    :meth:`keep` how the reach is ended; whoever runs the chain ends it. One thread uses it.
+    """
+
+    __slots__ = ("_closed", "_ends")
+
+    def __init__(self) -> None:
+        self._ends: list[Callable[[], None]] = []
+        self._closed = False
+
+    def keep(self, end: Callable[[], None]) -> None:
+        """An output can still be reached, until ``end`` is called; at once, if nobody goes on with it."""
+        if self._closed:
+            end()
+        else:
+            self._ends.append(end)
+
+    def release(self, count: int) -> None:
+        """End the reach of the oldest ``count`` outputs: what was made of them is there."""
+        ending, self._ends = self._ends[:count], self._ends[count:]
+        for end in ending:
+            end()
+
+    def close(self) -> None:
+        """Nothing goes on. Idempotent."""
+        self._closed = True
+        self.release(len(self))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __repr__(self) -> str:
+        return f"<Chain {len(self)} kept{', closed' if self._closed else ''}>"
+
+
 class Operation:
     """The common part of all operations.
 
@@ -138,11 +178,13 @@ class Operation:
     :ivar level: how hard to try
     :ivar window: base-2 logarithm of the history in bytes; ``None``: what the device takes for
         that level
+    :ivar chain: the chain of which it is a step: its output goes into another operation; ``None``: none
     :ivar key: of an operation with a key; ``None`` of all others
     """
 
     __slots__ = (
         "algorithm",
+        "chain",
         "destination",
         "dictionary",
         "immutable",
@@ -161,6 +203,7 @@ class Operation:
     source: Segment | tuple[Segment, ...]
     paged: PagedBuffer | None
     resident: bool
+    chain: Chain | None
     nbytes: int
     immutable: bool
     destination: memoryview | None
@@ -174,6 +217,7 @@ class Operation:
         """All fields, of an operation that is neither a stream's nor compression."""
         self.paged = None
         self.resident = False
+        self.chain = None
         self.session = None
         self.algorithm = algorithm
         self.dictionary = None

@@ -55,6 +55,7 @@ class Compress(Operation):
         self.dictionary = None if dictionary is None else as_dictionary(dictionary)
         self.paged = None
         self.resident = False
+        self.chain = None
         if type(data) is bytes:
             self.source = data
             self.nbytes = len(data)
@@ -99,6 +100,7 @@ class Decompress(Operation):
         self.dictionary = None if dictionary is None else as_dictionary(dictionary)
         self.paged = None
         self.resident = False
+        self.chain = None
         self.max_length = check_bound(max_length, "max_length", 0)
         self.max_members = check_bound(max_members, "max_members", 1)
         if type(data) is bytes:
@@ -130,6 +132,7 @@ class CompressChunk(Operation):
     def __init__(self, session: Session, data: object, flush: Flush = Flush.NONE) -> None:
         self.paged = None
         self.resident = False
+        self.chain = None
         self.source, self.nbytes, self.immutable = pin_source(data)
         self.destination = None
         self.session = session
@@ -159,6 +162,7 @@ class DecompressChunk(Operation):
     def __init__(self, session: Session, data: object, max_length: int = 1 << 20) -> None:
         self.paged = None
         self.resident = False
+        self.chain = None
         self.source, self.nbytes, self.immutable = pin_source(data)
         self.destination = None
         self.session = session

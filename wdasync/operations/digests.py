@@ -66,6 +66,7 @@ class DigestChunk(Operation):
     def __init__(self, session: DigestSession, data: object, final: bool = False) -> None:
         self.paged = None
         self.resident = False
+        self.chain = None
         self.source, self.nbytes, self.immutable = pin_source(data)
         self.destination = None
         self.session = session

@@ -19,6 +19,7 @@ class Nop(Operation):
         self.source = b""
         self.paged = None
         self.resident = False
+        self.chain = None
         self.nbytes = 0
         self.immutable = True
         self.destination = None

@@ -48,7 +48,7 @@ class _Host:
 class SharedSpace(_Host):
     """Shared addresses: a buffer is granted where it is."""
 
-    direct = True
+    direct = shared = True
 
     def __init__(self, machine: Machine, space: Space) -> None:
         super().__init__(machine.own)
@@ -85,7 +85,7 @@ class SharedSpace(_Host):
 class MappedSpace(_Host):
     """DMA mappings: a buffer is mapped at an IOVA as long as it is granted."""
 
-    direct = True
+    direct, shared = True, False
 
     def __init__(self, machine: Machine, mappings: Mappings) -> None:
         super().__init__(machine.own)
