@@ -190,8 +190,12 @@ class Traffic:
         raw.setblocking(False)
         if buffer:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", self.port))
-        reader, writer = await asyncio.open_connection(sock=raw, limit=buffer or 1 << 16)
+        try:
+            await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", self.port))
+            reader, writer = await asyncio.open_connection(sock=raw, limit=buffer or 1 << 16)
+        except BaseException:
+            raw.close()
+            raise
         try:
             yield reader, writer
         finally:

@@ -14,7 +14,6 @@ from .models import MODELS
 from .offload import NEEDS, Offload
 from .options import Options, parse
 from .termination import termination
-from .tls import server_context
 
 
 def poll(options: Options) -> None:
@@ -44,8 +43,7 @@ def main() -> None:
     """Serve."""
     options = parse()
     if options.model == "plain":
-        context = server_context(options.cert, options.key) if options.tls == "plain" else None
-        asyncio.run(plain.serve(options, context))
+        asyncio.run(plain.serve(options))
     else:
         poll(options)
 

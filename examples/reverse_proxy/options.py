@@ -116,8 +116,6 @@ def parse(arguments: list[str] | None = None) -> Options:
     given = vars(parser.parse_args(arguments))
     if given["tls"] != "none" and not (given["cert"] and given["key"]):
         parser.error("--tls: expected --cert and --key beside it; make a pair with `openssl req -x509`")
-    if given["tls"] == "offloaded" and given["model"] == "plain":
-        parser.error("--tls offloaded: expected a model that polls; asyncio has --tls plain")
     limits = Limits(**{item.name: given.pop(f"limit_{item.name}") for item in fields(Limits)})
     level = given.pop("level")
     policy = Policy(

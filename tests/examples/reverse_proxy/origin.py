@@ -63,12 +63,16 @@ class Handler(socketserver.StreamRequestHandler):
         """The body of the request."""
         if self.fields.get("transfer-encoding") == "chunked":
             found = b""
-            while size := int(self.rfile.readline(), 16):
+            while size := int(self.rfile.readline() or self.gone(), 16):
                 found += self.rfile.read(size)
-                assert self.rfile.read(2) == b"\r\n"
-            assert self.rfile.readline() == b"\r\n", "the proxy sends no trailers"
+                assert (self.rfile.read(2) or self.gone()) == b"\r\n"
+            assert (self.rfile.readline() or self.gone()) == b"\r\n", "the proxy sends no trailers"
             return found
         return self.rfile.read(int(self.fields.get("content-length", 0)))
+
+    @staticmethod
+    def gone() -> bytes:
+        raise ConnectionError("the proxy is gone in the middle of a body")
 
     def send(self, *pieces: bytes) -> None:
         self.wfile.write(b"".join(pieces))
@@ -236,12 +240,14 @@ class Handler(socketserver.StreamRequestHandler):
         return True
 
     def do_upgrade(self) -> bool:
-        """Another protocol: everything comes back in capitals, until the client has said all."""
+        """Another protocol: everything comes back in capitals, until the client has said all, or ``bye``."""
         self.send(
             b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: shout\r\n\r\nWELCOME\n"
         )
         while data := self.rfile.readline():
             self.send(data.upper())
+            if data == b"bye\n":
+                break
         self.send(b"GOODBYE\n")
         return False
 

@@ -300,10 +300,6 @@ def test_an_accelerator_that_goes_away_under_load(server: Origin, model: str, ba
         (["--upstream", "x:1", "--ring", "1000"], "expected a power of two, got '1000'"),
         (["--upstream", "x:1", "--burst", "0"], "expected a whole number above 0, got '0'"),
         (["--upstream", "x:1", "--tls", "plain"], "--cert and --key"),
-        (
-            ["--upstream", "x:1", "--tls", "offloaded", "--cert", "c", "--key", "k", "--model", "plain"],
-            "a model that polls",
-        ),
     ],
 )
 def test_wrong_words(arguments: list[str], expected: str) -> None:
