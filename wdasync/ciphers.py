@@ -96,6 +96,8 @@ class Aead(KeyHandle):
     def __init__(self, execution: Execution, key: Key, algorithm: str, tag_length: int) -> None:
         super().__init__(execution, key, algorithm)
         self._tag_length = tag_length
+        suite = SEALS.get(algorithm)
+        self._suite = None if suite is None else suite._replace(key=())
 
     @property
     def tag_length(self) -> int:
@@ -142,9 +144,8 @@ class Aead(KeyHandle):
         return (await self._run(operation, timeout, priority)).output or b""
 
     def _check(self, operation: Operation, nonce: bytes, size: int) -> None:
-        suite = SEALS.get(self._algorithm)
-        if suite is not None:
-            problem = problem_of_sizes(suite._replace(key=()), 1, len(nonce), size, self._tag_length)
+        if self._suite is not None:
+            problem = problem_of_sizes(self._suite, 1, len(nonce), size, self._tag_length)
             _refuse(operation, problem)
 
 

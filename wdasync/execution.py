@@ -462,7 +462,8 @@ class Execution:
     def _bind(self, operation: Operation, key: Key, lane: Lane) -> Completion | None:
         """Put the key's session on a device into an operation. A completion, if the device will not have it."""
         place = self.schedule.place_of(lane)
-        self.keys.update(key.parts)
+        if key not in self.keys:
+            self.keys.update(key.parts)
         try:
             operation.session = key.session(place.device, operation.algorithm, place.losses)
         except UnsupportedOperation as error:

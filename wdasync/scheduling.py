@@ -433,6 +433,7 @@ class Schedule:
         self.places = tuple(places)
         self._rules = config.policy
         self._routes: dict[tuple[Kind, str, Level, int | None, Priority, bool], Route] = {}
+        self._owners: dict[Lane, Place] = {}
 
     def forget_routes(self) -> None:
         """There are other lanes than there were: what was remembered may be wrong."""
@@ -440,7 +441,10 @@ class Schedule:
 
     def place_of(self, lane: Lane) -> Place:
         """The device of a lane."""
-        return next(place for place in self.places if lane in place.every)
+        place = self._owners.get(lane)
+        if place is None:
+            place = self._owners[lane] = next(each for each in self.places if lane in each.every)
+        return place
 
     def route(self, operation: Operation, priority: Priority) -> Route:
         """The choices for an operation, as far as they do not depend on the moment. Raises as :meth:`choose` does."""

@@ -20,4 +20,5 @@ explain: Any
 measure: Any
 crc32c: Any
 try_digests: Any
+new_secret: Any
 set_batches: Any

@@ -22,7 +22,17 @@ logger = logging.getLogger("wdasync.cpu")
 
 #: Libraries that ``native_codecs`` is about.
 NATIVE_CODECS = frozenset(
-    {"isal", "libdeflate", "brotli", "brotli-dictionary", "zstd", "lz4", "lz4-dictionary", "openssl"}
+    {
+        "isal",
+        "libdeflate",
+        "brotli",
+        "brotli-dictionary",
+        "zstd",
+        "lz4",
+        "lz4-dictionary",
+        "openssl",
+        "openssl-seal",
+    }
 )
 
 

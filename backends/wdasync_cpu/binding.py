@@ -43,6 +43,7 @@ __all__ = [
     "methods",
     "module_file",
     "must_stop",
+    "new_secret",
     "next_task",
     "open_desk",
     "open_line",
@@ -127,7 +128,8 @@ _native.configure(
     Completion, tuple(Status), tuple(KINDS[kind] for kind in sorted(KINDS)), describe, NO_DETAIL
 )
 
-add_plan: Callable[[int, int, int, int, int, bool, int, int], int] = _native.add_plan
+add_plan: Callable[[int, int, int, int, int, bool, int, int, int], int] = _native.add_plan
+new_secret: Callable[[int, bytes | bytearray], object] = _native.new_secret
 crc32c: Callable[[int, bytes, bool], int] = _native.crc32c
 try_digests: Callable[[int, tuple[bytes, ...], bool, int], tuple[tuple[bytes | None, ...], int]] = (
     _native.try_digests

@@ -29,6 +29,7 @@ SOURCES = (
     "python",
     "region",
     "ring",
+    "sealing",
     "session",
 )
 SANITIZERS = {

@@ -76,6 +76,7 @@ class Engine(enum.IntEnum):
     LZ4 = 7
     MEMORY = 8
     DIGEST = 9
+    SEAL = 10
 
 
 class Implementation(NamedTuple):

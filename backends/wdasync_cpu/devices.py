@@ -28,7 +28,7 @@ from .plans import Plan, number_of, plan_of
 from .queues import CpuQueue
 from .sequences import runner
 from .sessions import CpuSession
-from .trials import OWN_FORMAT
+from .trials import OWN_FORMAT, seals
 
 __all__ = ["CpuDevice", "CpuInline", "Planner"]
 
@@ -92,9 +92,11 @@ class Planner:
         """The number of a plan for what is no compression, or what is wrong."""
         if self.capabilities.find(kind, algorithm) is None:
             return self._unknown(kind, algorithm)
-        return number_of(
-            Plan(kind, algorithm, table.work_of(kind, algorithm, self._available).implementation, 0, 0)
-        )
+        implementation = table.work_of(kind, algorithm, self._available).implementation
+        other = table.otherwise(implementation, kind)
+        if other is not None and not seals(algorithm):
+            implementation = other
+        return number_of(Plan(kind, algorithm, implementation, 0, 0))
 
     def _unknown(self, kind: Kind, algorithm: object) -> str:
         known = ", ".join(row.algorithm for row in self.capabilities if row.kind is kind)

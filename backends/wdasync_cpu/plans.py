@@ -45,7 +45,11 @@ def number_of(plan: Plan) -> int:
     number = _numbers.get(plan)
     if number is None:
         form, engine, cost = _of_codec(plan) if plan.kind < Kind.COPY else _of_other(plan)
-        number = binding.add_plan(plan.kind, form, engine, plan.level, plan.window, plan.mapped, *cost)
+        other = table.otherwise(plan.implementation, plan.kind)
+        otherwise = -1 if other is None else number_of(plan._replace(implementation=other))
+        number = binding.add_plan(
+            plan.kind, form, engine, plan.level, plan.window, plan.mapped, *cost, otherwise
+        )
         _plans[number] = plan
         _numbers[plan] = number
     return number

@@ -24,6 +24,7 @@ SUITE = [
     "test_inline.py",
     "test_paged.py",
     "test_ring.py",
+    "test_sealing.py",
     "test_streams.py",
 ]
 

@@ -12,6 +12,8 @@ __all__ = ["Decrypt", "Encrypt", "Open", "Seal"]
 
 def _bytes(data: object, name: str) -> bytes:
     """A short argument, copied: nonces, initialisation vectors, associated data."""
+    if type(data) is bytes:
+        return data
     return bytes(join(pin_source(data, name)[0]))
 
 

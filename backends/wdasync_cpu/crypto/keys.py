@@ -11,7 +11,9 @@ from typing import Any, Final
 from wdasync.errors import UnsupportedOperation
 from wdasync.operations import CIPHERS, CURVES, MACS, SEALS, KeyedOperation, KeySpec, problem_of_sizes
 
+from .. import binding
 from .inputs import Refused
+from .natives import SealNumber
 
 __all__ = ["CURVE_CLASSES", "CpuKey", "key_of"]
 
@@ -39,6 +41,7 @@ class CpuKey:
     """See :class:`wdasync.backend.KeySession`.
 
     :ivar spec: what was asked for
+    :ivar secret: what native workers take it from; ``None``: they do nothing with it
     :raises UnsupportedOperation: if nothing can be done with such a key
     """
 
@@ -48,6 +51,8 @@ class CpuKey:
         self.spec = spec
         self.closed = False
         self._made: dict[object, Any] = {}
+        number = SealNumber.of(spec.algorithm)
+        self.secret = None if number is None else binding.new_secret(number, spec.material)
 
     def __repr__(self) -> str:
         return f"<CpuKey {self.spec.algorithm}{', closed' if self.closed else ''}>"
@@ -67,6 +72,7 @@ class CpuKey:
 
     def close(self) -> None:
         self.closed = True
+        self.secret = None  # wiped when nothing in flight holds it
         self._made.clear()
 
 

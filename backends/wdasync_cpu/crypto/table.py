@@ -18,7 +18,7 @@ from wdasync.operations import CHECKSUMS, CIPHERS, CURVES, DIGESTS, MACS, SEALS,
 
 from .. import binding
 from ..codecs import Cost, Engine
-from .natives import DigestNumber, hashlib_name, timing
+from .natives import DigestNumber, SealNumber, hashlib_name, timing
 
 __all__ = [
     "BITS",
@@ -38,6 +38,7 @@ ADVICE: Final = 'pip install "wdasync[crypto]"'
 IMPLEMENTATIONS: Final = {
     "memory": Engine.MEMORY,
     "openssl": Engine.DIGEST,
+    "openssl-seal": Engine.SEAL,
     "hashlib": Engine.PYTHON,
     "cryptography": Engine.PYTHON,
     "sequences": Engine.PYTHON,
@@ -151,6 +152,9 @@ BITS: Final = {"rsa": (1024, 16384), "dh": (512, 10000)}
 #: Nanoseconds of a digest by a native worker, whatever its input.
 _NATIVE_FIXED: Final = 500
 
+#: The same of AES-GCM, and for each KiB.
+_NATIVE_SEAL: Final = Cost(1_500, 250)
+
 
 def work_of(kind: Kind, algorithm: str, available: Container[str]) -> Work:
     """Who does it. There is a row of it.
@@ -158,15 +162,23 @@ def work_of(kind: Kind, algorithm: str, available: Container[str]) -> Work:
     :param available: the implementations that there are
     """
     native = timing(algorithm) if kind is Kind.DIGEST and "openssl" in available else None
-    if native is None:
-        return _TABLE[kind, algorithm]
-    return Work("openssl", Cost(_NATIVE_FIXED, native.per_kib), DigestNumber.of(algorithm), measured=True)
+    if native is not None:
+        return Work("openssl", Cost(_NATIVE_FIXED, native.per_kib), DigestNumber.of(algorithm), measured=True)
+    number = SealNumber.of(algorithm) if kind in (Kind.SEAL, Kind.OPEN) else None
+    if number is not None and "openssl-seal" in available:
+        return Work("openssl-seal", _NATIVE_SEAL, number)
+    return _TABLE[kind, algorithm]
+
+
+def otherwise(implementation: str, kind: Kind) -> str | None:
+    """Who does what is out of the ordinary for an implementation; ``None``: nothing is."""
+    return "cryptography" if implementation == "openssl-seal" and kind in (Kind.SEAL, Kind.OPEN) else None
 
 
 def problem(implementation: str) -> str:
     """Why it cannot be used; empty if it can. Nothing is imported: that would take longer than to open a device."""
-    if implementation == "openssl":
-        return binding.library_problem(implementation)
+    if implementation.startswith("openssl"):
+        return binding.library_problem("openssl")
     ours = implementation in ("memory", "sequences")
     return "" if ours or find_spec(implementation) is not None else "not found"
 

@@ -37,6 +37,7 @@ static void kit_empty(struct kit *kit)
     frame_decoder_forget(&kit->frames);
     forget_blocks(kit);
     forget_digests(kit);
+    forget_sealing(kit);
     free(kit->isal);
     free(kit->isal_buffer);
     free(kit->joined);
@@ -222,6 +223,10 @@ static void work(void *kit, struct request *request)
         break;
     case KIND_DIGEST:
         run_digest(kit, request);
+        break;
+    case KIND_SEAL:
+    case KIND_OPEN:
+        run_sealing(kit, request);
         break;
     default:
         break;

@@ -65,6 +65,9 @@ struct kit {
     struct frame_decoder frames;
     void *digests[DIGESTS];        /* OpenSSL's */
     struct ipsec_manager *manager; /* of digests that are made together */
+    void *ciphers[SEALS]; /* OpenSSL's */
+    uint8_t *text;        /* of a sealing, until it is known to be good */
+    size_t text_size;
     uint8_t *joined;
     size_t joined_room;
 };
@@ -170,6 +173,11 @@ void digest_together(void *kit, struct request *const *requests, unsigned count)
 /* Makes several digests at once, if that is quicker: those whose `batched` is set are done then. False: memory of one of
    them was not there, and the kit is in the middle of something. */
 bool run_digests(struct kit *kit, struct request *const *requests, unsigned count);
+
+/* Ciphers with authentication: see sealing.c. */
+bool can_seal(const struct secret *secret, const struct sealing *sealing, uint8_t format); /* it is an ordinary case */
+void run_sealing(struct kit *kit, struct request *request);
+void forget_sealing(struct kit *kit);
 
 /* Sessions: see session.c. `dictionary` is copied. */
 struct session *session_new(const struct plan *plan, const void *owner, const struct dictionary *dictionary);

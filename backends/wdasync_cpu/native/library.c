@@ -259,6 +259,13 @@ static const struct symbol OPENSSL[] = {
     {"EVP_DigestInit_ex", &the_openssl.digest_begin},
     {"EVP_DigestUpdate", &the_openssl.digest_add},
     {"EVP_DigestFinal_ex", &the_openssl.digest_end},
+    {"EVP_get_cipherbyname", &the_openssl.cipher_by_name},
+    {"EVP_CIPHER_CTX_new", &the_openssl.cipher_new},
+    {"EVP_CIPHER_CTX_free", &the_openssl.cipher_free},
+    {"EVP_CipherInit_ex", &the_openssl.cipher_begin},
+    {"EVP_CipherUpdate", &the_openssl.cipher_add},
+    {"EVP_CipherFinal_ex", &the_openssl.cipher_end},
+    {"EVP_CIPHER_CTX_ctrl", &the_openssl.cipher_control},
     {NULL, NULL},
 };
 

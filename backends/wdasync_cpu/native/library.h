@@ -259,6 +259,13 @@ struct openssl {
     int (*digest_begin)(void *, const void *kind, void *engine); /* without a kind: the one it had */
     int (*digest_add)(void *, const void *, size_t);
     int (*digest_end)(void *, uint8_t *, unsigned *size);
+    const void *(*cipher_by_name)(const char *);
+    void *(*cipher_new)(void);
+    void (*cipher_free)(void *);
+    int (*cipher_begin)(void *, const void *kind, void *engine, const uint8_t *key, const uint8_t *nonce, int encrypt);
+    int (*cipher_add)(void *, uint8_t *, int *produced, const uint8_t *, int size);
+    int (*cipher_end)(void *, uint8_t *, int *produced);
+    int (*cipher_control)(void *, int what, int size, void *);
 };
 
 /* ---- IPsec-MB, 1.3 and later of 1 -------------------------------------------------------------------------------------- */

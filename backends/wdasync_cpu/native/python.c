@@ -31,7 +31,7 @@ enum { INLINE_WITH_GIL = 4096 };
 enum { MAX_PLANS = 1 << 14, KINDS = KIND_HAND_OVER, STATUSES = 10 };
 
 static const char DESK[] = "wdasync_cpu.desk", PORT[] = "wdasync_cpu.port", HAND[] = "wdasync_cpu.hand",
-                  SESSION[] = "wdasync_cpu.session", LINE[] = "wdasync_cpu.line";
+                  SESSION[] = "wdasync_cpu.session", LINE[] = "wdasync_cpu.line", SECRET[] = "wdasync_cpu.secret";
 
 struct desk {
     PyObject *compress;   /* (algorithm, level, window) -> number of a plan */
@@ -58,6 +58,7 @@ struct pin {
     bool *busy; /* its session's mark */
     bool final;
     PyObject *dictionary;
+    PyObject *secret; /* holds the key, whatever becomes of its session */
     PyObject *paged; /* the input, if it is in pages and no codec can read it as it is */
     struct region *region;
 };
@@ -83,7 +84,7 @@ static PyObject *details[CREWS + 1][MAX_WORKERS][2]; /* of success; the last cre
 static newfunc new_tuple;
 static PyObject *name_source, *name_destination, *name_algorithm, *name_level, *name_window, *name_session,
     *name_dictionary, *name_content, *name_raw, *name_flush, *name_max_length, *name_max_members, *name_nbytes, *name_state, *name_paged, *name_memory,
-    *name_length, *name_is_complete, *name_other, *name_value, *name_initial;
+    *name_length, *name_is_complete, *name_other, *name_value, *name_initial, *name_secret, *name_nonce, *name_aad, *name_tag_length;
 
 /* Operations whose pages come when they are touched, in flight in all queues of the process. */
 static _Atomic unsigned paged_in_flight;
@@ -92,21 +93,21 @@ static _Atomic unsigned paged_in_flight;
 
 static PyObject *add_plan(PyObject *self, PyObject *args)
 {
-    int kind, format, engine, level, window, mapped;
+    int kind, format, engine, level, window, mapped, otherwise;
     unsigned long long fixed_ns, ns_per_kib;
     (void)self;
-    if (!PyArg_ParseTuple(args, "iiiiipKK", &kind, &format, &engine, &level, &window, &mapped, &fixed_ns, &ns_per_kib))
+    if (!PyArg_ParseTuple(args, "iiiiipKKi", &kind, &format, &engine, &level, &window, &mapped, &fixed_ns, &ns_per_kib, &otherwise))
         return NULL;
     struct plan *plan = plan_count < MAX_PLANS ? malloc(sizeof *plan) : NULL;
     if (!plan)
         return PyErr_NoMemory();
     *plan = (struct plan){(uint8_t)kind, (uint8_t)format, (uint8_t)engine, (int8_t)level, (uint8_t)window,
-                          mapped != 0, fixed_ns, ns_per_kib};
+                          mapped != 0, fixed_ns, ns_per_kib, otherwise};
     plans[plan_count] = plan;
     return PyLong_FromSsize_t(plan_count++);
 }
 
-static struct plan nop_plan = {.kind = KIND_NOP};
+static struct plan nop_plan = {.kind = KIND_NOP, .otherwise = -1};
 
 /* ---- reading an operation ------------------------------------------------------------------------------------ */
 
@@ -139,6 +140,7 @@ static void unpin(struct pin *pin)
     Py_CLEAR(pin->tag);
     Py_CLEAR(pin->operation);
     Py_CLEAR(pin->dictionary);
+    Py_CLEAR(pin->secret);
     Py_CLEAR(pin->paged);
     Py_CLEAR(pin->output);
     Py_CLEAR(pin->detail);
@@ -374,6 +376,39 @@ static enum read_result read_decompress(struct desk *desk, struct pin *pin, stru
     return find_plan(desk, pin, request, operation, desk->decompress, algorithm);
 }
 
+/* What there is beside the text; of exact types, since nothing of Python's must run here that could change it. */
+static bool read_bytes(PyObject *operation, PyObject *name, struct segment *segment)
+{
+    PyObject *object = PyObject_GetAttr(operation, name);
+    bool good = object && PyBytes_CheckExact(object);
+    if (good)
+        *segment = (struct segment){(const uint8_t *)PyBytes_AsString(object), (size_t)PyBytes_Size(object)};
+    Py_XDECREF(object); /* the operation holds it */
+    return good;
+}
+
+/* The key that the device was told of. */
+static bool read_secret(struct pin *pin, struct sealing *sealing, PyObject *operation)
+{
+    PyObject *session = PyObject_GetAttr(operation, name_session);
+    pin->secret = session ? PyObject_GetAttr(session, name_secret) : NULL;
+    Py_XDECREF(session);
+    sealing->secret = pin->secret && pin->secret != Py_None ? PyCapsule_GetPointer(pin->secret, SECRET) : NULL;
+    return sealing->secret != NULL;
+}
+
+/* What a native worker cannot do, or what is wrong, goes another way. */
+static void read_sealing(struct pin *pin, struct request *request, PyObject *operation)
+{
+    struct sealing *sealing = &request->sealing;
+    uint64_t size;
+    if (!read_number(operation, name_nbytes, &size) || size > SEAL_LONGEST || !read_secret(pin, sealing, operation) || !read_bytes(operation, name_nonce, &sealing->nonce)
+        || !read_bytes(operation, name_aad, &sealing->aad) || !read_number(operation, name_tag_length, &sealing->tag_size)
+        || sealing->aad.size > SEAL_LONGEST || !can_seal(sealing->secret, sealing, request->plan->format))
+        request->plan = plans[request->plan->otherwise];
+    PyErr_Clear();
+}
+
 /* Work on memory, and all work of Python: the plan, and the number that the C side wants to know. */
 static enum read_result read_other(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation, int kind)
 {
@@ -475,6 +510,8 @@ static enum read_result read_operation(struct desk *desk, struct pin *pin, struc
     default:
         if (kind < KINDS) {
             result = read_other(desk, pin, request, operation, kind);
+            if (result == READ_SUBMIT && request->plan->engine == ENGINE_SEAL)
+                read_sealing(pin, request, operation);
             break;
         }
         fail(request, STATUS_INVALID_ARGS, CAUSE_NONE, "not an operation that this backend knows");
@@ -1443,6 +1480,39 @@ static PyObject *open_session(PyObject *self, PyObject *args)
     return session ? PyCapsule_New(session, SESSION, session_gone) : PyErr_NoMemory();
 }
 
+static void secret_gone(PyObject *capsule)
+{
+    struct secret *secret = PyCapsule_GetPointer(capsule, SECRET);
+    explicit_bzero(secret, sizeof *secret);
+    free(secret);
+}
+
+/* new_secret(cipher, key) -> secret */
+static PyObject *new_secret(PyObject *self, PyObject *args)
+{
+    int format;
+    Py_buffer key;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "iy*", &format, &key))
+        return NULL;
+    struct secret *secret;
+    if (key.len > (Py_ssize_t)sizeof secret->bytes) {
+        PyErr_Format(PyExc_ValueError, "new_secret: expected at most %d bytes, got %zd", (int)sizeof secret->bytes, key.len);
+        PyBuffer_Release(&key);
+        return NULL;
+    }
+    secret = calloc(1, sizeof *secret);
+    if (secret) {
+        secret->format = (uint8_t)format;
+        secret->size = (uint8_t)key.len;
+        memcpy(secret->bytes, key.buf, (size_t)key.len);
+    }
+    PyBuffer_Release(&key);
+    if (!secret)
+        return PyErr_NoMemory();
+    return PyCapsule_New(secret, SECRET, secret_gone);
+}
+
 static PyObject *reset_session(PyObject *self, PyObject *capsule)
 {
     struct session *session = PyCapsule_GetPointer(capsule, SESSION);
@@ -1542,6 +1612,7 @@ static PyMethodDef FUNCTIONS[] = {
     {"open_port", open_port, METH_VARARGS, NULL},
     {"open_line", open_line, METH_NOARGS, NULL},
     {"open_session", open_session, METH_VARARGS, NULL},
+    {"new_secret", new_secret, METH_VARARGS, NULL},
     {"reset_session", reset_session, METH_O, NULL},
     {"close_session", close_session, METH_O, NULL},
     {"join", join, METH_NOARGS, NULL},
@@ -1570,7 +1641,8 @@ static bool intern_names(void)
         {&name_nbytes, "nbytes"},         {&name_state, "state"},
         {&name_paged, "paged"},           {&name_memory, "memory"},           {&name_length, "length"},
         {&name_is_complete, "is_complete"}, {&name_other, "other"},           {&name_value, "value"},
-        {&name_initial, "initial"},
+        {&name_initial, "initial"},       {&name_secret, "secret"},
+        {&name_nonce, "nonce"},           {&name_aad, "aad"},                   {&name_tag_length, "tag_length"},
     };
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
         if (!(*NAMES[i].place = PyUnicode_InternFromString(NAMES[i].name)))

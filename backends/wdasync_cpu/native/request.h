@@ -87,6 +87,9 @@ enum digest {
     DIGESTS
 };
 
+/* What a plan of KIND_SEAL or KIND_OPEN has in place of a format. */
+enum seal { SEAL_AES_128_GCM, SEAL_AES_192_GCM, SEAL_AES_256_GCM, SEALS };
+
 enum engine {
     ENGINE_NONE,
     ENGINE_ZLIB,
@@ -97,7 +100,8 @@ enum engine {
     ENGINE_ZSTD,
     ENGINE_LZ4,
     ENGINE_MEMORY,
-    ENGINE_DIGEST
+    ENGINE_DIGEST,
+    ENGINE_SEAL
 };
 
 /* Values of wdasync.Flush. */
@@ -113,6 +117,7 @@ struct plan {
     bool mapped;    /* the level is not the one that was asked for */
     uint64_t fixed_ns;
     uint64_t ns_per_kib;
+    int32_t otherwise; /* number of the plan for what is out of the ordinary; -1: there is none */
 };
 
 struct segment {
@@ -125,6 +130,22 @@ struct dictionary {
     const uint8_t *data;
     size_t size;
     bool raw; /* content, even where it begins like a trained dictionary of Zstandard */
+};
+
+/* A key. Whoever frees it wipes it. */
+struct secret {
+    uint8_t format; /* an enum seal */
+    uint8_t size;
+    uint8_t bytes[32];
+};
+
+enum { SEAL_NONCE = 12, SEAL_TAG = 16, SEAL_LONGEST = 1 << 30 };
+
+/* SEAL and OPEN: what there is beside the text. */
+struct sealing {
+    const struct secret *secret;
+    struct segment nonce, aad;
+    uint64_t tag_size;
 };
 
 struct session;
@@ -147,6 +168,7 @@ struct request {
     uint32_t max_members;
     uint64_t max_length;
     struct dictionary dictionary;
+    struct sealing sealing;
     struct session *session;
     const atomic_bool *stop; /* somebody wants the queue to end: give up at the next piece */
     struct region *region;   /* of which the input is, if its pages come when they are touched; else NULL */
