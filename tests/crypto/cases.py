@@ -35,6 +35,7 @@ from wdasync.operations import (
     Verify,
 )
 
+from . import further
 from .records import FOLDER, Record, examples, records
 
 
@@ -388,6 +389,33 @@ def _ed448() -> Iterator[Case]:
         yield Case(Sign(key, data, "ed448", None, None), signature)
         yield Case(Verify(key, signature, data, "ed448", None, None), b"")
 
+
+def _further_codes(algorithm: str) -> Iterator[Case]:
+    for key, message, code in further.MACS[algorithm]:
+        yield Case(Mac(_secret(bytes.fromhex(key)), bytes.fromhex(message), algorithm), bytes.fromhex(code))
+
+
+def _further_seals(algorithm: str) -> Iterator[Case]:
+    for answer in further.CCM[algorithm]:
+        key, nonce, aad, text, sealed = (bytes.fromhex(part) for part in answer)
+        yield Case(Seal(_secret(key), nonce, text, algorithm, aad=aad), sealed)
+        yield Case(Open(_secret(key), nonce, sealed, algorithm, aad=aad), text)
+        yield Case(Open(_secret(key), nonce, sealed, algorithm, aad=aad[:-1]), Status.CHECKSUM_FAILED)
+
+
+def _further_exchanges(algorithm: str) -> Iterator[Case]:
+    group = ec.SECP256K1()
+    for private, peer, secret in further.EXCHANGES[algorithm]:
+        mine = Key(ec.derive_private_key(int(private, 16), group), "a vector's key")
+        theirs = ec.EllipticCurvePublicKey.from_encoded_point(group, bytes.fromhex(peer))
+        yield Case(Exchange(mine, theirs, algorithm), bytes.fromhex(secret))
+
+
+for _table, _make in (
+    (further.MACS, _further_codes), (further.CCM, _further_seals), (further.EXCHANGES, _further_exchanges),
+):  # fmt: skip
+    for _name in _table:  # type: ignore[attr-defined]  # tables of three sorts
+        CASES[_name] = lambda make=_make, name=_name: make(name)  # type: ignore[misc]
 
 CASES["ecdsa verify"] = lambda: _ecdsa("asymmetric/ECDSA/FIPS_186-3/SigVer.rsp", "RESULT")
 CASES["ecdsa secp256k1"] = lambda: _ecdsa("asymmetric/ECDSA/SECP256K1/SigGen.txt", "S")
