@@ -55,7 +55,10 @@ def wire() -> Iterator[tuple[End, End]]:
         _run("ip", "link", "add", "wire0", "netns", left, "mtu", str(MTU), "type", "veth", "peer", "name", "wire1", "mtu", str(MTU), "netns", right)  # fmt: skip
         ends = []
         for number, holder in enumerate(holders):
-            _run("nsenter", "-t", str(holder.pid), "-n", "ip", "link", "set", f"wire{number}", "up")
+            change = ("nsenter", "-t", str(holder.pid), "-n", "ip", "link", "set", f"wire{number}")
+            # Else the kernel says hello in IPv6, to whoever takes all frames. Where it has no IPv6, there is nothing to stop.
+            subprocess.run([*change, "addrgenmode", "none"], capture_output=True, check=False)
+            _run(*change, "up")
             namespace = os.open(f"/proc/{holder.pid}/ns/net", os.O_RDONLY)
             stack.callback(os.close, namespace)
             ends.append(End(f"wire{number}", namespace))
