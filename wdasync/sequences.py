@@ -68,6 +68,7 @@ class OperationSequence:
         self._max_length = max_length
         self._level = level
         self._makers: list[Callable[[], Operation]] = []
+        self._fresh: list[Operation] = []  # made when they were added, until they are run
         self._used = False
 
     def __repr__(self) -> str:
@@ -78,9 +79,14 @@ class OperationSequence:
         return [make() for make in self._makers]
 
     def _add(self, make: Callable[[], Operation]) -> Self:
-        make().release()  # its arguments are checked now
+        self._fresh.append(make())  # its arguments are checked now
         self._makers.append(make)
         return self
+
+    def _take(self) -> list[Operation]:
+        """The steps for one run: operations are used once."""
+        fresh, self._fresh = self._fresh, []
+        return fresh if len(fresh) == len(self._makers) else self._made()
 
     # -- steps ------------------------------------------------------------------------------------------------
 
@@ -167,7 +173,7 @@ class OperationSequence:
         :raises InvalidState: if its nonce was used
         :raises WdasyncError: what the step raises that failed
         """
-        operation = Sequence(data, self._made())
+        operation = Sequence(data, self._take())
         if any(step.kind is Kind.SEAL for step in operation.steps):
             if self._used:
                 operation.release()

@@ -27,6 +27,7 @@ from . import _native
 __all__ = [
     "LIBRARIES",
     "LINKED",
+    "Chained",
     "Library",
     "add_plan",
     "close_session",
@@ -62,6 +63,11 @@ Run = Callable[[Operation, int, object], Any]
 
 #: What finishes a task: status, output, consumed, produced, final, detail.
 Outcome = tuple[int, bytes | None, int, int, bool, Detail | None]
+
+
+#: What came of steps that ran one after another: the number of the one that failed, or how many there are; its completion, or
+#: that of the last output, if there is one; and what each of those found that only look.
+Chained = tuple[int, Completion | None, list[bytes | None]]
 
 
 class Library(NamedTuple):

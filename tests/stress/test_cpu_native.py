@@ -17,6 +17,7 @@ from wdasync.operations import Compress, CompressChunk, Decompress, DecompressCh
 
 SUITE = [
     "test_bounds.py",
+    "test_chains.py",
     "test_codecs.py",
     "test_corrupt.py",
     "test_digests.py",

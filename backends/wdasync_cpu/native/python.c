@@ -706,6 +706,14 @@ static void inline_kit_gone(void *kit)
     kit_free(kit);
 }
 
+/* NULL: no memory. */
+static struct kit *own_kit(void)
+{
+    if (!inline_kit && (inline_kit = kit_new()))
+        pthread_setspecific(inline_kits, inline_kit);
+    return inline_kit;
+}
+
 static bool finish_by_python(struct request *request, struct pin *pin, PyObject *outcome);
 
 static void run_inline_plan(struct desk *desk, struct request *request, struct pin *pin, PyObject *operation)
@@ -720,11 +728,10 @@ static void run_inline_plan(struct desk *desk, struct request *request, struct p
         Py_XDECREF(outcome);
         return;
     }
-    if (!inline_kit && !(inline_kit = kit_new())) {
+    if (!own_kit()) {
         fail_memory(request, sizeof *inline_kit);
         return;
     }
-    pthread_setspecific(inline_kits, inline_kit);
     size_t size = 0;
     for (uint32_t i = 0; i < request->count; i++)
         size += request->segments[i].size;
@@ -758,6 +765,145 @@ static PyObject *inline_run(PyObject *self, PyObject *operation)
         free(request.out);
     unpin(&pin);
     return completion;
+}
+
+/* ---- steps of a sequence ------------------------------------------------------------------------------------- */
+
+struct link {
+    struct request request;
+    struct pin pin;
+};
+
+/* It hands its input on. */
+static bool only_looks(const struct request *request)
+{
+    return request->kind == KIND_CHECKSUM || request->kind == KIND_DIGEST;
+}
+
+/* False: one of them is not for native code, or is wrong; it can be found out in another way which. */
+static bool read_links(struct desk *desk, struct link *links, PyObject *steps, Py_ssize_t count)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        struct request *request = &links[i].request;
+        if (read_operation(desk, &links[i].pin, request, PyTuple_GetItem(steps, i)) != READ_SUBMIT || links[i].pin.paged
+            || request->into || request->plan->engine == ENGINE_PYTHON || request->kind == KIND_NOP) {
+            PyErr_Clear();
+            return false;
+        }
+        request->worker = 0;
+    }
+    return true;
+}
+
+/* One after another, until one fails; its number, or `count`. `last` is that whose output is the last there is, or NULL. */
+static Py_ssize_t run_links(struct kit *kit, struct link *links, Py_ssize_t count, const atomic_bool *stop, struct link **last)
+{
+    static const uint8_t nothing[1];
+    const struct segment *input = links->request.segments;
+    uint32_t segments = links->request.count;
+    struct segment made;
+    *last = NULL;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        struct request *request = &links[i].request;
+        request->segments = input;
+        request->count = segments;
+        request->stop = stop;
+        if (must_stop(request))
+            fail_stopped(request);
+        else
+            run_request(kit, request);
+        if (request->status != STATUS_SUCCESS)
+            return i;
+        if (only_looks(request))
+            continue;
+        made = (struct segment){request->out ? request->out : nothing, request->produced};
+        input = &made;
+        segments = 1;
+        if (*last) {
+            free((*last)->request.out);
+            (*last)->request.out = NULL;
+        }
+        *last = &links[i];
+    }
+    return count;
+}
+
+/* What those that only look have found: bytes, or None. */
+static PyObject *found_by(struct link *links, Py_ssize_t count, Py_ssize_t done)
+{
+    PyObject *found = PyList_New(count);
+    for (Py_ssize_t i = 0; found && i < count; i++) {
+        struct request *request = &links[i].request;
+        PyObject *item = Py_None;
+        if (i < done && only_looks(request))
+            item = PyBytes_FromStringAndSize((const char *)request->out, (Py_ssize_t)request->produced);
+        else
+            Py_INCREF(item);
+        if (!item)
+            Py_CLEAR(found);
+        else
+            PyList_SetItem(found, i, item);
+    }
+    return found;
+}
+
+/* (number of the step that failed, or how many there are; its Completion, or that of the last output; what was found) */
+static PyObject *chain_result(struct link *links, Py_ssize_t count, Py_ssize_t done, struct link *last)
+{
+    struct link *told = done < count ? &links[done] : last;
+    PyObject *found = found_by(links, count, done), *tag = PyLong_FromLong(0), *completion = NULL, *result = NULL;
+    if (!told) {
+        completion = Py_None;
+        Py_INCREF(completion);
+    } else if (tag) {
+        completion = make_completion(tag, &told->request, &told->pin, CREWS);
+    }
+    if (found && completion)
+        result = Py_BuildValue("nOO", done, completion, found);
+    Py_XDECREF(completion);
+    Py_XDECREF(tag);
+    Py_XDECREF(found);
+    return result;
+}
+
+/* chain(steps, hand or None) -> what chain_result() says, or None: they are not all native. The first has its input; the others
+   get theirs here. All of them run in one go, without the GIL. */
+static PyObject *inline_chain(PyObject *self, PyObject *args)
+{
+    struct desk *desk = PyCapsule_GetPointer(self, DESK);
+    PyObject *steps, *capsule, *result = NULL;
+    struct link *last;
+    if (!PyArg_ParseTuple(args, "O!O", &PyTuple_Type, &steps, &capsule))
+        return NULL;
+    struct hand *hand = capsule == Py_None ? NULL : PyCapsule_GetPointer(capsule, HAND);
+    Py_ssize_t count = PyTuple_Size(steps);
+    if (!count)
+        PyErr_SetString(PyExc_ValueError, "chain: expected at least one step, got none");
+    if (PyErr_Occurred())
+        return NULL;
+    struct link *links = calloc((size_t)count, sizeof *links);
+    if (!links || !own_kit()) {
+        free(links);
+        return PyErr_NoMemory();
+    }
+    if (read_links(desk, links, steps, count)) {
+        const atomic_bool *stop = hand && hand->slot ? hand->slot->request.stop : NULL;
+        struct kit *kit = inline_kit;
+        PyThreadState *state = PyEval_SaveThread();
+        Py_ssize_t done = run_links(kit, links, count, stop, &last);
+        PyEval_RestoreThread(state);
+        result = chain_result(links, count, done, last);
+    } else {
+        result = Py_None;
+        Py_INCREF(result);
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (!links[i].request.into)
+            free(links[i].request.out);
+        unpin(&links[i].pin);
+    }
+    free(links);
+    return result;
 }
 
 /* ---- ports --------------------------------------------------------------------------------------------------- */
@@ -1546,6 +1692,7 @@ static PyMethodDef PORT_METHODS[] = {
 static PyMethodDef DESK_METHODS[] = {
     {"cost", inline_cost, METH_O, NULL},
     {"run", inline_run, METH_O, NULL},
+    {"chain", inline_chain, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,0 +1,225 @@
+"""Steps of a sequence that all are native run in one go, and give what they give one by one."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.cpu.support import drain, good, noise, open_device, run, words
+from tests.cpu.test_gone import gone
+from wdasync.backend import Completion, Status
+from wdasync.operations import (
+    LOOKING,
+    Checksum,
+    Compress,
+    Decompress,
+    Digest,
+    Encrypt,
+    Key,
+    KeySpec,
+    Kind,
+    Open,
+    Operation,
+    Seal,
+    Sequence,
+)
+from wdasync_cpu import binding
+from wdasync_cpu.crypto.keys import CpuKey
+from wdasync_cpu.devices import CpuDevice
+from wdasync_cpu.queues import CpuQueue
+
+KEY = bytes(range(32))
+NONCE = bytes(12)
+
+pytestmark = pytest.mark.skipif(
+    bool(binding.library_problem("openssl")), reason="no OpenSSL that can be called: not all steps are native"
+)
+
+
+def sealing(kind: type[Seal | Open], nonce: bytes = NONCE) -> Seal | Open:
+    operation = kind(Key(KEY, "a key"), nonce, b"", "aes-256-gcm")
+    operation.session = CpuKey(KeySpec("aes-256-gcm", KEY))
+    return operation
+
+
+#: Name -> what makes a step that is native.
+STEPS: dict[str, Callable[[], Operation]] = {
+    "gzip": lambda: Compress(b"", "gzip"),
+    "zlib 6": lambda: Compress(b"", "zlib", level=6),
+    "crc32c": lambda: Checksum(b"", "crc32c"),
+    "crc32": lambda: Checksum(b"", "crc32"),
+    "sha256": lambda: Digest(b"", "sha256"),
+    "seal": lambda: sealing(Seal),
+}
+
+
+def one_by_one(device: CpuDevice, steps: list[Operation], data: Any) -> tuple[bytes, list[bytes | None]]:
+    """What each step gives by itself, on what the one before made."""
+    assert device.inline is not None
+    found: list[bytes | None] = []
+    output = b""
+    for step in steps:
+        again = Sequence(data, [step]).feed(0)
+        done = good(device.inline.run(again))
+        found.append(done if step.kind in LOOKING else None)
+        if step.kind not in LOOKING:
+            data = output = done
+    return output, found
+
+
+@pytest.fixture(scope="module")
+def chained() -> Iterator[list[bool]]:
+    """Whether sequences ran in one go, of all that ran."""
+    said: list[bool] = []
+    device = open_device()
+    chain = type(device.chaining).chain
+
+    def noted(self: Any, steps: Any, hand: object) -> Any:
+        found = chain(self, steps, hand)
+        said.append(found is not None)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(device.chaining), "chain", noted)
+        yield said
+
+
+@pytest.fixture(scope="module")
+def module_queue() -> Iterator[CpuQueue]:
+    device = open_device()  # held: it runs the steps
+    queue = device.open_queue(64)
+    yield queue
+    queue.close()
+    del device
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    names=st.lists(st.sampled_from(list(STEPS)), min_size=1, max_size=6),
+    size=st.sampled_from([0, 1, 100, 5000, 70_000]),
+    shape=st.sampled_from(["bytes", "bytearray", "segments"]),
+)
+def test_as_one_by_one(
+    whole_device: CpuDevice,
+    module_queue: CpuQueue,
+    chained: list[bool],
+    names: list[str],
+    size: int,
+    shape: str,
+) -> None:
+    content = words(size)
+    data: Any = {"bytes": content, "bytearray": bytearray(content), "segments": [content[:7], content[7:]]}[
+        shape
+    ]
+    chained.clear()
+    output, found = one_by_one(whole_device, [STEPS[name]() for name in names], data)
+    sequence = Sequence(data, [STEPS[name]() for name in names])
+    (done,) = run(module_queue, [sequence])
+    assert (good(done), sequence.seen) == (output, found)
+    assert done.consumed == size
+    assert chained == [True]
+
+
+def test_there_and_back(module_queue: CpuQueue) -> None:
+    content = words(300_000)  # more than is copied where others wait
+    packed = AESGCM(KEY).encrypt(NONCE, gzip.compress(content), None)
+    sequence = Sequence(packed, [sealing(Open), Decompress(b"", "gzip"), Digest(b"", "sha256")])
+    (done,) = run(module_queue, [sequence])
+    assert good(done) == content
+    assert sequence.seen == [None, None, hashlib.sha256(content).digest()]
+
+
+def test_only_looking(module_queue: CpuQueue) -> None:
+    sequence = Sequence(b"abc", [Checksum(b"", "crc32"), Digest(b"", "sha1")])
+    (done,) = run(module_queue, [sequence])
+    assert (good(done), done.produced, done.consumed) == (b"", 0, 3)
+    assert sequence.seen == [zlib.crc32(b"abc").to_bytes(4, "big"), hashlib.sha1(b"abc").digest()]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda: sealing(Seal, bytes(20)),
+        lambda: encrypting(),  # noqa: PLW0108  defined below
+        lambda: Compress(b"", "no such thing"),
+    ],
+)
+def test_what_is_not_native_goes_step_by_step(
+    module_queue: CpuQueue, chained: list[bool], step: Callable[[], Operation]
+) -> None:
+    chained.clear()
+    operation = step()
+    sequence = Sequence(b"x" * 32, [Checksum(b"", "crc32"), operation])
+    (done,) = run(module_queue, [sequence])
+    assert chained == [False]
+    if operation.kind is Kind.COMPRESS:
+        assert (done.status, done.detail.step) == (Status.INVALID_ARGS, 1)
+    else:
+        assert good(done)
+    assert sequence.seen[0] == zlib.crc32(b"x" * 32).to_bytes(4, "big")
+
+
+def encrypting() -> Encrypt:
+    operation = Encrypt(Key(KEY, "a key"), b"", "aes-256-cbc", iv=bytes(16))
+    operation.session = CpuKey(KeySpec("aes-256-cbc", KEY))
+    return operation
+
+
+def test_a_step_that_fails(module_queue: CpuQueue) -> None:
+    """Those before it have seen, and those after it have not begun."""
+    steps = [Checksum(b"", "crc32"), Decompress(b"", "gzip"), Digest(b"", "sha256")]
+    sequence = Sequence(b"no gzip", steps)
+    (done,) = run(module_queue, [sequence])
+    (alone,) = run(module_queue, [Decompress(b"no gzip", "gzip")])
+    assert (done.status, done.detail.message, done.detail.cause) == (
+        alone.status,
+        alone.detail.message,
+        alone.detail.cause,
+    )
+    assert (done.detail.step, done.output, done.consumed, done.produced) == (1, None, 0, 0)
+    assert sequence.seen == [zlib.crc32(b"no gzip").to_bytes(4, "big"), None, None]
+    sequence = Sequence(noise(100), [Compress(b"", "gzip"), sealing(Open)])
+    (done,) = run(module_queue, [sequence])
+    assert (done.status, done.detail.message, done.detail.step) == (Status.CHECKSUM_FAILED, "", 1)
+
+
+def test_a_bound_holds_between_steps(module_queue: CpuQueue) -> None:
+    bomb = gzip.compress(bytes(1 << 20))
+    sequence = Sequence(bomb, [Decompress(b"", "gzip", max_length=1000), Digest(b"", "sha256")])
+    (done,) = run(module_queue, [sequence])
+    assert (done.status, done.detail.step) == (Status.OUT_OF_SPACE_TERMINATED, 0)
+
+
+def test_memory_that_is_gone(module_queue: CpuQueue) -> None:
+    steps: list[Operation] = [Digest(b"", "sha256"), Compress(b"", "gzip")]
+    (done,) = run(module_queue, [Sequence(gone(bytes(9000)), steps)])
+    assert (done.status, done.detail.step) == (Status.PAGE_FAULT, 0)
+    (done,) = run(module_queue, [Sequence(b"abc", [STEPS["sha256"](), STEPS["gzip"]()])])
+    assert gzip.decompress(good(done)) == b"abc"
+
+
+def test_a_stopped_queue(open_queue: Callable[..., CpuQueue]) -> None:
+    queue = open_queue(8)
+    large = bytes(256 << 20)
+    work = [Sequence(large, [Digest(b"", "sm3"), Digest(b"", "sm3")]) for _ in range(8)]
+    assert queue.enqueue_burst(list(enumerate(work))) == 8
+    queue.stop()
+    done: list[Completion] = drain(queue, 8)
+    assert {each.status for each in done} == {Status.ABORTED}
+
+
+def test_what_it_is_asked_for(whole_device: CpuDevice) -> None:
+    step = Sequence(b"abc", [STEPS["crc32"]()]).feed(0)
+    assert whole_device.chaining.chain((step,), None) == (1, None, [zlib.crc32(b"abc").to_bytes(4, "big")])
+    with pytest.raises(ValueError, match="at least one step"):
+        whole_device.chaining.chain((), None)
+    with pytest.raises(ValueError, match="PyCapsule"):
+        whole_device.chaining.chain((step,), object())
