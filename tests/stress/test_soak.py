@@ -45,7 +45,13 @@ async def test_servers(served: tuple[str, int], tell: Teller) -> None:  # noqa: 
 
 async def test_a_device_that_dies(tmp_path: Path, tell: Teller) -> None:
     """A tenth of it, on the emulated chip, which is slower."""
-    with serving("uvicorn", tmp_path / "log", WDASYNC_BACKEND="hip08", WDASYNC_REOPEN_DELAY="0.2") as port:
+    with serving(
+        "uvicorn",
+        tmp_path / "log",
+        WDASYNC_BACKEND="hip08",
+        WDASYNC_REOPEN_DELAY="0.2",
+        WDASYNC_REOPEN_LIMIT="0.2",
+    ) as port:
         began = time.perf_counter()
         before, after, traffic, memory = await soak(port, COUNT // 10, SEED, losses=max(1, COUNT // 5000))
     left = (
