@@ -15,7 +15,7 @@ from wdasync import Flush
 from wdasync.integrations.decisions import Exchange, decide, fields_of_plain
 from wdasync.integrations.negotiation import choose, parse_accept_encoding
 
-from .fields import Lines, coded, folded, length_of, returned, values
+from .fields import Lines, coded, folded, kept_as_it_is, length_of, returned, values
 from .policy import Policy
 from .work import Outbox, Stream, Work
 
@@ -157,6 +157,8 @@ def _decide(request: h11.Request, response: h11.Response, policy: Policy) -> tup
     size = length_of(named)
     preferences = parse_accept_encoding(values(request.headers, b"accept-encoding"))
     offered = policy.whole if size is not None and size <= policy.room else policy.streams
+    if kept_as_it_is(request):
+        named["cache-control"] = ", ".join([named.get("cache-control", ""), "no-transform"])
     exchange = Exchange(
         request.method.decode(),
         response.status_code,

@@ -7,6 +7,7 @@ h11 on the other side. ``Via`` and ``X-Forwarded-*`` tell the upstream who asked
 from __future__ import annotations
 
 from collections.abc import Iterable
+from email.utils import formatdate
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,7 +17,18 @@ from wdasync.integrations.headers import folded, length_of, of_encoded, values, 
 
 from .heads import Refused
 
-__all__ = ["Lines", "coded", "folded", "forwarded", "length_of", "returned", "upgrade_of", "values"]
+__all__ = [
+    "Lines",
+    "coded",
+    "date",
+    "folded",
+    "forwarded",
+    "kept_as_it_is",
+    "length_of",
+    "returned",
+    "upgrade_of",
+    "values",
+]
 
 Lines = list[tuple[bytes, bytes]]
 
@@ -31,7 +43,8 @@ KEPT: Final = frozenset({b"host", b"content-length", b"authorization", b"cookie"
 #: Who was asked, and how, is for this proxy to say.
 FORWARDED: Final = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 
-VIA: Final = b"1.1 wdasync-proxy"
+#: This proxy in ``Via``, behind the version in which it was asked.
+NAME: Final = b"wdasync-proxy"
 
 
 def _tokens(lines: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
@@ -60,8 +73,8 @@ def forwarded(request: h11.Request, peer: str, scheme: str, authority: bytes) ->
     :param authority: the upstream's, for a client that names no host
     :raises Refused: if its target is none for a reverse proxy
     """
-    lines = _end_to_end(list(request.headers))
-    target, host = _target(request.target)
+    lines = _counted(request.method, _end_to_end(list(request.headers)))
+    target, host = _target(request.method, request.target)
     if host is not None:
         lines = [*without(lines, (b"host",)), (b"host", host)]
     elif request.http_version == b"1.0" and not values(lines, b"host"):
@@ -69,7 +82,7 @@ def forwarded(request: h11.Request, peer: str, scheme: str, authority: bytes) ->
     before = values(lines, b"x-forwarded-for")
     lines = without(lines, FORWARDED)
     lines += [
-        (b"via", VIA),
+        (b"via", request.http_version + b" " + NAME),
         (b"x-forwarded-for", b", ".join([*before, peer.encode()])),
         (b"x-forwarded-proto", scheme.encode()),
         (b"x-forwarded-host", values(lines, b"host")[0]),
@@ -81,7 +94,19 @@ def forwarded(request: h11.Request, peer: str, scheme: str, authority: bytes) ->
     return h11.Request(method=request.method, target=target, headers=lines)
 
 
-def _target(target: bytes) -> tuple[bytes, bytes | None]:
+def _counted(method: bytes, lines: Lines) -> Lines:
+    """``Max-Forwards``: how many proxies such a request may still come by (RFC 9110 section 7.6.2)."""
+    found = values(lines, b"max-forwards") if method in (b"OPTIONS", b"TRACE") else []
+    if not found:
+        return lines
+    if len(found) > 1 or not (found[0].isdigit() and len(found[0]) <= 9):
+        raise Refused(400, "Max-Forwards is a number")
+    if int(found[0]) == 0:
+        raise Refused(200 if method == b"OPTIONS" else 405, "this is as far as the request was to go")
+    return [*without(lines, (b"max-forwards",)), (b"max-forwards", str(int(found[0]) - 1).encode())]
+
+
+def _target(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
     """The form for an origin, and the host that an absolute form names, which beats ``Host`` (RFC 9112 section 3.2.2)."""
     if target.startswith(b"/") or target == b"*":
         return target, None
@@ -90,7 +115,14 @@ def _target(target: bytes) -> tuple[bytes, bytes | None]:
     if scheme.lower() not in (b"http", b"https") or not host or b"@" in host:
         raise Refused(400, "a target is a path, or a URL with a host")
     path = rest[len(host) :].partition(b"#")[0]
+    if not path and method == b"OPTIONS":
+        return b"*", host  # section 3.2.4: of the server itself
     return path if path.startswith(b"/") else b"/" + path, host
+
+
+def kept_as_it_is(request: h11.Request) -> bool:
+    """Whether the client asks proxies to transform nothing (RFC 9111 section 5.2.1.6)."""
+    return b"no-transform" in _tokens(request.headers, b"cache-control")
 
 
 def returned(response: h11.Response | h11.InformationalResponse) -> Lines:
@@ -100,7 +132,12 @@ def returned(response: h11.Response | h11.InformationalResponse) -> Lines:
         lines += [(b"connection", b"upgrade"), *(
             (b"upgrade", value) for value in values(response.headers, b"upgrade")
         )]  # fmt: skip
-    return lines
+    return lines if response.status_code < 200 or values(lines, b"date") else [*lines, date()]
+
+
+def date() -> tuple[bytes, bytes]:
+    """The field that each response has, or gets on its way (RFC 9110 section 6.6.1)."""
+    return b"date", formatdate(usegmt=True).encode()
 
 
 def coded(lines: Lines, coding: str, length: int | None) -> Lines:

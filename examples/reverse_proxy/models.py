@@ -17,7 +17,8 @@ from .connection import Connection
 from .ring import Ring
 
 if TYPE_CHECKING:
-    from .lcore import Lcore, Received
+    from .lcore import Lcore
+    from .receiver import Received
 
 __all__ = ["MODELS", "Model", "Pipeline", "RunToCompletion"]
 

@@ -5,29 +5,24 @@ The poll-mode proxy and the plain one share this. A driver calls ``client_sent``
 and ``to_upstream`` (after sending some it calls ``pump``), a ``connection`` to the upstream, ``work`` for the accelerator, and
 whether more may be read (``wants_client``, ``wants_upstream``). Nothing else passes between them.
 
-Requests of a connection are answered one after the other, so their order needs no bookkeeping; a pipelined request waits in ``Heads``.
-A request and its response are relayed at the same time, as they come, at most ``high_water`` bytes ahead of who receives them.
+Requests of a connection are answered one after the other, so their order needs no bookkeeping; a pipelined request waits in ``Heads``. One
+request and its response are an ``Exchange``.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from http import HTTPStatus
-from typing import Final
 
 import h11
 
-from .answer import Answer
-from .fields import forwarded, returned
-from .heads import MAX_HEAD, Heads, Refused
+from .exchange import Exchange
+from .fields import forwarded
+from .heads import Heads, Refused
 from .policy import Limits, Policy
 from .work import Outbox, Work
 
 __all__ = ["Relay"]
-
-#: Methods that may be sent again on another connection (RFC 9110 section 9.2.2), if they have no body.
-IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
 
 class Relay:
@@ -63,14 +58,10 @@ class Relay:
         self.policy, self._clock = policy, clock
         self._peer, self._authority, self._scheme = peer, authority, scheme
         self._heads = Heads()
-        self._server: h11.Connection | None = None  # towards the client, for one request
-        self._origin: h11.Connection | None = None  # towards the upstream, for the same
-        self._answer: Answer | None = None
-        self._request: h11.Request | None = None
-        self._again: bytes | None = None  # the request, if it may be sent again
+        self._exchange: Exchange | None = None
         self._connections = 0
         self._last = self._tunnel = self._upstream_over = False
-        self._since = self._began = clock()
+        self._since = clock()
         self._unsent: list[float] = []
 
     # -- what has happened --------------------------------------------------------------------------------------
@@ -79,13 +70,14 @@ class Relay:
         """Bytes of the client; empty: it sends no more."""
         if self.closing:
             return
-        if not (len(self._heads) and self._server is None):
+        exchange = self._exchange
+        if not (len(self._heads) and exchange is None):
             self._since = self._clock()  # a head that trickles in has one limit for all of it
         self.client_over = self.client_over or not data
         if self._tunnel:
             self.to_upstream.put(bytes(data))
-        elif self._server is not None and self._server.their_state is h11.SEND_BODY:
-            self._server.receive_data(data)  # type: ignore[arg-type]  # a view will do
+        elif exchange is not None and exchange.sending:
+            exchange.client_sent(data)
         else:
             self._heads.receive(data)
         self.pump()
@@ -101,33 +93,29 @@ class Relay:
     def upstream_sent(self, data: bytes | memoryview) -> None:
         """Bytes of the upstream; empty: it sends no more."""
         self._since = self._clock()
-        origin = self._origin
+        exchange = self._exchange
         if self._tunnel:
             self._upstream_over = self._upstream_over or not data
             self.to_client.put(bytes(data))
-        elif origin is None or origin.their_state in (h11.DONE, h11.MUST_CLOSE, h11.CLOSED):
+        elif exchange is None or exchange.answered:
             self._disconnect()  # nobody has asked
-        elif not data and self._again is not None:
-            self._resend()
-        elif not data and origin.their_state is h11.SEND_RESPONSE:
+        elif not data and exchange.again is not None:
+            self._resend(exchange.again)
+        elif not data and exchange.silent:
             self._disconnect()
             self._fail(502, "the upstream closed the connection without an answer")
         else:
-            self._again = None
-            origin.receive_data(data)  # type: ignore[arg-type]
+            exchange.upstream_sent(data)
         self.pump()
 
     def upstream_failed(self, reason: str) -> None:
         """There is no connection, or it broke."""
+        exchange = self._exchange
         if self._tunnel:
             self.abort()
-        elif self._again is not None and self.connected:
-            self._resend()
-        elif self._origin is not None and self._origin.their_state not in (
-            h11.DONE,
-            h11.MUST_CLOSE,
-            h11.CLOSED,
-        ):
+        elif exchange is not None and exchange.again is not None and self.connected:
+            self._resend(exchange.again)
+        elif exchange is not None and not exchange.answered:
             self._disconnect()
             self._fail(502, reason)
         else:
@@ -139,7 +127,7 @@ class Relay:
         :param output: something with a length; ``None``: it could not
         :returns: whether anybody still waited for it
         """
-        answer = self._answer
+        answer = self._exchange.answer if self._exchange is not None else None
         if answer is None or answer.work is not work or self.aborted:
             return False
         self._since = self._clock()
@@ -155,12 +143,12 @@ class Relay:
         if now - self._since <= limit or self.aborted:
             return False
         self._since = now
-        if self._answer is not None and self._answer.work is not None:
-            self.compressed(self._answer.work, None)
+        if (work := self.work) is not None:
+            self.compressed(work, None)
         elif status and not self._tunnel:
             self._disconnect()
             self._fail(status, reason)
-        elif self._server is None and not self.finished:
+        elif self._exchange is None and not self.finished:
             self._end()
         else:
             self.abort()
@@ -169,13 +157,13 @@ class Relay:
     def abort(self) -> None:
         """End at once: the client is gone, or what it got cannot be completed."""
         self.aborted = True
-        self._answer = None
         self._disconnect()
+        self._exchange = None
 
     def drain(self) -> None:
         """No more requests after this one: the proxy is about to end."""
         self._last = True
-        if self._server is None and not self.closing:
+        if self._exchange is None and not self.closing:
             self._end()
 
     # -- what is wanted -----------------------------------------------------------------------------------------
@@ -188,25 +176,26 @@ class Relay:
     @property
     def work(self) -> Work | None:
         """What the accelerator is to do."""
-        return self._answer.work if self._answer is not None else None
+        answer = self._exchange.answer if self._exchange is not None else None
+        return answer.work if answer is not None else None
 
     @property
     def wants_client(self) -> bool:
         """Whether more of the client may be read."""
         if self.client_over or self.closing:
             return False
-        if self._tunnel or (self._server is not None and self._server.their_state is h11.SEND_BODY):
+        if self._tunnel or (self._exchange is not None and self._exchange.sending):
             return len(self.to_upstream) < self.policy.limits.high_water
-        return self._server is None
+        return self._exchange is None
 
     @property
     def wants_upstream(self) -> bool:
         """Whether more of the upstream may be read."""
         if not self.connected or self._upstream_over or self.aborted:
             return False
-        return len(self.to_client) < self.policy.limits.high_water and (
-            self._answer is None or self._answer.hungry
-        )
+        if self._exchange is not None:
+            return self._exchange.hungry
+        return len(self.to_client) < self.policy.limits.high_water
 
     @property
     def half_closed(self) -> tuple[bool, bool]:
@@ -216,22 +205,22 @@ class Relay:
     def _limit(self) -> tuple[float, int, str]:
         """What is waited for: how long, and what the client is told; status 0: nothing."""
         limits: Limits = self.policy.limits
-        server = self._server
+        exchange = self._exchange
         if self._tunnel:
             return limits.tunnel, 0, ""
         if len(self.to_client) or self.behind:
             return limits.stall, 0, ""
-        if self.finished or server is None:
+        if self.finished or exchange is None:
             return (
                 (limits.head, 408, "the request came too slowly")
                 if len(self._heads)
                 else (limits.idle, 0, "")
             )
-        if self._answer is not None and self._answer.work is not None:
+        if self.work is not None:
             return limits.device, 0, ""
         if not self.connected:
             return limits.connect, 504, "the upstream could not be reached in time"
-        if server.their_state is h11.SEND_BODY and not len(self.to_upstream):
+        if exchange.sending and not len(self.to_upstream):
             return limits.body, 408, "the body came too slowly"
         return limits.response, 504, "the upstream did not answer in time"
 
@@ -248,19 +237,19 @@ class Relay:
                 self.client_over and self._upstream_over and not len(self.to_upstream)
             )
         while not self.closing and not self._tunnel:
-            server = self._server
+            exchange = self._exchange
             try:
-                if server is None:
+                if exchange is None:
                     self._next_request()
                 else:
-                    self._relay_request(server)
+                    exchange.relay_request()
             except Refused as error:
                 self._fail(error.status, str(error))
             except h11.RemoteProtocolError as error:
-                self._fail(error.error_status_hint if server is None else 400, str(error))
-            if self._server is not None and not self.closing:
-                self._relay_response(self._server)
-            if self._server is server:
+                self._fail(error.error_status_hint if exchange is None else 400, str(error))
+            if self._exchange is not None and not self.closing:
+                self._relay_response(self._exchange)
+            if self._exchange is exchange:
                 return
 
     def _next_request(self) -> None:
@@ -274,106 +263,42 @@ class Relay:
 
     def _begin(self, head: bytes) -> None:
         """A request's head is there."""
-        server = self._server = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-        self._since = self._began = self._clock()
-        server.receive_data(head)
-        request = server.next_event()
-        assert isinstance(request, h11.Request), request
-        if request.method == b"CONNECT":
-            raise Refused(405, "this is no forward proxy")
-        self._request = request
-        self._origin = h11.Connection(h11.CLIENT, max_incomplete_event_size=4 * MAX_HEAD)
-        sent = self._origin.send(forwarded(request, self._peer, self._scheme, self._authority))
-        self.to_upstream.put(sent)
+        self._since = self._clock()
+        exchange = self._exchange = self._new_exchange()
+        exchange.begin(
+            head, lambda it: forwarded(it, self._peer, self._scheme, self._authority), kept=self.connected
+        )
         if rest := self._heads.take_rest():
-            server.receive_data(rest)
+            exchange.client_sent(rest)
         if self.client_over:
-            server.receive_data(b"")
-        self._again = sent if self.connected and request.method in IDEMPOTENT else None
+            exchange.client_sent(b"")
         if not self.connection:
             self._connect()
 
-    def _relay_request(self, server: h11.Connection) -> None:
-        """The body of the request, as far as it is there and there is room."""
-        origin = self._origin
-        while (
-            origin is not None
-            and server.their_state is h11.SEND_BODY
-            and len(self.to_upstream) < self.policy.limits.high_water
-        ):
-            event = server.next_event()
-            if isinstance(event, h11.Data):
-                self._again = None
-                if origin.our_state is h11.SEND_BODY:
-                    self.to_upstream.put(origin.send(h11.Data(data=bytes(event.data))))
-            elif isinstance(event, h11.EndOfMessage):
-                if origin.our_state is h11.SEND_BODY:
-                    self.to_upstream.put(origin.send(h11.EndOfMessage()))  # without trailers
-            else:
-                return
+    def _new_exchange(self) -> Exchange:
+        return Exchange(self.to_client, self.to_upstream, self.policy.limits.high_water, self._since)
 
-    def _relay_response(self, server: h11.Connection) -> None:
+    def _relay_response(self, exchange: Exchange) -> None:
         """The response, as far as it is there and there is room."""
-        origin = self._origin
         try:
-            while (
-                origin is not None
-                and origin.their_state in (h11.SEND_RESPONSE, h11.SEND_BODY)
-                and len(self.to_client) < self.policy.limits.high_water
-                and (self._answer is None or self._answer.hungry)
-            ):
-                event = origin.next_event()
-                if event is h11.NEED_DATA:
-                    return
-                self._take(server, origin, event)
+            exchange.relay_response(self.policy, last=self._last)
         except h11.RemoteProtocolError as error:
             self._disconnect()
             self._fail(502, f"the upstream breaks the rules: {error}")
             return
-        if self._answer is not None and self._answer.complete:
-            self._next(server)
+        if exchange.tunnel:
+            self._tunnel, self._upstream_over = True, exchange.leave()
+        elif exchange.complete:
+            self._next(exchange)
 
-    def _take(self, server: h11.Connection, origin: h11.Connection, event: object) -> None:
-        """One event of the upstream."""
-        assert self._request is not None
-        if isinstance(event, h11.InformationalResponse):
-            if event.status_code == 101:
-                self._begin_tunnel(server, origin, event)
-            elif self._request.http_version == b"1.1":
-                reply = h11.InformationalResponse(
-                    status_code=event.status_code, headers=returned(event), reason=event.reason
-                )
-                self.to_client.put(server.send(reply))
-        elif isinstance(event, h11.Response):
-            last = self._last or server.they_are_waiting_for_100_continue
-            self._answer = Answer(server, self._request, event, self.policy, self.to_client, last=last)
-        elif self._answer is not None and isinstance(event, h11.Data):
-            self._answer.data(bytes(event.data))
-        elif self._answer is not None and isinstance(event, h11.EndOfMessage):
-            self._answer.end()
-
-    def _begin_tunnel(
-        self, server: h11.Connection, origin: h11.Connection, event: h11.InformationalResponse
-    ) -> None:
-        """Both sides speak something else from now on."""
-        reply = h11.InformationalResponse(status_code=101, headers=returned(event), reason=event.reason)
-        self.to_client.put(server.send(reply))
-        self.to_client.put(origin.trailing_data[0])
-        self.to_upstream.put(server.trailing_data[0])
-        self._upstream_over = origin.trailing_data[1]
-        self._tunnel, self._again = True, None
-
-    def _next(self, server: h11.Connection) -> None:
+    def _next(self, exchange: Exchange) -> None:
         """A response is complete; on to the next request, if the connection may live on."""
-        origin = self._origin
-        assert origin is not None
-        states = (origin.our_state, origin.their_state)
-        if states != (h11.DONE, h11.DONE) or origin.trailing_data != (b"", False):
+        if not exchange.upstream_lives:
             self._disconnect()
-        self._unsent.append(self._began)
-        if (server.our_state, server.their_state) == (h11.DONE, h11.DONE) and not self._last:
-            self._heads.receive(server.trailing_data[0])
-            self._server = self._origin = self._answer = None
+        self._unsent.append(exchange.began)
+        if exchange.client_lives and not self._last:
+            self._heads.receive(exchange.rest)
+            self._exchange = None
         else:
             self._end()
 
@@ -384,13 +309,14 @@ class Relay:
         self.connection, self.connected = self._connections, False
 
     def _disconnect(self) -> None:
-        self.connection, self.connected, self._again = 0, False, None
+        self.connection, self.connected = 0, False
         self.to_upstream.clear()
+        if self._exchange is not None:
+            self._exchange.again = None
 
-    def _resend(self) -> None:
+    def _resend(self, again: bytes) -> None:
         """A kept connection ended when it was used again: the upstream had closed it just before. Once more, on a new one."""
-        again, self._again = self._again, None
-        self.to_upstream.clear()
+        self._disconnect()
         self.to_upstream.put(again)
         self._connect()
 
@@ -400,15 +326,8 @@ class Relay:
 
     def _fail(self, status: int, reason: str) -> None:
         """Answer with an error, if nothing was answered yet, and end."""
-        server = self._server or h11.Connection(h11.SERVER)
-        if server.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+        exchange = self._exchange or self._new_exchange()
+        if exchange.fail(status, reason):
+            self._end()
+        else:
             self.abort()
-            return
-        text = f"{reason}\n".encode()
-        fields = [("content-type", "text/plain"), ("content-length", str(len(text))), ("connection", "close")]
-        phrase = HTTPStatus(status).phrase
-        self.to_client.put(server.send(h11.Response(status_code=status, headers=fields, reason=phrase)))
-        if self._request is None or self._request.method != b"HEAD" or self._server is None:
-            self.to_client.put(text)
-        self._answer = None
-        self._end()

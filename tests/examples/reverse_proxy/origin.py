@@ -47,7 +47,7 @@ class Handler(socketserver.StreamRequestHandler):
         head = [line]
         while (line := self.rfile.readline()) not in (b"\r\n", b""):
             head.append(line)
-        raw = b"".join(head)
+        self.raw = raw = b"".join(head)
         if self.server.remembers:
             with self.server.lock:
                 self.server.heads.append(raw)
@@ -164,6 +164,16 @@ class Handler(socketserver.StreamRequestHandler):
         self.send(text(100_000))
         self.server.over.wait(60)
         return False
+
+    def do_dated(self) -> bool:
+        """An answer of long ago."""
+        return self.reply(b"dated", b"date: Thu, 01 Jan 1970 00:00:00 GMT")
+
+    def do_via(self) -> bool:
+        """The lines of ``Via``."""
+        lines = self.raw.decode("latin-1").split("\r\n")
+        found = [line.partition(": ")[2] for line in lines if line.lower().startswith("via:")]
+        return self.reply(", ".join(found).encode())
 
     def do_digest(self) -> bool:
         """SHA-256 of the request's body."""

@@ -5,8 +5,10 @@ import http.client
 import json
 import re
 import socket
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 
 import h11
 import pytest
@@ -120,6 +122,61 @@ def test_fields_of_one_connection_go_no_further(shared: Proxy, server: Origin) -
         "x-forwarded-proto": "http", "x-forwarded-host": "there",
     }  # fmt: skip
     assert b"connection: close" in answer.lower()
+
+
+def test_a_client_that_wants_no_transformation(shared: Proxy) -> None:
+    """RFC 9111 section 5.2.1.6: it is for proxies."""
+    for field in ("no-transform", "max-age=0, No-Transform"):
+        status, headers, body = ask(shared, "/text/5000", accept_encoding="gzip", cache_control=field)
+        assert (status, headers.get("content-encoding"), headers["etag"], body) == (
+            200,
+            None,
+            '"abc"',
+            text(5000),
+        )
+    assert ask(shared, "/text/5000", accept_encoding="gzip", cache_control="no-cache")[1]["content-encoding"]
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
+def test_as_far_as_a_client_wants_it_to_go(shared: Proxy, server: Origin, method: str) -> None:
+    """RFC 9110 section 7.6.2."""
+    before = len(server.heads)
+    status, _, _ = ask(shared, "/echo", method, max_forwards="0")
+    assert status == (200 if method == "OPTIONS" else 405)
+    assert len(server.heads) == before, "it went on"
+    status, _, answer = ask(shared, "/echo", method, max_forwards="7")
+    assert (status, json.loads(answer)["fields"]["max-forwards"]) == (200, "6")
+    assert ask(shared, "/echo", method, max_forwards="-1")[0] == 400
+    assert json.loads(ask(shared, "/echo", max_forwards="0")[2])["fields"]["max-forwards"] == "0", (
+        "it is for others"
+    )
+
+
+def test_who_has_asked(shared: Proxy) -> None:
+    """Each message names those whom it came by, and in which version (RFC 9110 section 7.6.3)."""
+    for version, via in ((b"1.0", "1.0 wdasync-proxy"), (b"1.1", "1.1 wdasync-proxy")):
+        answer = shared.ask(
+            b"GET /via HTTP/%b\r\nHost: x\r\nVia: 1.1 other\r\nConnection: close\r\n\r\n" % version
+        )
+        assert answer.endswith(f"1.1 other, {via}".encode())
+
+
+def test_each_answer_has_a_date(shared: Proxy) -> None:
+    """Whoever sends on an answer without one puts it in (RFC 9110 section 6.6.1)."""
+    for path, count in (("/text/9", 1), ("/text/5000", 1), ("/vanish", 1), ("/dated", 1)):
+        answer = shared.ask(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        dates = re.findall(rb"\r\ndate: (.*?)\r\n", answer)
+        assert len(dates) == count
+        then = parsedate_to_datetime(dates[0].decode()).timestamp()
+        assert then == 0 if path == "/dated" else abs(time.time() - then) < 100
+
+
+def test_options_of_the_server_itself(shared: Proxy, server: Origin) -> None:
+    """RFC 9112 section 3.2.4."""
+    for target in (b"http://there.example", b"*"):
+        request = b"OPTIONS %b HTTP/1.1\r\nHost: there.example\r\nConnection: close\r\n\r\n" % target
+        assert shared.ask(request).startswith(b"HTTP/1.1 200")
+        assert server.heads[-1].startswith(b"OPTIONS * HTTP/1.1\r\n")
 
 
 def test_absolute_targets(shared: Proxy, server: Origin) -> None:
