@@ -9,6 +9,7 @@ from wdasync.backend import Completion
 from wdasync.operations import Generate
 
 from .curves import CURVES, Curve
+from .der import element
 from .hpre_descriptor import BLOCKS, HpreAlgorithm
 from .hpre_requests import HpreWorkshop, NumberRequest
 
@@ -21,16 +22,6 @@ _CURVES: Final = {
 }  # fmt: skip
 
 
-def _der(tag: int, *content: bytes) -> bytes:
-    """An element; its length in the short form, or in one or two bytes (X.690, section 8.1.3)."""
-    body = b"".join(content)
-    n = len(body)
-    if n < 128:
-        return bytes([tag, n]) + body
-    length = n.to_bytes((n.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(length)]) + length + body
-
-
 def private_key_info(curve: Curve, d: int, x: int, y: int) -> bytes:
     """A key as PKCS #8 (RFC 5208) with an ECPrivateKey (RFC 5915), in DER.
 
@@ -40,14 +31,14 @@ def private_key_info(curve: Curve, d: int, x: int, y: int) -> bytes:
     """
     width = curve.nbytes
     point = b"\0\4" + x.to_bytes(width, "big") + y.to_bytes(width, "big")
-    key = _der(
+    key = element(
         0x30,
         b"\2\1\1",
-        _der(4, d.to_bytes((curve.n.bit_length() + 7) // 8, "big")),
-        _der(0xA1, _der(3, point)),
+        element(4, d.to_bytes((curve.n.bit_length() + 7) // 8, "big")),
+        element(0xA1, element(3, point)),
     )
-    algorithm = _der(0x30, _der(6, _EC_KEY), _der(6, bytes.fromhex(_CURVES[curve.known_as])))
-    return _der(0x30, b"\2\1\0", algorithm, _der(4, key))
+    algorithm = element(0x30, element(6, _EC_KEY), element(6, bytes.fromhex(_CURVES[curve.known_as])))
+    return element(0x30, b"\2\1\0", algorithm, element(4, key))
 
 
 class GenerateRequest(NumberRequest[Generate]):

@@ -43,6 +43,8 @@ def hpre_capabilities(node: NodeInfo) -> Capabilities:
         for name in names
         for kind in kinds
     ]
+    if "rsa" in node.algorithms:  # A new key is its primes, and they are found by powers.
+        rows.append(Capability(Kind.GENERATE, "rsa", bits=BITS["rsa"], queue_class="rsa"))
     if "ecdh" in node.algorithms:  # A new key is a point many times, too.
         rows += [Capability(Kind.GENERATE, f"ec-{name}", queue_class="curves") for name in CURVES]
     return Capabilities(

@@ -12,6 +12,7 @@ from .curve_keys import GenerateRequest
 from .curve_requests import EcdsaSign, EcdsaVerify, ExchangeRequest
 from .hpre_requests import HpreCarrier, HpreWorkshop, NumberRequest
 from .requests import Request, Settled
+from .rsa_keys import RsaGenerateRequest
 from .rsa_padding import PaddingError
 from .rsa_requests import RsaDecrypt, RsaEncrypt, RsaSign, RsaVerify
 
@@ -30,6 +31,7 @@ _REQUESTS: Final[Mapping[tuple[Kind, str], Callable[[int, Any, HpreWorkshop], Nu
     (Kind.EXCHANGE, "x25519"): ExchangeRequest,
     (Kind.EXCHANGE, "x448"): ExchangeRequest,
     (Kind.GENERATE, "ec"): GenerateRequest,
+    (Kind.GENERATE, "rsa"): RsaGenerateRequest,
 }
 
 

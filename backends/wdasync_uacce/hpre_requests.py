@@ -142,10 +142,16 @@ class NumberRequest(HpreRequest[OperationT]):
             self._target = self.grant(self._made, True)
         self._number = self.entry(algorithm, key, self.grant(given, False), self._target)
 
-    def entry(self, algorithm: HpreAlgorithm, key: int, given: int, target: int) -> int:
-        """A descriptor without its tag. What is behind the addresses is granted."""
+    def entry(
+        self, algorithm: HpreAlgorithm, key: int, given: int, target: int, size: int | None = None
+    ) -> int:
+        """A descriptor without its tag. What is behind the addresses is granted.
+
+        :param size: bytes of an operand, if they are not :attr:`size`
+        """
+        units = (size or self.size) // 8 - 1
         return SQE.number(
-            algorithm=algorithm, done=SUBMITTED, size=self.size // 8 - 1, key=key, input=given, output=target
+            algorithm=algorithm, done=SUBMITTED, size=units, key=key, input=given, output=target
         )
 
     def made(self, position: int = 0) -> int:

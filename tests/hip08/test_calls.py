@@ -97,6 +97,24 @@ async def test_rsa(acc: Accelerator) -> None:
     private.revoke()
 
 
+async def test_a_new_rsa_key(acc: Accelerator) -> None:
+    """Some hundred descriptors; other work goes on in between."""
+    keys = []
+
+    async def make() -> None:
+        keys.append(await acc.generate_private_key("rsa", bits=1024))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(make)
+        group.start_soon(make)
+        assert await acc.digest(DATA, "sha256") == hashlib.sha256(DATA).digest()
+    signatures = [await key.sign(DATA, PSS, hashes.SHA256()) for key in keys]
+    for key, signature in zip(keys, signatures, strict=True):
+        key.public_key().public_object().verify(signature, DATA, PSS, hashes.SHA256())
+    with pytest.raises(InvalidArgument, match="bits: expected 1024 to 4096, got 8192"):
+        await acc.generate_private_key("rsa", bits=8192)
+
+
 async def test_a_signature_with_a_fault_is_made_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     crt = hpre_engine.OPERATIONS[0x1]
     monkeypatch.setitem(hpre_engine.OPERATIONS, 0x1, crt._replace(calculate=lambda *numbers: (2,)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +32,7 @@ from wdasync.operations import (
 from wdasync.paged import PagedBuffer
 from wdasync_hip08.engines import hpre as hpre_engine
 from wdasync_hip08.functions import HPRE
+from wdasync_uacce import rsa_primes
 from wdasync_uacce.hpre_keys import HpreKey
 from wdasync_uacce.trials import try_device
 
@@ -302,6 +304,116 @@ def _prime(bits: int) -> int:
     raise AssertionError
 
 
+# -- new RSA keys -------------------------------------------------------------------------------------------------------
+
+DER = (serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
+@pytest.mark.parametrize(
+    ("bits", "exponent"), [(1024, 65537), (1025, 3), (1032, 65537), (1536, 17), (2048, 65537)]
+)
+def test_new_rsa_keys(hpre: Bench, bits: int, exponent: int) -> None:
+    """`cryptography` tests the primes when it reads a key, and writes the same bytes."""
+    made = [output(hpre.run(Generate("rsa", bits, exponent))) for _ in range(2 if bits < 2000 else 1)]
+    assert len(set(made)) == len(made)
+    for encoded in made:
+        key = serialization.load_der_private_key(encoded, None)
+        assert isinstance(key, rsa.RSAPrivateKey)
+        numbers = key.private_numbers()
+        assert (key.key_size, numbers.public_numbers.e) == (bits, exponent)
+        assert numbers.d == pow(exponent, -1, math.lcm(numbers.p - 1, numbers.q - 1)) > 1 << bits // 2
+        assert numbers.p > numbers.q
+        assert numbers.p.bit_length() + numbers.q.bit_length() == bits
+        assert key.private_bytes(*DER) == encoded
+        key.public_key().verify(key.sign(MESSAGE, PKCS1, hashes.SHA256()), MESSAGE, PKCS1, hashes.SHA256())
+
+
+@pytest.mark.parametrize(
+    ("bits", "exponent", "message"),
+    [
+        (1023, 65537, "bits: expected 1024 to 4096, got 1023"), (4097, 65537, "got 4097"), (0, 3, "got 0"),
+        (1024, 4, "exponent: expected an odd number below 2\\*\\*256, got 4"), (1024, 1 << 256 | 1, "exponent"),
+    ],
+)  # fmt: skip
+def test_rsa_keys_that_cannot_be(hpre: Bench, bits: int, exponent: int, message: str) -> None:
+    completion = hpre.run(Generate("rsa", bits, exponent))
+    assert completion.status is Status.INVALID_ARGS
+    assert re.search(message, completion.detail.message)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_a_device_that_makes_an_rsa_key_wrong(
+    hpre: Bench, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    right = hpre_engine.OPERATIONS[0x3]
+
+    def wrong(*given: int) -> list[int]:
+        numbers = list(right.calculate(*given))
+        numbers[place] ^= 2
+        return numbers
+
+    monkeypatch.setitem(hpre_engine.OPERATIONS, 0x3, right._replace(calculate=wrong))
+    completion = hpre.run(Generate("rsa", 1024))
+    assert (completion.status, completion.output) == (Status.DEVICE_ERROR, None)
+    assert "of other numbers than it was given" in completion.detail.message
+
+
+def test_a_device_that_calls_everything_a_prime(hpre: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fermat's little theorem holds for primes only: a key of others is found out."""
+    power = hpre_engine.OPERATIONS[0x0]
+    half = 1 << 513
+
+    def wrong(exponent: int, modulus: int, base: int) -> tuple[int]:
+        return (1 if modulus < half else pow(base, exponent, modulus),)
+
+    monkeypatch.setitem(hpre_engine.OPERATIONS, 0x0, power._replace(calculate=wrong))
+    completion = hpre.run(Generate("rsa", 1024))
+    assert (completion.status, completion.output) == (Status.DEVICE_ERROR, None)
+    assert "does not decrypt what it encrypts" in completion.detail.message
+
+
+def test_what_looks_like_a_prime_and_is_none() -> None:
+    """Carmichael's numbers, and a number that passes for some bases: more rounds find them out. Primes pass all of them."""
+
+    def verdict(number: int) -> int:
+        steps = rsa_primes._looks_prime(number, 128)
+        asked = next(steps)
+        while True:
+            power = pow(asked.given["base"], asked.key["exponent"], asked.key["modulus"])
+            try:
+                asked = steps.send([power])
+            except StopIteration as done:
+                return int(done.value)
+
+    chance = random.Random(3)
+    composites = [
+        561,
+        1105,
+        3215031751,
+        3825123056546413051,
+        *(chance.getrandbits(64) | 1 for _ in range(50)),
+    ]
+    for number in composites:
+        is_prime = all(number % d for d in range(3, 2000, 2)) and pow(2, number - 1, number) == 1
+        if number in composites[:4] or not is_prime:
+            assert verdict(number) == 0
+    for number in (7, 65537, 2**61 - 1, 2**127 - 1, 2**521 - 1, 2**255 - 19):
+        assert verdict(number) == 1
+
+
+def test_a_new_rsa_key_keeps_back_nobody_and_ends_with_its_queue(hpre: Bench) -> None:
+    queue = hpre.submit(Generate("rsa", 1024), 7)
+    for _ in range(3):
+        hpre.machine.run()
+        assert not queue.dequeue_burst(4)
+    other = hpre.key(rsa.generate_private_key(65537, 1024))
+    assert output(hpre.run(Sign(other, MESSAGE, "rsa", PKCS1, hashes.SHA256())))
+    queue.stop()
+    assert [(done.tag, done.status) for done in queue.dequeue_burst(4)] == [(7, Status.ABORTED)]
+    queue.close()
+    hpre.queues.clear()
+
+
 # -- curves and groups ------------------------------------------------------------------------------------------------
 
 CURVES = {"p256": ec.SECP256R1(), "p384": ec.SECP384R1(), "p521": ec.SECP521R1(), "secp256k1": ec.SECP256K1()}
@@ -522,7 +634,7 @@ def test_rows() -> None:
         rows = {(row.kind, row.algorithm): row for row in opened.device.capabilities}
         assert set(rows) == {
             (Kind.NOP, "nop"), (Kind.SIGN, "rsa"), (Kind.VERIFY, "rsa"), (Kind.PUBLIC_ENCRYPT, "rsa"),
-            (Kind.PRIVATE_DECRYPT, "rsa"), (Kind.EXCHANGE, "dh"),
+            (Kind.PRIVATE_DECRYPT, "rsa"), (Kind.EXCHANGE, "dh"), (Kind.GENERATE, "rsa"),
         }  # fmt: skip
         assert rows[Kind.SIGN, "rsa"].bits == (1024, 4096)
         assert opened.device.page_faults is PageFaults.HANDLER
@@ -553,7 +665,8 @@ def test_every_trial_of_the_doctor_passes(hpre: Bench) -> None:
         "hisi_hpre-0 verify ecdsa-p521",
         "hisi_hpre-0 exchange x448",
     } <= set(checks)
-    assert len(checks) == 4 + 8 + 4 + 2
+    assert {"hisi_hpre-0 generate rsa", "hisi_hpre-0 generate ec-p521"} <= set(checks)
+    assert len(checks) == 5 + 8 + 4 + 2 + 4
 
 
 def test_a_trial_that_fails(hpre: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
