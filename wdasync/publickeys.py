@@ -61,8 +61,9 @@ _FAMILIES: Final = (
 )
 
 
+@cache
 def _cryptography(name: str) -> ModuleType:
-    """A module of the package.
+    """A module of the package, once it is there.
 
     :raises UnsupportedOperation: if it is not installed
     """

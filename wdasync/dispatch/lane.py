@@ -289,7 +289,7 @@ class Lane:
         for completion in batch:
             tag = completion[0]
             flight = table[tag & index]
-            if flight is None or flight.tag != tag or completion[1] or flight.on_done is not None:
+            if flight is None or flight.tag != tag or completion[1]:
                 self._finish(completion)
                 continue
             table[tag & index] = None
@@ -300,6 +300,8 @@ class Lane:
             self.succeeded += 1
             if flight.waiter is not None:
                 wake(flight, completion)
+            if flight.on_done is not None:
+                flight.on_done(flight)
         if self.parked:
             self._start_parked()
         return len(batch)
