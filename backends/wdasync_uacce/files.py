@@ -275,6 +275,14 @@ class QueueFile(Protocol):
     def acknowledge(self) -> None:
         """Take away old readiness of ``fileno``: before arming, and while idle. Nothing to do where polling does it."""
 
+    def catch_up(self) -> None:
+        """Let the kernel know the completions that were taken without a wake; nothing to do where it need not know.
+
+        It tells readiness by a reader of its own, which goes on in the completion ring when the descriptor is polled, as
+        long as it finds the phase that it expects. A phase is the same again after two laps. So when more than one lap has come
+        since it was polled last, it takes new completions for old ones, and a wake is lost. Whoever calls this takes the readiness away.
+        """
+
     def faults(self, slot: int) -> int:
         """Page faults taken for the submission entry in this slot; asked once, when it has completed.
 

@@ -88,6 +88,7 @@ class QueuePair(Generic[C]):
         self.tail = 0
         self.in_flight = 0
         self.armed = False
+        self._unpolled = 0
         self.failure: str | None = None
         self.strays = 0
         try:
@@ -162,6 +163,9 @@ class QueuePair(Generic[C]):
         if self.failed():
             return False
         count, tail = len(cookies), self.tail
+        # Cannot be exceeded by reaping, which moves from one to the other.
+        if self._unpolled + self.in_flight + count > self._cq_depth:
+            self._catch_up()
         if lib.wdu_ring_put(self._memory, self.depth, self._sqe_size, tail, entries, count):
             return self._fail()
         end = (tail + count) % self.depth
@@ -173,6 +177,15 @@ class QueuePair(Generic[C]):
         self.tail = tail
         self.in_flight += count
         return True
+
+    def _catch_up(self) -> None:
+        """Before more than a lap of completions could come since the kernel looked last. A wake that this takes away is ordered
+        again: there will be another completion, of what is just being pushed.
+        """
+        self._unpolled = 0
+        self._file.catch_up()
+        if self.armed:
+            self._ring(self._cq_doorbell | self._head << 32 | self._arm)
 
     def _ring(self, doorbell: int) -> bool:
         """Whether the doorbell was there to be rung."""
@@ -213,6 +226,7 @@ class QueuePair(Generic[C]):
                 self._fail()
             return []
         self.armed = False
+        self._unpolled += count
         self._head += count
         if self._head >= self._cq_depth:
             self._head -= self._cq_depth

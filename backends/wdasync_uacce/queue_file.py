@@ -23,8 +23,8 @@ _opened: weakref.WeakSet[LinuxQueueFile] = weakref.WeakSet()
 class LinuxQueueFile:
     """One open of a node. What its methods raise is a :class:`~wdasync_uacce.errnos.UacceError`.
 
-    The kernel alone makes its descriptor readable, and each poll of it takes that away. It never says that the device is
-    gone, and a device that is removed wakes nobody.
+    The kernel alone makes its descriptor readable, and each poll of it takes that away: nobody but the event loop polls, and
+    :meth:`catch_up` when it must. It never says that the device is gone, and a device that is removed wakes nobody.
 
     :param system: the kernel
     :param descriptor: of the opened node; belongs to this object
@@ -165,6 +165,10 @@ class LinuxQueueFile:
 
     def acknowledge(self) -> None:
         """Nothing: polling does it."""
+
+    def catch_up(self) -> None:
+        """One poll."""
+        self._system.poll(self._descriptor)
 
     def faults(self, slot: int) -> int:
         """0: nobody counts them for each entry."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import stat
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +27,9 @@ class System(Protocol):
 
     def ioctl(self, descriptor: int, number: int, argument: bytearray | None = None) -> int:
         """One call; what the kernel writes is in ``argument`` afterwards."""
+
+    def poll(self, descriptor: int) -> None:
+        """Look whether it is readable, without waiting. What is found is nobody's business: looking is what matters."""
 
     def map(self, descriptor: int, nbytes: int, offset: int) -> int:
         """Map a region, shared, for reading and writing; not into children. Where it begins."""
@@ -56,6 +60,11 @@ class Linux:
         if argument is None:
             return int(fcntl.ioctl(descriptor, number))
         return int(fcntl.ioctl(descriptor, number, argument, True))
+
+    def poll(self, descriptor: int) -> None:
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
+        poller.poll(0)
 
     def map(self, descriptor: int, nbytes: int, offset: int) -> int:
         return _checked(lib.wdu_map(descriptor, nbytes, offset))

@@ -147,6 +147,9 @@ class Kernel:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return 0
 
+    def poll(self, descriptor: int) -> None:
+        self.calls.append("poll")
+
     def map(self, descriptor: int, nbytes: int, offset: int) -> int:
         queue = self.queues[descriptor]
         self._fail("map")

@@ -217,6 +217,9 @@ class StandInFile:
         self.cq_tail = self.cq_head = 0
         self.phase = 1
         self.unseen = 0
+        self.seen, self.seen_phase = 0, 1
+        #: Completions that are due; and whether the device made some up, with which no driver can reckon.
+        self.owed, self.inventive = 0, False
         self.armed = False
         self.interrupts = self.pumps = 0
         self._faults: dict[int, int] = {}
@@ -318,6 +321,18 @@ class StandInFile:
     def give_up(self, slot: int) -> None:
         self.given_up.append(slot)
 
+    def catch_up(self) -> None:
+        self.kernel_looks()
+
+    def kernel_looks(self) -> bool:
+        """What the kernel's poll says: it walks on in the completion ring, as long as a phase is the one that it expects."""
+        found = False
+        while self.alias[self.cq + self.seen * CQE_BYTES + 14] & 1 == self.seen_phase:
+            found = True
+            self.seen = (self.seen + 1) % self.layer.shape.cq_depth
+            self.seen_phase ^= self.seen == 0
+        return found
+
     def pump(self) -> None:
         self.pumps += 1
         if self.layer.pumped:
@@ -363,6 +378,7 @@ class StandInFile:
             if self.fetched in taken:
                 raise ViolationError(f"slot {self.fetched} was filled before it was free")
             self.pending.append((self.fetched, list(struct.unpack("<32I", entry))))
+            self.owed += 1
             self.fetched = (self.fetched + 1) % depth
         if self.worker is not None:
             self.chores.put(True)
@@ -438,7 +454,13 @@ class StandInFile:
         if self.cq_tail == self.layer.shape.cq_depth:
             self.cq_tail = 0
             self.phase ^= 1
+        self.owed -= 1
+        self.inventive |= self.owed < 0
         if interrupt:
+            if self.armed and not self.kernel_looks() and not self.inventive:
+                raise ViolationError(
+                    "a wake is lost: more than a lap of completions came that the kernel did not look at"
+                )
             self._interrupt()
 
     def disable(self, send: int = 1, receive: int = 1) -> None:

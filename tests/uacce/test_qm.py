@@ -275,6 +275,41 @@ def test_old_readiness_is_gone_after_arming(pair_and_file: tuple[QueuePair[int],
         os.eventfd_read(file.fd)
 
 
+# -- the kernel's reader ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("burst", [1, 5, 8, 15])
+@pytest.mark.parametrize("count", [*range(10, 70, 3), 500])
+def test_who_was_not_woken_for_more_than_a_lap_is_woken_all_the_same(burst: int, count: int) -> None:
+    """A ring's phase is the same again after two laps: the kernel takes a completion of the lap between for an old one."""
+    pair, file = opened(StandIn(16))
+    for number in range(0, count, burst):
+        pair.push(entry(number) * burst, [number] * burst)
+        file.work()
+        assert len(pair.reap(16)) == burst
+    assert pair.arm()
+    pair.push(entry(1) * burst, [1] * burst)
+    file.work()
+    assert file.interrupts == 1, "the first completion of a queue has an interrupt, and nobody armed it here"
+    assert len(pair.reap(16)) == burst
+
+
+def test_a_wake_that_is_eaten_while_the_kernel_catches_up_is_ordered_again() -> None:
+    pair, file = opened(StandIn(16))
+    pair.push(entry(0) * 10, [0] * 10)
+    file.work()
+    assert len(pair.reap(16)) == 10
+    pair.push(entry(1) * 3, [1] * 3)
+    assert pair.arm()
+    file.work(1)
+    assert file.interrupts == 1
+    os.eventfd_read(file.fd)  # its poll comes too late: the next line polls first
+    pair.push(entry(2) * 4, [2] * 4)
+    file.work()
+    os.eventfd_read(file.fd)
+    assert len(pair.reap(16)) == 7
+
+
 # -- misfortunes ---------------------------------------------------------------------------------------------------------
 
 

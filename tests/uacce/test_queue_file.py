@@ -556,6 +556,18 @@ def test_the_file_polls_nothing_and_reads_nothing(
     file.close()
 
 
+def test_but_for_once_when_the_kernel_has_to_catch_up(kernel: Kernel, file: LinuxQueueFile) -> None:
+    file.catch_up()
+    assert kernel.calls[-1] == "poll"
+
+
+def test_a_poll_takes_nothing_from_a_file_that_does_not_mind() -> None:
+    descriptor = os.eventfd(1)
+    Linux().poll(descriptor)
+    assert os.eventfd_read(descriptor) == 1
+    os.close(descriptor)
+
+
 # -- signals --------------------------------------------------------------------------------------------------------------
 
 
