@@ -27,6 +27,7 @@ from wdasync.backend import (
 )
 from wdasync.errors import DataCause, Status, UnsupportedOperation
 from wdasync.operations import (
+    Chain,
     Compress,
     Decompress,
     DecompressChunk,
@@ -1279,6 +1280,39 @@ class SeesNothing(SequencingDevice):
 @breaks("sequences_are_right", "not that of the last step", SequencingDevice)
 class ReturnsNothing(SequencingDevice):
     queue_type = ReturnsNothingQueue
+
+
+class TakesTheChain(MockQueue):
+    """Does something with the chain of each step."""
+
+    def enqueue_burst(self, entries: Sequence[tuple[int, Operation]]) -> int:
+        for _, operation in entries:
+            if operation.chain is not None:
+                self.take(operation.chain)
+        return super().enqueue_burst(entries)
+
+    def take(self, chain: Chain) -> None:
+        raise NotImplementedError
+
+
+@breaks("steps_of_a_chain", "cannot be ended")
+class NeverEnds(TakesTheChain):
+    def take(self, chain: Chain) -> None:
+        if repr(chain) == "<Chain 0 kept>":
+            chain.keep(lambda: {}["the queue is gone"])
+
+
+@breaks("steps_of_a_chain", "that nobody goes on with")
+class KeepsForNobody(TakesTheChain):
+    def take(self, chain: Chain) -> None:
+        chain._ends.append(lambda: None)
+
+
+@breaks("steps_of_a_chain", "expected bytes as output")
+class HandsOutViews(MockQueue):
+    def dequeue_burst(self, limit: int) -> Sequence[Completion]:
+        found = super().dequeue_burst(limit)
+        return [done._replace(output=done.output and memoryview(done.output)) for done in found]  # type: ignore[arg-type]
 
 
 def findings(backend: type[MockBackend], mutant: Mutant, patience: float) -> list[tuple[Verdict, str]]:

@@ -7,7 +7,7 @@ import random
 
 from ...backend import Capability, Completion
 from ...errors import DataCause, Status
-from ...operations import Compress, Decompress, Kind, Operation
+from ...operations import Chain, Compress, Decompress, Kind, Operation
 from .._bench import Bench, NotApplicable, require
 from .._checks import check_each
 from .._reference import Reference, reference, samples, text
@@ -70,6 +70,33 @@ def compress_round_trip(bench: Bench, row: Capability) -> None:
         require(found.consumed == operation.nbytes, f"{operation!r}: consumed is {found.consumed}")
     for name, data, content in zip(fitting(row), contents, decoded(bench, row, outputs), strict=True):
         require(content == data, f"{row.algorithm} of {name!r}: the round trip changed it")
+
+
+@check_each(
+    Kind.COMPRESS,
+    sentences=(
+        "the chain of which it is a step: its output goes into another operation; ``None``: none",
+        "An output can still be reached, until ``end`` is called; at once, if nobody goes on with it.",
+    ),
+)
+def steps_of_a_chain(bench: Bench, row: Capability) -> None:
+    """A step of a chain has the same output as any other, and what is kept of it can be ended at any time, after the queue too."""
+    data, chains = text(5000), [Chain(), Chain()]
+    chains[1].close()
+    queue = bench.queue(row)
+    for chain in chains:
+        operation = Compress(data, row.algorithm)
+        operation.chain = chain
+        (done,) = bench.run(queue, [operation])
+        (content,) = decoded(bench, row, [success(operation, done)])
+        require(content == data, f"{operation!r} of a chain: another output")
+    require(not len(chains[1]), f"{row.algorithm}: something is kept for a chain that nobody goes on with")
+    queue.finish()
+    for chain in chains:
+        try:
+            chain.close()
+        except Exception as error:  # noqa: BLE001  # whatever a backend raises
+            require(False, f"{row.algorithm}: what was kept of a step cannot be ended: {error!r}")
 
 
 @check_each(Kind.DECOMPRESS, sentences=(RULES, TABLE))
