@@ -185,9 +185,9 @@ def stress(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def guest(session: nox.Session) -> None:
-    """The uacce of a real kernel, in an emulated machine; `-- --all` for the slow tests too, `-- --operations 100000` for the long run.
+    """The uacce of a real kernel, in emulated machines that share the tests; `-- --operations 100000` for the long run.
 
-    The machine gets the environment of the tests. Other words after `--` go to pytest inside.
+    The machines get the environment of the tests. Other words after `--` go to pytest inside, in one machine.
     """
     nested = [sys.executable, str(ROOT / "noxfile.py"), "-s", "tests", "--install-only"]
     session.run(*nested, external=True)

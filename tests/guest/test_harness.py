@@ -1,17 +1,19 @@
 """What makes the guest, as far as it can be tested without one."""
 
-import gzip
+import lzma
 import os
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from tests.guest.harness import __main__ as session
 from tests.guest.harness import packages
-from tests.guest.harness.initramfs import cpio, pack
+from tests.guest.harness.artefacts import unpacked_kernel
+from tests.guest.harness.initramfs import cpio
 from tests.guest.harness.packages import SERIES, Kernel, Unavailable, choose
 from tests.programs import needs
 
@@ -54,8 +56,12 @@ def test_cpio_as_others_read_it(tmp_path: Path) -> None:
     assert (tmp_path / "folder/file").read_bytes() == b"text"
 
 
-def test_pack() -> None:
-    assert entries(gzip.decompress(pack({"init": (b"x", 0o755)})))["init"][1] == b"x"
+def test_a_kernel_is_taken_out_of_its_image() -> None:
+    kernel = b"\x7fELF" + bytes(1000)
+    packed = lzma.compress(kernel, lzma.FORMAT_XZ)
+    assert unpacked_kernel(b"what unpacks it" + packed + b"what follows") == kernel
+    for other in (b"no archive", b"\xfd7zXZ\0 neither", b"x" + lzma.compress(b"no kernel", lzma.FORMAT_XZ)):
+        assert unpacked_kernel(other) == other
 
 
 def offered(release: str, *versions: str, without: str = "-") -> dict[str, tuple[str, ...]]:
@@ -113,10 +119,92 @@ def test_a_machine_that_cannot(
 
 
 def test_counts(tmp_path: Path) -> None:
-    report = tmp_path / "junit.xml"
-    assert session.counts(report) == "no report"
-    report.write_text('<testsuites><testsuite tests="9" failures="2" errors="0" skipped="1"/></testsuites>')
-    assert session.counts(report) == "6 cases passed, 2 failures, 1 skipped"
+    reports = [tmp_path / "0.xml", tmp_path / "1.xml"]
+    reports[0].write_text(
+        '<testsuites><testsuite tests="9" failures="2" errors="0" skipped="1"/></testsuites>'
+    )
+    assert session.counts(reports[:1]) == "6 cases passed, 2 failures, 1 skipped"
+    assert session.counts(reports) == "no report"
+    reports[1].write_text(
+        '<testsuites><testsuite tests="4" failures="1" errors="0" skipped="0"/></testsuites>'
+    )
+    assert session.counts(reports) == "9 cases passed, 3 failures, 1 skipped"
+
+
+SHARING = """
+import os
+from pathlib import Path
+import pytest
+from tests.guest.inside.sharing import run_share
+
+def tell(*words):
+    with open(os.environ["SAID"], "a") as file:
+        print(*words, file=file)
+
+def pytest_runtestloop(session):
+    run_share(session, Path(os.environ["CLAIMS"]), backwards=os.environ["NUMBER"] != "0")
+    return True
+
+@pytest.fixture(scope="module", autouse=True)
+def opened(request):
+    tell("open", request.path.stem)
+    yield
+    tell("close", request.path.stem)
+
+@pytest.fixture(autouse=True)
+def told(request):
+    tell(request.path.stem, request.node.name)
+"""
+
+
+def run_share(folder: Path, number: int) -> list[str]:
+    """What one of two machines does."""
+    said = folder / f"said-{number}"
+    environment = os.environ | {"CLAIMS": str(folder / "claims"), "NUMBER": str(number), "SAID": str(said)}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        str(folder),
+        str(folder),
+    ]
+    done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return said.read_text().splitlines()
+
+
+def test_machines_share_the_tests(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(SHARING)
+    for name in ("test_a", "test_b", "test_the_kernel"):
+        (tmp_path / f"{name}.py").write_text("def test_0(): pass\ndef test_1(): pass\n")
+    claims = tmp_path / "claims"
+    claims.mkdir()
+    everything = run_share(tmp_path, 0)
+    end = [
+        "open test_the_kernel",
+        "test_the_kernel test_0",
+        "test_the_kernel test_1",
+        "close test_the_kernel",
+    ]
+    assert everything == [
+        "open test_a", "test_a test_0", "test_a test_1", "close test_a",
+        "open test_b", "test_b test_0", "test_b test_1", "close test_b",
+        *end,
+    ]  # fmt: skip
+    assert run_share(tmp_path, 1) == end, "what another has begun is its affair; the end is everybody's own"
+    for number in range(2):
+        (claims / quote(f"test_b.py::test_{number}", safe="")).rmdir()
+    (tmp_path / "said-1").unlink()
+    assert run_share(tmp_path, 1) == [
+        "open test_b", "test_b test_1", "test_b test_0", "close test_b",
+        *end,
+    ]  # fmt: skip
 
 
 def test_tests_for_the_guest_are_not_collected_here() -> None:

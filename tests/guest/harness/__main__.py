@@ -1,4 +1,4 @@
-"""The session ``guest``: ``python3 noxfile.py -s guest -- [--all] [--operations N] [what pytest takes]``."""
+"""The session ``guest``: ``python3 noxfile.py -s guest -- [--operations N] [--machines N] [what pytest takes]``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import shutil
 import sys
 import time
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .artefacts import Artefacts, prepare
@@ -20,6 +22,12 @@ from .packages import Unavailable
 CHECKOUT = Path(__file__).parents[3]
 CACHE = CHECKOUT / ".nox" / "guest-cache"
 INSIDE = "tests/guest/inside"
+
+#: In the folder that the guests can write: where they mark the tests that they begin; in the part of each: its report.
+CLAIMS, REPORT = "claims", "junit.xml"
+
+#: What a report counts beside those that passed.
+BAD = ("failures", "errors", "skipped")
 
 #: Seconds after which a guest is ended that does not end itself: with nothing else said, and for each operation asked for.
 PATIENCE, PATIENCE_FOR_AN_OPERATION = 900, 0.1
@@ -32,15 +40,26 @@ def say(text: str) -> None:
     print(f"guest {time.monotonic() - _began:6.1f} s  {text}", flush=True)
 
 
-def job(artefacts: Artefacts, results: Path, operations: int, words: Sequence[str]) -> list[str]:
-    """The script that the guest runs."""
+def job(
+    artefacts: Artefacts, shared: Path, number: int, operations: int, words: Sequence[str], *, alone: bool
+) -> list[str]:
+    """The script that a guest runs."""
     options = "-o norecursedirs= -c pyproject.toml -p no:cacheprovider -p no:hypothesispytest --color=no --durations=8 -q --timeout=600"
-    pytest = [sys.executable, "-m", "pytest", *words, *options.split(), f"--junitxml={results}/junit.xml"]
+    report = shared / str(number) / REPORT
+    pytest = [sys.executable, "-m", "pytest", *words, *options.split(), f"--junitxml={report}"]
+    exports = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/run",
+        "TMPDIR": "/run",
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "GUEST_MODULES": str(artefacts.modules),
+        "GUEST_OPERATIONS": str(operations),
+        **({} if alone else {"GUEST_CLAIMS": str(shared / CLAIMS), "GUEST_NUMBER": str(number)}),
+    }
     return [
-        "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run TMPDIR=/run LANG=C.UTF-8",
-        "export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1",
-        f"export GUEST_MODULES={shlex.quote(str(artefacts.modules))}",
-        f"export GUEST_OPERATIONS={operations}",
+        *(f"export {name}={shlex.quote(value)}" for name, value in exports.items()),
         f"cd {shlex.quote(str(CHECKOUT))} || exit 9",
         shlex.join(pytest),
     ]
@@ -52,16 +71,33 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def counts(report: Path) -> str:
+def counts(reports: Sequence[Path]) -> str:
     """How many cases did what."""
-    if not report.exists():
-        return "no report"
-    suite = ET.parse(report).getroot().find("testsuite")
-    assert suite is not None
-    told = {name: int(suite.get(name, "0")) for name in ("tests", "failures", "errors", "skipped")}
-    passed = told["tests"] - told["failures"] - told["errors"] - told["skipped"]
-    bad = {name: number for name, number in told.items() if name != "tests" and number}
-    return ", ".join([f"{passed} cases passed", *(f"{number} {name}" for name, number in bad.items())])
+    total: Counter[str] = Counter()
+    for report in reports:
+        if not report.exists():
+            return "no report"
+        suite = ET.parse(report).getroot().find("testsuite")
+        assert suite is not None
+        total.update({name: int(suite.get(name, "0")) for name in ("tests", *BAD)})
+    passed = total["tests"] - sum(total[name] for name in BAD)
+    return ", ".join([f"{passed} cases passed", *(f"{total[name]} {name}" for name in BAD if total[name])])
+
+
+def run_all(artefacts: Artefacts, operations: int, words: Sequence[str], machines: int) -> list[int | None]:
+    """Boot so many machines at a time, which share the tests; their exit statuses."""
+    shared = CACHE / "results"
+    shutil.rmtree(shared, ignore_errors=True)
+    (shared / CLAIMS).mkdir(parents=True)
+    timeout = PATIENCE + 3 * operations * PATIENCE_FOR_AN_OPERATION
+
+    def run_one(number: int) -> int | None:
+        script = job(artefacts, shared, number, operations, words, alone=machines == 1)
+        listen = lambda line: say(f"{number}| {line}")  # noqa: E731
+        return run(artefacts, shared, str(number), script, timeout=timeout, listen=listen)
+
+    with ThreadPoolExecutor(machines) as pool:
+        return list(pool.map(run_one, range(machines)))
 
 
 def main() -> int:
@@ -70,9 +106,16 @@ def main() -> int:
     parser.add_argument(
         "--operations", type=int, default=0, metavar="N", help="operations on each event loop"
     )
-    parser.add_argument("--all", action="store_true", help="the slow tests too")
+    parser.add_argument(
+        "--machines",
+        type=int,
+        default=0,
+        metavar="N",
+        help="guests that share the tests; by default one a core, at most 2",
+    )
     options, words = parser.parse_known_args()
-    words = words or [INSIDE, *([] if options.all else ["-m", "not slow"])]
+    machines = options.machines or (1 if words else min(os.cpu_count() or 1, 2))
+    words = words or [INSIDE]
     try:
         artefacts = prepare(CACHE, say)
     except Unavailable as reason:
@@ -80,19 +123,14 @@ def main() -> int:
         return 1 if os.environ.get("CI") else 0
     say(f"kernel {artefacts.kernel.release} (Debian {artefacts.kernel.version}); modules: uacce (the kernel's, unmodified), "
         "wdasync_board, wdasync_zip (ours)")  # fmt: skip
-    results = CACHE / "results"
-    shutil.rmtree(results, ignore_errors=True)
-    results.mkdir()
-    say("booting (an emulated processor: /dev/kvm is not used)")
-    timeout = PATIENCE + 3 * options.operations * PATIENCE_FOR_AN_OPERATION
-    script = job(artefacts, results, options.operations, words)
+    say(f"booting {machines} (emulated processors: /dev/kvm is not used)")
     before = processor_seconds()
-    status = run(artefacts, results, script, timeout=timeout, listen=lambda line: say(f"| {line}"))
-    say(f"the emulated processor took {processor_seconds() - before:.0f} s of this one's time")
-    say(
-        f"{'all is well' if status == 0 else f'failed with status {status}'}: {counts(results / 'junit.xml')}"
-    )
-    return status if status is not None else 1
+    statuses = run_all(artefacts, options.operations, words, machines)
+    say(f"the emulated processors took {processor_seconds() - before:.0f} s of this one's time")
+    told = counts([CACHE / "results" / str(number) / REPORT for number in range(machines)])
+    bad = [status for status in statuses if status != 0]
+    say(f"{f'failed with status {bad[0]}' if bad else 'all is well'}: {told}")
+    return (bad[0] or 1) if bad else 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import lzma
 import os
 import re
 import shutil
@@ -25,6 +26,9 @@ OURS = ("wdasync_board", "uacce", "wdasync_zip")
 #: QEMU with its firmware; a shell for the guest; what the source's archive is unpacked with; what modules are built with.
 TOOLS = ("qemu-system-x86", "seabios", "busybox-static", "xz-utils")
 NEEDED_TO_BUILD = ("gcc", "make")
+
+#: How data packed by xz begin, and programs.
+XZ, ELF = b"\xfd7zXZ\0", b"\x7fELF"
 
 #: Modules without which the guest does not see its file systems.
 WANTED_MODULES = ("virtio_pci", "9pnet_virtio", "9p")
@@ -100,6 +104,9 @@ def prepare(cache: Path, say: Callable[[str], None]) -> Artefacts:
     told = json.loads((kernel_folder / "kernel.json").read_text())
     kernel = Kernel(told["version"], told["release"])
     boot_modules = tuple(kernel_folder / "boot" / f"{name}.ko" for name in told["boot_modules"])
+    image = kernel_folder / "vmlinux"
+    if not image.exists():
+        image.write_bytes(unpacked_kernel((kernel_folder / "vmlinuz").read_bytes()))
     modules = cache / f"modules-{_digest(kernel)}"
     if not modules.exists():
         for old in cache.glob("modules-*"):
@@ -107,7 +114,21 @@ def prepare(cache: Path, say: Callable[[str], None]) -> Artefacts:
         say("building modules")
         with _whole(modules) as folder:
             _build(folder, kernel_folder, kernel)
-    return Artefacts(kernel, kernel_folder / "vmlinuz", boot_modules, modules, tools)
+    return Artefacts(kernel, image, boot_modules, modules, tools)
+
+
+def unpacked_kernel(image: bytes) -> bytes:
+    """The kernel that is in an image, as it is; the image itself if that is packed in another way.
+
+    QEMU boots either, but an emulated processor takes seconds to unpack.
+    """
+    at = image.find(XZ)
+    if at >= 0:
+        with contextlib.suppress(lzma.LZMAError):
+            found = lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(image[at:])
+            if found.startswith(ELF):
+                return found
+    return image
 
 
 def _check_machine() -> None:

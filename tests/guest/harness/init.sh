@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# The guest's first program. `settings` beside it says: MODULES, in the order in which they are loaded; RESULTS, the
-# folder that can be written, which has the same name on the host; CHECKOUT.
+# The guest's first program. `settings` beside it says: MODULES, in the order in which they are loaded; SHARED, the
+# folder that can be written, which has the same name on the host; OWN, the part of it that is this guest's.
 /bin/busybox mkdir -p /bin /proc /sys /host
 /bin/busybox --install -s /bin
 . /settings
@@ -20,7 +20,7 @@ done
 # The host's own root, so that the guest has the same Python; nothing in it can be changed.
 options=trans=virtio,version=9p2000.L,msize=512000
 mount -t 9p -o "ro,cache=loose,$options" host /host || give_up "the host's root cannot be mounted"
-mount -t 9p -o "$options" results "/host$RESULTS" || give_up "the folder for results cannot be mounted"
+mount -t 9p -o "$options" shared "/host$SHARED" || give_up "the folder for results cannot be mounted"
 mount --move /proc /host/proc
 mount --move /sys /host/sys
 mount --move /dev /host/dev
@@ -32,7 +32,7 @@ mount -t tmpfs -o mode=1777 run /host/run
 ifconfig lo 127.0.0.1 up
 echo "wdasync-guest: up"
 
-chroot /host /bin/sh "$RESULTS/job.sh" </host/dev/null
-echo $? >"/host$RESULTS/status"
+chroot /host /bin/sh "$OWN/job.sh" </host/dev/null
+echo $? >"/host$OWN/status"
 sync
 poweroff -f

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import stat
 from collections.abc import Mapping
 
-__all__ = ["cpio", "pack"]
+__all__ = ["cpio"]
 
 _END = "TRAILER!!!"
 
@@ -36,8 +35,3 @@ def cpio(files: Mapping[str, tuple[bytes, int]]) -> bytes:
     archive = b"".join(_entry(number, *entry) for number, entry in enumerate(entries, 1))
     archive += _entry(0, _END, 0)
     return archive + bytes(-len(archive) % 512)
-
-
-def pack(files: Mapping[str, tuple[bytes, int]]) -> bytes:
-    """The same, compressed."""
-    return gzip.compress(cpio(files), 1, mtime=0)

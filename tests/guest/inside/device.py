@@ -75,6 +75,19 @@ class Zip:
         lines = (DEBUG / self.name / "queues").read_text().splitlines()
         return [dict(zip(names, map(int, line.split()), strict=True)) for line in lines]
 
+    def opens(self) -> bool:
+        """Whether a queue can be had; not while it is stopped."""
+        try:
+            os.close(os.open(self.node, os.O_RDWR))
+        except PermissionError:
+            return False
+        return True
+
+    def fail(self, status: int, count: int) -> None:
+        """So many of the next entries end with this status."""
+        self["status_code"] = status
+        self["status"] = count
+
     def unbind(self) -> None:
         """Take the device away, as when it is unplugged."""
         (DRIVER / "unbind").write_text(f"wdasync_zip.{self.index}")

@@ -10,14 +10,14 @@
 
 static struct dentry *root;
 
-/* Milliseconds: the device is reset, and back after so long. */
+/* Milliseconds: the device is reset, and back after so long; also when it is in reset already. */
 static int reset_set(void *data, u64 value)
 {
 	struct zip_device *zip = data;
 
 	atomic_inc(&zip->counters.resets);
 	zip_device_halt(zip);
-	queue_delayed_work(zip->works, &zip->back, msecs_to_jiffies(value));
+	mod_delayed_work(zip->works, &zip->back, msecs_to_jiffies(value));
 	return 0;
 }
 DEFINE_DEBUGFS_ATTRIBUTE(reset_fops, NULL, reset_set, "%llu\n");
