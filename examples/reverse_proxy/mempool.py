@@ -15,6 +15,8 @@ from .ring import Ring
 
 __all__ = ["Mbuf", "Mempool"]
 
+PAGE = 4096
+
 
 class Mbuf:
     """A buffer: ``headroom`` free bytes, then ``len()`` bytes of data, then ``tailroom`` free bytes.
@@ -29,6 +31,9 @@ class Mbuf:
         self.pool = pool
         self.references = 0
         self._memory = memoryview(bytearray(size))
+        self._memory[::PAGE] = bytes(
+            len(self._memory[::PAGE])
+        )  # the kernel gives the pages now, not under load
         self._start = self._end = 0
 
     def __len__(self) -> int:
