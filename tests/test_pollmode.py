@@ -168,6 +168,15 @@ def test_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         assert polled.backend == "mock"
 
 
+def test_a_device_that_nobody_closes() -> None:
+    polled = wdasync.open_device("mock")
+    device, queue = polled.device, polled.open_queue()
+    with pytest.warns(ResourceWarning, match="unclosed <PolledDevice mock/mock-0, 1 queues>; use `with`"):
+        del polled
+    queue.close()
+    device.close()
+
+
 def test_errors() -> None:
     with pytest.raises(wdasync.BackendUnavailable, match="did you mean 'hip08'"):
         wdasync.open_device("hip80")

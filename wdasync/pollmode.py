@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
@@ -67,6 +68,12 @@ class PolledDevice:
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self._queues)} queues"
         return f"<PolledDevice {self.backend}/{self.device.info.name}, {state}>"
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            warnings.warn(
+                f"unclosed {self!r}; use `with`, or close() it", ResourceWarning, stacklevel=2, source=self
+            )
 
     def __enter__(self) -> Self:
         return self

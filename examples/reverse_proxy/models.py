@@ -38,7 +38,8 @@ class Model(Protocol):
 
 def _in_use(lcore: Lcore) -> dict[str, int]:
     return {
-        "accel": len(lcore.offload.ring),
+        "accel": lcore.offload.ring.count,
+        "held": lcore.offload.lanes.held,
         "flying": lcore.offload.lanes.flying,
         "rxbuf": lcore.pool.in_use,
         "txbuf": lcore.offload.pool.in_use,
@@ -94,7 +95,7 @@ class Pipeline:
         return len(done) + self._lcore.sign(self._burst)
 
     def occupancy(self) -> dict[str, int]:
-        return {"rx": len(self._rx), "tx": len(self._tx), **_in_use(self._lcore)}
+        return {"rx": self._rx.count, "tx": self._tx.count, **_in_use(self._lcore)}
 
     def _receive(self) -> int:
         received = self._lcore.receive(min(self._burst, self._rx.free_count))

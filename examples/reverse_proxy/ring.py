@@ -36,6 +36,11 @@ class Ring(Generic[T]):
         self._tail = 0
 
     def __len__(self) -> int:
+        return self.count
+
+    @property
+    def count(self) -> int:
+        """Slots that are taken. The consumer may rely on it: others only make it grow."""
         return self._head - self._tail
 
     @property

@@ -20,7 +20,7 @@ COUNT = int(os.environ.get("STRESS_REQUESTS", "100000"))
 SEED = int(os.environ.get("STRESS_SEED", "1"))
 
 #: Bytes by which the median of a server's memory may grow, from the second sixth of its requests to the last.
-GROWTH = 8 << 20
+GROWTH = 16 << 20
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 

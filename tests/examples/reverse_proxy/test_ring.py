@@ -56,7 +56,7 @@ class Rings(RuleBasedStateMachine):
     @invariant()
     def counts(self) -> None:
         if hasattr(self, "ring"):
-            assert len(self.ring) == len(self.model)
+            assert len(self.ring) == self.ring.count == len(self.model)
             assert self.ring.free_count == self.size - len(self.model)
             assert self.ring.capacity == self.size
 
