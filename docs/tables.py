@@ -465,6 +465,8 @@ REASONS = {
     "input and output is mapped, translated and unmapped.",
     "1 KiB on hip08": "The way through driver, queue manager and chip is Python, once for each request.",
     "page fault on hip08": "Event queue, handler's task, page table, RESUME and second translation are Python, one fault after another.",
+    "pages of 64 KiB over": "One of two cores is the loop's: a worker and the loop have what two threads that do nothing else have not.",
+    "empty pages, 64 in a call": "There is one wait for 64 pages, and the worker has nothing to do while the loop makes the next 64.",
     "1 KiB stall": "One burst of completions and the tasks that it wakes are one turn of the loop.",
     "16 KiB stall": "As for 1 KiB.",
     "256 KiB stall": "As for 1 KiB.",

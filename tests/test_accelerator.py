@@ -311,6 +311,21 @@ async def test_an_observer_is_told_of_everything(program: Program) -> None:
     assert fourth.status is None, "it ran out of time"
 
 
+async def test_of_many_those_that_fail_are_sent_again(program: Program) -> None:
+    """Also where there was nothing to choose; and where they went is counted."""
+    async with wdasync.open_accelerator(policy=[{"backend": "mock"}, {"backend": "cpu"}]) as acc:
+        items = [b"%d" % number * 20 for number in range(40)]
+        await acc.compress_many(items)
+        assert acc.statistics().reasons["preferred"] == 40
+        program.fail(Status.DEVICE_ERROR, count=3)
+        assert [gzip.decompress(result) for result in await acc.compress_many(items)] == items
+        reasons = acc.statistics().reasons
+        assert (reasons["preferred"], reasons["retry"]) == (80, 3)
+        program.fail(Status.DATA_ERROR, count=3)
+        results = await acc.compress_many(items, return_exceptions=True)
+        assert sum(isinstance(result, wdasync.DataError) for result in results) == 3
+
+
 async def test_an_observer_hears_of_many_and_of_steps_and_the_right_status(program: Program) -> None:
     seen: list[Observation] = []
     async with opened(observer=seen.append) as acc:

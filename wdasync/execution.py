@@ -370,10 +370,14 @@ class Execution:
     ) -> list[Completion | WdasyncError]:
         """Many operations, one wait. Errors are returned in the place of their operation.
 
+        :param operations: that differ in nothing but their input
         :param timeout: only for the schedule: whoever calls this keeps the time
         """
         started = time.perf_counter()
         try:
+            lane = None if timeout is not None else self._plain_lane(operations, priority)
+            if lane is not None:
+                return await self._run_alike(operations, lane, priority)
             boarded = await self._board_all(operations, timeout, priority, started)
             self.check()
             flights = [each[0] for each in boarded if not isinstance(each, WdasyncError)]
@@ -389,6 +393,46 @@ class Execution:
             for operation in operations:
                 operation.release()
             raise
+
+    def _plain_lane(self, operations: Sequence[Operation], priority: Priority) -> Lane | None:
+        """The lane for all of them, where there is nothing to choose and nobody looks on."""
+        if self._observer is not None or not operations or serving_fault.get():
+            return None
+        try:
+            route = self.schedule.route(operations[0], priority)
+        except WdasyncError:
+            return None  # Each of them will have this error.
+        if route.lane is None:
+            route.settle()  # what was opened since
+        lane = route.lane
+        if (
+            lane is None
+            or lane.state is not LaneState.OPEN
+            or any(one.paged is not None for one in operations)
+        ):
+            return None
+        self.reasons[route.reason] += len(operations)
+        return lane
+
+    async def _run_alike(
+        self, operations: Sequence[Operation], lane: Lane, priority: Priority
+    ) -> list[Completion | WdasyncError]:
+        """Where there is nothing to choose."""
+        self.check()
+        flights = [Flight(operation, lane) for operation in operations]
+        group = Group(flights, self.loop.wake)
+        lane.submit_burst(flights)
+        await (self.loop.checkpoint() if group.completion else self.loop.park(group))
+        ended: list[Completion | WdasyncError] = []
+        for flight in flights:
+            completion = flight.completion
+            if completion is None or completion[1]:
+                trip = Trip()
+                trip.take(self.schedule.place_of(lane), lane.name, Reason.PREFERRED)
+                ended.append(await self._outcome(flight, trip, priority, 0.0))
+            else:
+                ended.append(completion)
+        return ended
 
     async def _board_all(
         self, operations: Sequence[Operation], timeout: float | None, priority: Priority, started: float

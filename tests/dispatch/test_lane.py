@@ -302,6 +302,39 @@ async def test_one_alone_is_one_burst() -> None:
     assert bench.queue.calls == ["enqueue_burst", "arm"]
 
 
+async def test_many_are_one_burst_as_far_as_there_are_slots() -> None:
+    bench = Bench()
+    flights = [Flight(Compress(b"x", "gzip"), bench.lane) for _ in range(6)]
+    bench.lane.submit_burst(flights)
+    assert len(bench.queue.taken) == 4
+    assert (bench.lane.in_flight, bench.lane.parked) == (4, 2)
+    bench.lane.submit_burst([Flight(Compress(b"x", "gzip"), bench.lane)])  # the turn's end sends
+    bench.loop.turn()
+    assert bench.queue.calls == ["enqueue_burst", "arm"]
+    bench.lane.submit_burst([Flight(Compress(b"x", "gzip"), bench.lane)])  # there is no slot for it
+    bench.loop.turn()
+    assert bench.queue.calls == ["enqueue_burst", "arm"]
+    assert bench.lane.parked == 4
+
+
+async def test_a_burst_in_the_middle_of_a_turn_waits_for_its_end() -> None:
+    bench = Bench()
+    bench.submit()
+    bench.lane.submit_burst([Flight(Compress(b"x", "gzip"), bench.lane) for _ in range(3)])
+    assert len(bench.queue.taken) == 1
+    bench.loop.turn()
+    assert len(bench.queue.taken) == 4
+
+
+async def test_a_lane_that_has_ended_takes_no_burst() -> None:
+    bench = Bench()
+    bench.lane.stop(LaneState.LOST, "it is over")
+    flights = [Flight(Compress(b"x", "gzip"), bench.lane) for _ in range(3)]
+    bench.lane.submit_burst(flights)
+    assert [status(flight) for flight in flights] == [Status.DEVICE_ERROR] * 3
+    assert bench.queue.calls == ["stop"]
+
+
 async def test_the_rest_of_a_turn_goes_although_a_wake_is_ordered() -> None:
     bench = Bench()
     bench.submit()

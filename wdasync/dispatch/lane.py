@@ -182,6 +182,17 @@ class Lane:
         else:
             self._refuse(flight)
 
+    def submit_burst(self, flights: Sequence[Flight]) -> None:
+        """Start many flights, in one burst as far as there are slots."""
+        sends = self.state is LaneState.OPEN and not self._collecting
+        if sends:
+            self._collecting = True
+            self.reaper.loop.at_turn_end(self.turn_ends)
+        for flight in flights:
+            self.submit(flight)
+        if sends and self._burst:
+            self._send()
+
     def _park(self, flight: Flight) -> None:
         self._parking.add(flight)
         self.parked += 1

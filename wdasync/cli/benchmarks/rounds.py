@@ -159,7 +159,7 @@ async def _prepare_work(
 ) -> tuple[CaseRun, dict[str, Turn]] | None:
     """See who can do it, and that it is right; ``None``, and a reason in the run, if nobody can."""
     try:
-        job = await prepare(case.kind, plan.data, stage.accelerators[case.ours], case.in_flight)
+        job = await prepare(case.kind, plan.data, stage, case.in_flight)
     except UnsupportedOperation as error:
         run.left_out[case.title] = str(error)
         return None

@@ -20,7 +20,9 @@ __all__ = [
     "ALGORITHM",
     "AWAITS",
     "BARE",
+    "FEW",
     "HOP",
+    "MANY",
     "OTHERS",
     "OURS",
     "SIDES",
@@ -42,6 +44,12 @@ HOP: Final = "wdasync-hop"
 
 #: Threads that do nothing else, and hand nothing over.
 BARE: Final = "bare"
+
+#: So few of these as the device has workers.
+FEW: Final = "bare-few"
+
+#: The accelerator, with many pages in a call.
+MANY: Final = "many"
 
 #: The accelerator, with an await for each step of a sequence.
 AWAITS: Final = "awaits"
@@ -174,7 +182,9 @@ SIDES: Final[dict[str, Side]] = {
         lambda stage, _: stage.natives.park,
     ),
     BARE: Side("bare threads", "a thread for each core, that does nothing else", _no_compression),
+    FEW: Side("bare threads, {threads}", "as many as the device has workers", _no_compression),
     AWAITS: Side("wdasync, three awaits", "the accelerator, an await for each step", _no_compression),
+    MANY: Side("wdasync, compress_many", "the accelerator, 64 pages in a call", _no_compression),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from .cases import IN_FLIGHT, kib
 from .results import Compared, Measure, compare, compare_rounds, rate_over, ratio
 from .rounds import CaseRun, LoopRun
-from .sides import AWAITS, BARE, HOP, OURS, other
+from .sides import AWAITS, BARE, FEW, HOP, MANY, OURS, other
 from .works import WORKS
 
 __all__ = ["PAGING", "TARGETS", "Target", "Verdict", "judge"]
@@ -86,10 +86,10 @@ def _stall(size: int, wanted: float) -> Target:
     return Target(f"{kib(size)} stall over inline", "stall", size, ALL, measure, wanted, least=False)
 
 
-def _work(name: str, peer: str, words: str, wanted: float) -> Target:
+def _work(name: str, peer: str, words: str, wanted: float, ours: str = OURS) -> Target:
     work = WORKS[name]
     text = f"{work.title} over {words}"
-    return Target(text, name, work.size, ALL, rate_over(OURS, peer), wanted, peer=peer)
+    return Target(text, name, work.size, ALL, rate_over(ours, peer), wanted, peer=peer)
 
 
 def _work_stall(name: str, wanted: float) -> Target:
@@ -116,6 +116,8 @@ TARGETS: Final = (
     _stall(1 << 10, 1 / 2),
     _stall(16 << 10, 1 / 10),
     _stall(256 << 10, 1 / 100),
+    _work("bare", FEW, "as many bare threads as workers", 0.9),
+    _work("burst", HOP, "single awaits", 2, MANY),
     _work("rsa-sign", BARE, "bare threads", 0.95),
     _work_stall("rsa-sign", 5),
     _work("sha256", "thread", "to_thread", 8),
