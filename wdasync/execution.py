@@ -506,8 +506,10 @@ class Execution:
     def _bind(self, operation: Operation, key: Key, lane: Lane) -> Completion | None:
         """Put the key's session on a device into an operation. A completion, if the device will not have it."""
         place = self.schedule.place_of(lane)
-        if key not in self.keys:
-            self.keys.update(key.parts)
+        operation.session = key.known(place.device, operation.algorithm, place.losses)
+        if operation.session is not None:
+            return None
+        self.keys.update(key.parts)
         try:
             operation.session = key.session(place.device, operation.algorithm, place.losses)
         except UnsupportedOperation as error:

@@ -71,7 +71,7 @@ def plain_crc32c(data: bytes, value: int = 0) -> int:
 @pytest.mark.parametrize("plainly", [True, False])
 def test_crc32c_by_tables_and_by_instruction(plainly: bool) -> None:
     chance = random.Random(1)
-    for size in [*range(34), 255, 256, 1000, 4099]:
+    for size in [*range(34), 255, 256, 1000, 3071, 3072, 3073, 4099, 6143, 6144, 9999]:
         data = chance.randbytes(size)
         start = chance.getrandbits(32)
         assert binding.crc32c(start, data, plainly) == plain_crc32c(data, start)

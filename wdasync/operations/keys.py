@@ -86,6 +86,11 @@ class Key:
     def _gone(self) -> InvalidState:
         return InvalidState(f"{self!r}: expected a key in use, got one that was revoked; make a new one")
 
+    def known(self, device: Device, algorithm: str, era: int) -> KeySession | None:
+        """What a device knows of it already."""
+        known = self._sessions.get((id(device), algorithm))
+        return known[2] if known is not None and known[1] == era else None
+
     def session(self, device: Device, algorithm: str, era: int = 0) -> KeySession:
         """What a device knows of it; told now, if this is the first time.
 
@@ -93,10 +98,10 @@ class Key:
         :raises UnsupportedOperation: the device cannot have it
         :raises InvalidState: it is revoked, and nothing uses it
         """
+        if (told := self.known(device, algorithm, era)) is not None:
+            return told
         at = (id(device), algorithm)
         known = self._sessions.get(at)
-        if known is not None and known[1] == era:
-            return known[2]
         spec = KeySpec(algorithm, self.material)
         if known is not None:
             del self._sessions[at]

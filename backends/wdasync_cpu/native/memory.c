@@ -48,58 +48,120 @@ static uint32_t crc32c_by_tables(uint32_t value, const uint8_t *data, size_t siz
 
 #if defined(__x86_64__)
 
+#define QUICK __attribute__((target("sse4.2")))
+
 static bool has_instruction(void)
 {
     return __builtin_cpu_supports("sse4.2");
 }
 
-__attribute__((target("sse4.2"))) static uint32_t crc32c_by_instruction(uint32_t value, const uint8_t *data, size_t size)
+QUICK static inline uint32_t take_word(uint32_t value, uint64_t word)
 {
-    uint64_t wide = value, word;
-    for (; size >= 8; data += 8, size -= 8) {
-        memcpy(&word, data, 8);
-        wide = __builtin_ia32_crc32di(wide, word);
-    }
-    value = (uint32_t)wide;
-    for (; size; data++, size--)
-        value = __builtin_ia32_crc32qi(value, *data);
-    return value;
+    return (uint32_t)__builtin_ia32_crc32di(value, word);
+}
+
+QUICK static inline uint32_t take_byte(uint32_t value, uint8_t byte)
+{
+    return __builtin_ia32_crc32qi(value, byte);
 }
 
 #elif defined(__aarch64__)
 
 enum { CAPABILITY_CRC32 = 1 << 7 }; /* HWCAP_CRC32 of Linux */
 
+#define QUICK __attribute__((target("+crc")))
+
 static bool has_instruction(void)
 {
     return getauxval(AT_HWCAP) & CAPABILITY_CRC32;
 }
 
-__attribute__((target("+crc"))) static uint32_t crc32c_by_instruction(uint32_t value, const uint8_t *data, size_t size)
+QUICK static inline uint32_t take_word(uint32_t value, uint64_t word)
 {
-    uint64_t word;
-    for (; size >= 8; data += 8, size -= 8) {
-        memcpy(&word, data, 8);
-        __asm__("crc32cx %w0, %w0, %1" : "+r"(value) : "r"(word));
-    }
-    for (; size; data++, size--)
-        __asm__("crc32cb %w0, %w0, %w1" : "+r"(value) : "r"(*data));
+    __asm__("crc32cx %w0, %w0, %x1" : "+r"(value) : "r"(word));
+    return value;
+}
+
+QUICK static inline uint32_t take_byte(uint32_t value, uint8_t byte)
+{
+    __asm__("crc32cb %w0, %w0, %w1" : "+r"(value) : "r"(byte));
     return value;
 }
 
 #else
+
+#define QUICK
 
 static bool has_instruction(void)
 {
     return false;
 }
 
-static uint32_t crc32c_by_instruction(uint32_t value, const uint8_t *data, size_t size)
+static uint32_t take_word(uint32_t value, uint64_t word)
 {
-    return crc32c_by_tables(value, data, size);
+    return crc32c_by_tables(value, (const uint8_t *)&word, sizeof word);
+}
+
+static uint32_t take_byte(uint32_t value, uint8_t byte)
+{
+    return crc32c_by_tables(value, &byte, 1);
 }
 
 #endif
+
+/* The instruction has its result only some cycles later, and could begin another one in each of them. So three parts of this
+   many bytes go at once; their values are put together by what so many zeros would make of them. */
+enum { PART = 1024 };
+
+static uint32_t zeros_after[4][256]; /* by each byte of a value: what PART zeros make of it */
+static pthread_once_t zeros_once = PTHREAD_ONCE_INIT;
+
+static void make_zeros(void)
+{
+    static const uint8_t zeros[PART];
+    for (uint32_t bit = 0; bit < 32; bit++) {
+        uint32_t made = crc32c_by_tables((uint32_t)1 << bit, zeros, PART), lowest = 1u << bit % 8;
+        for (uint32_t i = 0; i < lowest; i++)
+            zeros_after[bit / 8][lowest + i] = zeros_after[bit / 8][i] ^ made;
+    }
+}
+
+static uint32_t after_zeros(uint32_t value)
+{
+    return zeros_after[0][value & 0xff] ^ zeros_after[1][value >> 8 & 0xff] ^ zeros_after[2][value >> 16 & 0xff]
+           ^ zeros_after[3][value >> 24];
+}
+
+QUICK static uint32_t take_parts(uint32_t value, const uint8_t *data)
+{
+    uint32_t second = 0, third = 0;
+    uint64_t words[3];
+    for (size_t at = 0; at < PART; at += 8) {
+        memcpy(&words[0], data + at, 8);
+        memcpy(&words[1], data + PART + at, 8);
+        memcpy(&words[2], data + 2 * PART + at, 8);
+        value = take_word(value, words[0]);
+        second = take_word(second, words[1]);
+        third = take_word(third, words[2]);
+    }
+    return after_zeros(after_zeros(value) ^ second) ^ third;
+}
+
+QUICK static uint32_t crc32c_by_instruction(uint32_t value, const uint8_t *data, size_t size)
+{
+    uint64_t word;
+    if (size >= 3 * PART)
+        pthread_once(&zeros_once, make_zeros);
+    for (; size >= 3 * PART; data += 3 * PART, size -= 3 * PART)
+        value = take_parts(value, data);
+    for (; size >= 8; data += 8, size -= 8) {
+        memcpy(&word, data, 8);
+        value = take_word(value, word);
+    }
+    for (; size; data++, size--)
+        value = take_byte(value, *data);
+    return value;
+}
 
 uint32_t check_crc32c(uint32_t value, const uint8_t *data, size_t size, bool plainly)
 {
