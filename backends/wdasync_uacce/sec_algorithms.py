@@ -76,7 +76,7 @@ def _ciphers() -> dict[str, CipherCode]:
         if algorithm is not _A.TRIPLE_DES:
             for mode in (_M.CFB, _M.OFB, _M.CTR):
                 found[f"{name}-{mode.name.lower()}"] = CipherCode(algorithm, mode, code, key, version=3)
-    for name in ("aes-128", "aes-256"):
+    for name in ("aes-128", "aes-256", "sm4"):
         algorithm, code, key, _ = _KEYS[name]
         found[f"{name}-xts"] = CipherCode(algorithm, _M.XTS, code, 2 * key, least=16)
     return found

@@ -47,6 +47,7 @@ ENCRYPTED: Final = {
     "sm4-cfb": "cf39347da42555a7ff2b6609c39d1cc2776604ca5bac53a60c90b0c531538b6e",
     "sm4-ofb": "cf39347da42555a7ff2b6609c39d1cc2f04dacc2fe2ba72232b1e6ba0955842e",
     "sm4-ctr": "cf39347da42555a7ff2b6609c39d1cc2de74084093161bc2b74d4f4a8ce43e04",
+    "sm4-xts": "74cad49a9051439c4eea226b28cdd6cebfded8eba00a18fa6e80b6a4825a2224",
     "3des-ecb": "878dbec6d65ccebdb586cf6f3653d44ef9eadc58fb9ebe2c9a1ba0a846c4c8a9",
     "3des-cbc": "54941e92650ab4b146da9658aec4fcdd07f4bd1a7b8a29d003d6ac788085f3f9",
     "aes-128-xts": "8f14e7e7e78d9158902a8f5e6194916c3fd6dcaa33427b72a2fc873774ab797f",

@@ -5,7 +5,7 @@ Sources: FIPS 197; NIST SP 800-38A to 38D; IEEE 1619.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
 __all__ = ["ccm", "cipher", "cmac", "gcm"]
@@ -34,6 +34,10 @@ def _box() -> bytes:
 
 _SHIFTED = [(column + row) % 4 * 4 + row for column in range(4) for row in range(4)]
 _MIX = (2, 3, 1, 1)
+
+
+#: A key and a block, to a block.
+Encryption = Callable[[bytes, bytes], bytes]
 
 
 def _xor(one: bytes, other: bytes) -> bytes:
@@ -84,27 +88,32 @@ def _blocks(data: bytes) -> Iterator[bytes]:
         yield data[at : at + 16]
 
 
-def _counted(key: bytes, counter: int, data: bytes, bits: int = 128) -> bytes:
+def _counted(
+    key: bytes, counter: int, data: bytes, bits: int = 128, block_of: Encryption = _encrypt
+) -> bytes:
     """CTR; the lowest ``bits`` of the counter count."""
     out, low = b"", (1 << bits) - 1
     for block in _blocks(data):
-        out += _xor(_encrypt(key, counter.to_bytes(16, "big")), block)
+        out += _xor(block_of(key, counter.to_bytes(16, "big")), block)
         counter = counter & ~low | counter + 1 & low
     return out
 
 
-def cipher(mode: str, key: bytes, iv: bytes, data: bytes) -> bytes:
-    """Data, encrypted in a mode."""
+def cipher(mode: str, key: bytes, iv: bytes, data: bytes, block_of: Encryption = _encrypt) -> bytes:
+    """Data, encrypted in a mode.
+
+    :param block_of: another block cipher than AES
+    """
     if mode == "ctr":
         return _counted(key, int.from_bytes(iv, "big"), data)
     if mode == "xts":
-        return _xts(key[: len(key) // 2], key[len(key) // 2 :], iv, data)
+        return _xts(key[: len(key) // 2], key[len(key) // 2 :], iv, data, block_of)
     out, chained = b"", iv
     for block in _blocks(data):
         if mode == "ecb":
             made = _encrypt(key, block)
         elif mode == "cbc":
-            made = chained = _encrypt(key, _xor(block, chained))
+            made = chained = block_of(key, _xor(block, chained))
         elif mode == "cfb":
             made = chained = _xor(_encrypt(key, chained), block)
         else:
@@ -114,13 +123,13 @@ def cipher(mode: str, key: bytes, iv: bytes, data: bytes) -> bytes:
     return out
 
 
-def _xts(key: bytes, tweaks: bytes, iv: bytes, data: bytes) -> bytes:
+def _xts(key: bytes, tweaks: bytes, iv: bytes, data: bytes, block_of: Encryption) -> bytes:
     """IEEE 1619, section 5.3, with ciphertext stealing."""
-    tweak, out = int.from_bytes(_encrypt(tweaks, iv), "little"), []
+    tweak, out = int.from_bytes(block_of(tweaks, iv), "little"), []
     for block in _blocks(data):
         whole = block if len(block) == 16 else block + out[-1][len(block) :]
         mask = tweak.to_bytes(16, "little")
-        out.append(_xor(_encrypt(key, _xor(whole, mask)), mask))
+        out.append(_xor(block_of(key, _xor(whole, mask)), mask))
         tweak = tweak << 1 ^ (tweak >> 127) * (1 << 128 | 0x87)
     if len(data) % 16:
         out[-2:] = [out[-1], out[-2][: len(data) % 16]]
@@ -159,7 +168,9 @@ def gcm(key: bytes, nonce: bytes, data: bytes, associated: bytes) -> bytes:
     return text + _counted(key, start, hashed.to_bytes(16, "big"))
 
 
-def ccm(key: bytes, nonce: bytes, data: bytes, associated: bytes, length: int) -> bytes:
+def ccm(
+    key: bytes, nonce: bytes, data: bytes, associated: bytes, length: int, block_of: Encryption = _encrypt
+) -> bytes:
     """Ciphertext and tag (SP 800-38C, section 6.1, and appendix A; of associated data below 65280 bytes)."""
     width = 15 - len(nonce)
     flags = 64 * bool(associated) + (length - 2) // 2 * 8 + width - 1
@@ -168,6 +179,7 @@ def ccm(key: bytes, nonce: bytes, data: bytes, associated: bytes, length: int) -
         blocks += len(associated).to_bytes(2, "big") + associated
         blocks += bytes(-len(blocks) % 16)
     blocks += data + bytes(-len(data) % 16)
-    tag = cipher("cbc", key, bytes(16), blocks)[-16:][:length]
+    tag = cipher("cbc", key, bytes(16), blocks, block_of)[-16:][:length]
     start = int.from_bytes(bytes([width - 1]) + nonce + bytes(width), "big")
-    return _counted(key, start + 1, data) + _counted(key, start, tag)
+    text = _counted(key, start + 1, data, block_of=block_of)
+    return text + _counted(key, start, tag, block_of=block_of)

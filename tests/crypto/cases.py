@@ -403,6 +403,12 @@ def _further_seals(algorithm: str) -> Iterator[Case]:
         yield Case(Open(_secret(key), nonce, sealed, algorithm, aad=aad[:-1]), Status.CHECKSUM_FAILED)
 
 
+def _further_ciphers(algorithm: str) -> Iterator[Case]:
+    for key, iv, plain, text in further.CIPHERS[algorithm]:
+        record = {"KEY": key, "IV": iv}
+        yield from _both_ways(record, algorithm, bytes.fromhex(plain), bytes.fromhex(text))
+
+
 def _further_exchanges(algorithm: str) -> Iterator[Case]:
     group = ec.SECP256K1()
     for private, peer, secret in further.EXCHANGES[algorithm]:
@@ -412,7 +418,7 @@ def _further_exchanges(algorithm: str) -> Iterator[Case]:
 
 
 for _table, _make in (
-    (further.MACS, _further_codes), (further.CCM, _further_seals), (further.EXCHANGES, _further_exchanges),
+    (further.MACS, _further_codes), (further.CIPHERS, _further_ciphers), (further.CCM, _further_seals), (further.EXCHANGES, _further_exchanges),
 ):  # fmt: skip
     for _name in _table:  # type: ignore[attr-defined]  # tables of three sorts
         CASES[_name] = lambda make=_make, name=_name: make(name)  # type: ignore[misc]

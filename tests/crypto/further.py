@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["CCM", "EXCHANGES", "MACS", "SealAnswer"]
+__all__ = ["CCM", "CIPHERS", "EXCHANGES", "MACS", "SealAnswer"]
 
 #: Algorithm -> key, message, code. Of HMAC-SHA-512/t: Wycheproof; of HMAC-SM3: GM/T 0042.
 MACS: dict[str, list[tuple[str, str, str]]] = {
@@ -43,6 +43,18 @@ MACS: dict[str, list[tuple[str, str, str]]] = {
             bytes(range(1, 33)).hex(),
             (2 * b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq").hex(),
             "ca05e144ed05d1857840d1f318a4a8669e559fc8391f414485bfdf7bb408963a",
+        ),
+    ],
+}  # fmt: skip
+
+
+#: Algorithm -> key, initial value, text, ciphertext. Of SM4-XTS: OpenSSL's, by IEEE 1619.
+CIPHERS: dict[str, list[tuple[str, str, str, str]]] = {
+    "sm4-xts": [
+        (
+            "2b7e151628aed2a6abf7158809cf4f3c000102030405060708090a0b0c0d0e0f", "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff",
+            "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e5130c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17",
+            "e9538251c71d7b80bbe4483fef497bd1b3db1a3e60408c575d63ff7db39f83260869f9e2585fec9f0b863bf8fd784b8627d16c0db6d2cfc7",
         ),
     ],
 }  # fmt: skip

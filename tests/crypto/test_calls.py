@@ -205,7 +205,7 @@ async def test_aead(acc: Accelerator, bits: int) -> None:
 
 
 SEALS = [
-    ("aes-256-gcm", 32, 12), ("aes-128-ccm", 16, 11), ("sm4-gcm", 16, 12), ("chacha20-poly1305", 32, 12),
+    ("aes-256-gcm", 32, 12), ("aes-128-ccm", 16, 11), ("sm4-gcm", 16, 12), ("sm4-ccm", 16, 13), ("chacha20-poly1305", 32, 12),
     ("aes-128-cbc-hmac-sha256", 48, 16), ("aes-256-cbc-hmac-sha512", 96, 16),
 ]  # fmt: skip
 
@@ -280,7 +280,7 @@ async def test_codes(acc: Accelerator) -> None:
 CIPHERS = [
     ("aes-128-ecb", 16, 0), ("aes-192-cbc", 24, 16), ("aes-256-ctr", 32, 16), ("aes-128-cfb", 16, 16),
     ("aes-256-ofb", 32, 16), ("aes-128-xts", 32, 16), ("aes-256-xts", 64, 16), ("sm4-ecb", 16, 0),
-    ("sm4-cbc", 16, 16), ("sm4-ctr", 16, 16), ("3des-ecb", 24, 0), ("3des-cbc", 24, 8),
+    ("sm4-cbc", 16, 16), ("sm4-ctr", 16, 16), ("sm4-xts", 32, 16), ("3des-ecb", 24, 0), ("3des-cbc", 24, 8),
 ]  # fmt: skip
 
 
@@ -326,7 +326,7 @@ async def test_sizes_that_cannot_be(acc: Accelerator, make: Any, message: str) -
         lambda acc: acc.digest(b"", "sha257"),
         lambda acc: acc.digester("sha257"),
         lambda acc: acc.aead("aes-256-gmc", bytes(32)),
-        lambda acc: acc.aead("sm4-ccm", bytes(16)),
+        lambda acc: acc.aead("sm4-ocb", bytes(16)),
         lambda acc: acc.cipher("aes-256-xyz", bytes(32)),
         lambda acc: acc.mac_key("hmac-sha257", bytes(32)),
         lambda acc: acc.cmac(bytes(15), b""),
@@ -344,6 +344,8 @@ async def test_algorithms_that_are_not_there(acc: Accelerator, make: Any) -> Non
         (lambda acc: acc.aead("aes-256-gcm", bytes(32)).encrypt(bytes(4), b""), "nonce: expected 8 to 128"),
         (lambda acc: acc.cipher("aes-128-xts", bytes(32)).encrypt(bytes(16), bytes(16)), "cryptography: "),
         (lambda acc: acc.aead("aes-128-ccm", bytes(16)).encrypt(bytes(13), bytes(65536)), "are too many for a nonce"),
+        (lambda acc: acc.aead("sm4-ccm", bytes(16)).encrypt(bytes(13), bytes(65536)), "are too many for a nonce"),
+        (lambda acc: acc.cipher("sm4-xts", bytes(32)).encrypt(bytes(16), bytes(16)), "two halves that differ"),
         (lambda acc: acc.public_key(RSA.public_key()).encrypt(bytes(200), OAEP), "cryptography: "),
     ],
 )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dh, ec, padding, rsa, x448, x25519
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from tests.cpu.support import run
 from tests.crypto import arithmetic
@@ -176,6 +177,41 @@ def test_seals(sec: Both, bits: int, mode: str, chance: random.Random) -> None:
             lambda key=key, text=sealed, nonce=nonce, aad=aad: Open(key, nonce, text, name, aad=aad)
         )
         assert back == data
+
+
+def sm4(key: bytes, block: bytes) -> bytes:
+    """One block; the modes are the second opinion's."""
+    return Cipher(algorithms.SM4(key), modes.ECB()).encryptor().update(block)
+
+
+def test_xts_of_sm4(sec: Both, chance: random.Random) -> None:
+    for size in (*(size for size in SIZES if size >= 16), 5000):
+        secret, iv, data = chance.randbytes(32), chance.randbytes(16), chance.randbytes(size)
+        key = sec.key(secret)
+        made = sec.run(lambda key=key, data=data, iv=iv: Encrypt(key, data, "sm4-xts", iv=iv))
+        assert made == arithmetic.cipher("xts", secret, iv, data, sm4), size
+        assert sec.run(lambda key=key, made=made, iv=iv: Decrypt(key, made, "sm4-xts", iv=iv)) == data
+
+
+@pytest.mark.parametrize("tag", [4, 8, 16])
+def test_ccm_of_sm4(sec: Both, tag: int, chance: random.Random) -> None:
+    for size in (*SIZES, 5000):
+        secret, nonce = chance.randbytes(16), chance.randbytes(chance.choice((7, 12, 13)))
+        data, aad = chance.randbytes(size), chance.randbytes(chance.choice((0, 1, 13, 14, 16, 40)))
+        key, expected = sec.key(secret), arithmetic.ccm(secret, nonce, data, aad, tag, sm4)
+
+        def seal(key: Key = key, nonce: bytes = nonce, data: bytes = data, aad: bytes = aad) -> Seal:
+            return Seal(key, nonce, data, "sm4-ccm", aad=aad, tag_length=tag)
+
+        def opened(key: Key = key, nonce: bytes = nonce, text: bytes = expected, aad: bytes = aad) -> Open:
+            return Open(key, nonce, text, "sm4-ccm", aad=aad, tag_length=tag)
+
+        assert sec.run(seal) == expected
+        assert sec.run(opened) == data
+        wrong = expected[:-1] + bytes([expected[-1] ^ 1])
+        for side in (sec.cpu, sec.engine):
+            completion = side.run(opened(text=wrong))
+            assert (completion.status, completion.output) == (Status.CHECKSUM_FAILED, None)
 
 
 # -- public keys --------------------------------------------------------------------------------------------------------

@@ -363,7 +363,8 @@ BAD, MEMORY = 0xE1, 0xE3
     "f",
     [
         {}, {"cipher": 3}, {"auth": 3}, {"cipher": 1, "alg": 5}, {"cipher": 1, "alg": AES, "key_code": 3},
-        {"cipher": 1, "alg": AES, "mode": 8}, {"cipher": 1, "alg": AES, "mode": 9}, {"cipher": 1, "alg": SM4, "mode": XTS},
+        {"cipher": 1, "alg": AES, "mode": 8}, {"cipher": 1, "alg": AES, "mode": 9}, {"cipher": 1, "alg": SM4, "mode": XTS},  # one key twice
+        {"cipher": 1, "alg": DES3, "mode": XTS, "key_code": 1},
         {"cipher": 1, "alg": AES, "mode": XTS, "key_code": 1}, {"cipher": 1, "alg": AES, "mode": ECB, "clen": 15},
         {"cipher": 1, "alg": AES, "mode": XTS, "clen": 15}, {"cipher": 1, "alg": DES3, "mode": CTR, "key_code": 1},
         *({"cipher": 1, "alg": DES3, "mode": mode, "key_code": 1, "icv": 16} for mode in (CCM, GCM)),
@@ -395,6 +396,25 @@ def test_what_it_does_not_do(queue: Entries, kind: int, f: dict[str, int]) -> No
     )
     done, icv, flag, error = answer(queue, sqe)
     assert (done, icv, flag, error) == (1, 0, 0, BAD)
+
+
+def test_xts_of_sm4_by_either_standard(queue: Entries) -> None:
+    """Type 3 has a bit for that of GB/T 17964, whose tweak goes the other way; the model has IEEE 1619's."""
+    at, out = queue.place(bytes(range(64))), queue.room(32)
+    f = {
+        "cipher": 1,
+        "alg": SM4,
+        "mode": XTS,
+        "clen": 32,
+        "dst": 1,
+        "src": at,
+        "dest": out,
+        "key": at,
+        "iv": at,
+    }
+    assert answer(queue, entry(3, **f, counter=1))[3] == BAD
+    assert answer(queue, entry(3, **f))[3] == 0
+    assert queue.peek(out, 32) != b"\xee" * 32
 
 
 def test_empty_input(queue: Entries) -> None:

@@ -86,12 +86,13 @@ def _ciphers() -> dict[str, CipherSuite]:
         for mode in ("cfb", "ofb", "ctr"):
             found[f"{name}-{mode}"] = CipherSuite((key,), (block, block))
     del found["3des-ctr"]
-    for name in ("aes-128", "aes-256"):
+    for name in ("aes-128", "aes-256", "sm4"):
         found[f"{name}-xts"] = CipherSuite((2 * _BLOCKS[name][0],), (16, 16), least=16)
     return found
 
 
-#: Ciphers without authentication. CFB feeds back whole blocks. XTS takes any length from one block on, at most 2**20 blocks.
+#: Ciphers without authentication. CFB feeds back whole blocks. XTS takes any length from one block on, at most 2**20 blocks; of
+#: SM4 it is IEEE 1619's, as in Linux, and not that of GB/T 17964, whose tweak goes the other way.
 CIPHERS: Final[dict[str, CipherSuite]] = _ciphers()
 
 #: Digests that are composed with CBC.

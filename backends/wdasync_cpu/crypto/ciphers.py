@@ -13,6 +13,7 @@ from wdasync.operations import CIPHERS, SEALS, Decrypt, Encrypt, Kind, Open, Sea
 
 from ..binding import Outcome
 from ..packages import Stop, failed
+from . import sm4
 from .inputs import Refused, delivered, pieces
 from .keys import CpuKey
 from .table import hashlib_name
@@ -64,6 +65,10 @@ def cipher(operation: Encrypt | Decrypt, key: CpuKey, stop: Stop) -> Outcome:
         raise Refused(problem)
     if algorithm.endswith("-xts") and size > 16 << 20:
         raise Refused(f"data: expected at most 2**20 blocks of 16 bytes, got {size} bytes")
+    if algorithm == "sm4-xts":
+        secret, data = bytes(key.material), bytes(join(operation.source))
+        decrypt = operation.kind is Kind.DECRYPT
+        return delivered(operation, sm4.xts(secret, operation.iv, data, decrypt=decrypt))
     block = key.made("cipher", lambda secret: block_cipher(algorithm, secret))
     name = algorithm.rpartition("-")[2]
     context = _context(block, _mode(name, operation.iv), decrypt=operation.kind is Kind.DECRYPT)
@@ -84,6 +89,8 @@ def seal(operation: Seal, key: CpuKey, stop: Stop) -> Outcome:
     data = join(operation.source)
     if "-hmac-" in operation.algorithm:
         return delivered(operation, _compose(operation, key, data))
+    if operation.algorithm == "sm4-ccm":
+        return delivered(operation, b"".join(_sm4_ccm(operation, key, bytes(data))))
     whole = _whole(operation, key)
     if whole is not None:
         return delivered(operation, whole.encrypt(operation.nonce, data, operation.aad))
@@ -108,6 +115,11 @@ def open_sealed(operation: Open, key: CpuKey, stop: Stop) -> Outcome:
             # It is read twice: what is decrypted must be what was found right.
             return _decompose(operation, key, memoryview(data if operation.immutable else bytes(data)))
         _check(operation, key, size)
+        if operation.algorithm == "sm4-ccm":
+            data = bytes(data)
+            text, tag = _sm4_ccm(operation, key, data[:size])
+            right = hmac.compare_digest(tag, data[size:])
+            return delivered(operation, text) if right else failed(Status.CHECKSUM_FAILED, "")
         whole = _whole(operation, key)
         if whole is not None:
             return delivered(operation, whole.decrypt(operation.nonce, data, operation.aad))
@@ -116,6 +128,12 @@ def open_sealed(operation: Open, key: CpuKey, stop: Stop) -> Outcome:
         return delivered(operation, context.update(view[:size]) + context.finalize())
     except InvalidTag:
         return failed(Status.CHECKSUM_FAILED, "")
+
+
+def _sm4_ccm(operation: Seal | Open, key: CpuKey, data: bytes) -> tuple[bytes, bytes]:
+    decrypt = operation.kind is Kind.OPEN
+    secret, length = bytes(key.material), operation.tag_length
+    return sm4.ccm(secret, operation.nonce, data, operation.aad, length, decrypt=decrypt)
 
 
 def _check(operation: Seal | Open, key: CpuKey, size: int) -> None:

@@ -119,7 +119,6 @@ def _table() -> dict[tuple[Kind, str], Work]:
     for name in SEALS:
         for kind in (Kind.SEAL, Kind.OPEN):
             found[kind, name] = _seal(name)
-    del found[Kind.SEAL, "sm4-ccm"], found[Kind.OPEN, "sm4-ccm"]  # The library has no such thing.
     return found | {at: Work("cryptography", NEVER) for at in _public()}
 
 

@@ -16,6 +16,8 @@ from wdasync_hip08.engines.ciphers import (
     CCM,
     CTR,
     GCM,
+    SM4,
+    XTS,
     CodeError,
     ccm,
     crypt,
@@ -68,6 +70,8 @@ AUTHENTICATED, CIPHERED = 1, 2
 MATCH, MISMATCH = 1, 2
 #: Of the field that says how wide CTR's counter is; type 2 has no such field, and this width.
 COUNTER_128 = 2
+#: The same field, of XTS with SM4: the tweak is doubled as GB/T 17964 has it. The model has IEEE 1619's.
+GB_TWEAK = 1
 
 
 class SecError(enum.IntEnum):
@@ -171,6 +175,8 @@ class _Job:
         given = fields["hash IV given"] and not (cipher and fields["mode"] in (GCM, CCM))
         if given or fields["unpadded"]:
             raise BadDescriptorError("a part of a hash")
+        if (fields["algorithm"], fields["mode"], fields.get("counter")) == (SM4, XTS, GB_TWEAK):
+            raise BadDescriptorError("XTS of SM4 by GB/T 17964")
         if fields["scene"] == STREAM and cipher:
             raise BadDescriptorError("a part of a text")
         lengths = [fields["text length"]] * bool(cipher) + [fields["hash length"]] * bool(auth)
