@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
-from wdasync import Kind, Operation, PolledDevice, Status
+from wdasync import BackendUnavailable, Kind, Operation, PolledDevice, Status
 from wdasync.backend import Completion, Queue
 
-from .places import Lane, Place
+from .places import Lane, Place, logger
 
 __all__ = ["Job", "Lanes"]
 
@@ -56,13 +56,13 @@ class Lanes(Generic[J]):
     :param kinds: of operation, for which queues are opened
     :param patience: seconds without a completion, after which a device that has work is given up
     :ivar moved: jobs that went to another device, because theirs failed
-    :raises BackendUnavailable: if there is no queue to be had
+    :raises BackendUnavailable: if none of them has a queue to be had
     """
 
     def __init__(self, devices: Sequence[PolledDevice], kinds: Collection[Kind], patience: float) -> None:
         self.moved = 0
         self._patience = patience
-        self._places = [Place(polled, kinds) for polled in devices]
+        self._places = _places(devices, kinds)
         self._flights: dict[int, _Flight[J]] = {}
         self._stranded: list[_Flight[J]] = []
         self._ended: list[tuple[J, Completion | None]] = []
@@ -202,3 +202,18 @@ class Lanes(Generic[J]):
         flight.tried.append(flight.place)
         self.moved += 1
         self._board(flight)
+
+
+def _places(devices: Sequence[PolledDevice], kinds: Collection[Kind]) -> list[Place]:
+    """Those that have queues; others may use all of one."""
+    found: list[Place] = []
+    errors: list[BackendUnavailable] = []
+    for polled in devices:
+        try:
+            found.append(Place(polled, kinds))
+        except BackendUnavailable as error:
+            logger.warning("%s goes without a queue, and others do its work: %s", polled, error)
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return found

@@ -15,7 +15,7 @@ from typing import Final
 from wdasync import BackendUnavailable, Kind, Operation, PolledDevice
 from wdasync.backend import Completion, Queue
 
-__all__ = ["Lane", "Place"]
+__all__ = ["Lane", "Place", "logger"]
 
 logger = logging.getLogger("wdasync.proxy")
 

@@ -7,6 +7,7 @@ is another than that of compression, perhaps of another device: the best that ca
 from __future__ import annotations
 
 from collections import deque
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -58,8 +59,11 @@ class Signer:
         owned = load_pem_private_key(Path(key).read_bytes(), None)
         self._algorithm = _algorithm(owned)
         self._key = Key(owned, "the private key of the proxy")
-        self._devices = wdasync.open_devices(backend, needs=[(Kind.SIGN, self._algorithm)])
-        self.lanes: Lanes[_Signature] = Lanes(self._devices, [Kind.SIGN], patience)
+        with ExitStack() as stack:
+            found = wdasync.open_devices(backend, needs=[(Kind.SIGN, self._algorithm)])
+            self._devices = [stack.enter_context(polled) for polled in found]
+            self.lanes: Lanes[_Signature] = Lanes(self._devices, [Kind.SIGN], patience)
+            stack.pop_all()
         self._asked: Ring[tuple[Connection, Signing]] = Ring(ring)
         self._late: deque[tuple[Connection, Signing]] = deque()
 

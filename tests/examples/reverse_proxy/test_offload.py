@@ -158,6 +158,19 @@ def test_what_a_device_does_not_do(polled: PolledDevice, offload: Offload) -> No
     assert offload.pool.in_use == 0
 
 
+def test_a_device_without_a_queue(polled: PolledDevice, caplog: pytest.LogCaptureFixture) -> None:
+    """Others may use all of them."""
+    with wdasync.open_device("cpu") as other:
+        device(polled).program.queue_failures = 1
+        it = Offload([polled, other], OPTIONS, Figures(quiet=True))
+        assert [found.backend for found in it.lanes.devices] == ["cpu"]
+        assert "goes without a queue" in caplog.text
+        it.lanes.close()
+    device(polled).program.queue_failures = 1
+    with pytest.raises(wdasync.BackendUnavailable, match="no queue to be had"):
+        Offload([polled], OPTIONS, Figures(quiet=True))
+
+
 def test_the_only_device_is_lost(polled: PolledDevice, offload: Offload) -> None:
     device(polled).program.stick(count=1)
     first, second = client(), client()
