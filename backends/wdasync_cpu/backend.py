@@ -36,6 +36,10 @@ NATIVE_CODECS = frozenset(
 )
 
 
+#: Python threads, at most.
+MOST_THREADS = 64
+
+
 @dataclass(frozen=True)
 class Options:
     """Settings of the CPU backend.
@@ -47,8 +51,13 @@ class Options:
         default=None,
         metadata={"help": "native worker threads; default: usable cores less one", "least": 1, "most": 256},
     )
-    threads: int = field(
-        default=2, metadata={"help": "Python threads, for codecs without a C library", "least": 1, "most": 64}
+    threads: int | None = field(
+        default=None,
+        metadata={
+            "help": "Python threads, for keys and for codecs without a C library; default: usable cores less one, at least 2",
+            "least": 1,
+            "most": MOST_THREADS,
+        },
     )
     native_codecs: bool = field(
         default=True,
@@ -67,6 +76,11 @@ class Options:
     fault_deadline: float = field(
         default=5.0, metadata={"help": "seconds that a pager may take; 0: for ever", "least": 0.0}
     )
+
+
+def thread_count() -> int:
+    """Python threads if nothing is said. Two on two cores: signatures give the interpreter's lock up, and want both."""
+    return min(max(2, usable_cores() - 1), MOST_THREADS)
 
 
 def available(*, native_codecs: bool = True) -> frozenset[str]:
@@ -124,7 +138,7 @@ class CpuBackend:
             raise BackendUnavailable(
                 f"cpu: no worker thread: {error}; set workers to a smaller number"
             ) from error
-        threads.want(options.threads)
+        threads.want(options.threads or thread_count())
         found = available(native_codecs=options.native_codecs)
         if self._only is not None:
             found = found.intersection(self._only)

@@ -1,4 +1,4 @@
-"""Python threads for codecs that exist only as Python packages.
+"""Python threads, for keys and for codecs that exist only as Python packages.
 
 They take work from the same rings as the native workers, and put completions onto the same stacks. They are started
 when the first such operation comes, and end with the interpreter: as daemon threads they do not hold it up, and an

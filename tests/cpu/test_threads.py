@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ import pytest
 from tests.cpu.support import PATIENCE, drain, good, open_device, python, run, words
 from wdasync.backend import Direction, Status, StreamSpec
 from wdasync.operations import Compress, CompressChunk, Decompress
-from wdasync_cpu import packages, threads
+from wdasync_cpu import Options, packages, threads
+from wdasync_cpu.backend import CpuBackend
 from wdasync_cpu.binding import Outcome
 from wdasync_cpu.queues import CpuQueue
 
@@ -182,6 +184,24 @@ queue.close(); other.close()
 """
     thread = "wdasync-cpu-thread"
     assert python(code).splitlines() == [str(["MainThread"])] * 2 + [str(["MainThread", *[thread] * 3])]
+
+
+@pytest.mark.parametrize(
+    ("cores", "asked", "count"),
+    [(1, None, 2), (2, None, 2), (3, None, 2), (8, None, 7), (256, None, 64), (8, 1, 1)],
+)
+def test_as_many_threads_as_cores_allow(
+    monkeypatch: pytest.MonkeyPatch, cores: int, asked: int | None, count: int
+) -> None:
+    """Signatures give the interpreter's lock up, and want all cores but the loop's; two on two cores."""
+    wanted: list[int] = []
+    module = sys.modules[CpuBackend.__module__]  # the package has an object of that name
+    monkeypatch.setattr(module, "usable_cores", lambda: cores)
+    monkeypatch.setattr(threads, "want", wanted.append)
+    backend = CpuBackend()
+    device = backend.open(backend.devices()[0], Options(workers=1, threads=asked))
+    assert wanted == [count]
+    device.close()
 
 
 # -- the end of the interpreter --------------------------------------------------------------------------------------
