@@ -7,11 +7,12 @@ import os
 import resource
 import shlex
 import shutil
+import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,8 +24,21 @@ CHECKOUT = Path(__file__).parents[3]
 CACHE = CHECKOUT / ".nox" / "guest-cache"
 INSIDE = "tests/guest/inside"
 
+#: Plug-ins that are there and not asked for would be loaded too, and some take long.
+PLUGINS = ("anyio", "pytest_timeout")
+PYTEST = [
+    sys.executable, "-m", "pytest", "-q", "-c", "pyproject.toml", "-o", "norecursedirs=", "-p", "no:cacheprovider",
+    *(word for plugin in PLUGINS for word in ("-p", plugin)),
+]  # fmt: skip
+
+#: Folders with what the tests import.
+SOURCES = ("wdasync", "backends", "examples", "tests")
+
 #: In the folder that the guests can write: where they mark the tests that they begin; in the part of each: its report.
 CLAIMS, REPORT = "claims", "junit.xml"
+
+#: That a guest gets; more of them are of no use to it.
+MOST_PROCESSORS = 2
 
 #: What a report counts beside those that passed.
 BAD = ("failures", "errors", "skipped")
@@ -44,9 +58,8 @@ def job(
     artefacts: Artefacts, shared: Path, number: int, operations: int, words: Sequence[str], *, alone: bool
 ) -> list[str]:
     """The script that a guest runs."""
-    options = "-o norecursedirs= -c pyproject.toml -p no:cacheprovider -p no:hypothesispytest --color=no --durations=8 -q --timeout=600"
     report = shared / str(number) / REPORT
-    pytest = [sys.executable, "-m", "pytest", *words, *options.split(), f"--junitxml={report}"]
+    pytest = [*PYTEST, "--color=no", "--durations=8", "--timeout=600", f"--junitxml={report}", *words]
     exports = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/run",
@@ -54,6 +67,7 @@ def job(
         "LANG": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "GUEST_MODULES": str(artefacts.modules),
         "GUEST_OPERATIONS": str(operations),
         **({} if alone else {"GUEST_CLAIMS": str(shared / CLAIMS), "GUEST_NUMBER": str(number)}),
@@ -63,6 +77,14 @@ def job(
         f"cd {shlex.quote(str(CHECKOUT))} || exit 9",
         shlex.join(pytest),
     ]
+
+
+def compile_ahead() -> Iterable[subprocess.Popen[bytes]]:
+    """Bytecode of all that is imported, and of the tests as pytest has them: an emulated processor takes long for it."""
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "GUEST_MODULES": "none"}
+    compiler = [sys.executable, "-m", "compileall", "-q", *SOURCES]
+    for command in (compiler, [*PYTEST, "--collect-only", INSIDE]):
+        yield subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=subprocess.DEVNULL)
 
 
 def processor_seconds() -> float:
@@ -90,11 +112,14 @@ def run_all(artefacts: Artefacts, operations: int, words: Sequence[str], machine
     shutil.rmtree(shared, ignore_errors=True)
     (shared / CLAIMS).mkdir(parents=True)
     timeout = PATIENCE + 3 * operations * PATIENCE_FOR_AN_OPERATION
+    processors = max(1, min((os.cpu_count() or 1) // machines, MOST_PROCESSORS))
 
     def run_one(number: int) -> int | None:
         script = job(artefacts, shared, number, operations, words, alone=machines == 1)
         listen = lambda line: say(f"{number}| {line}")  # noqa: E731
-        return run(artefacts, shared, str(number), script, timeout=timeout, listen=listen)
+        return run(
+            artefacts, shared, str(number), script, processors=processors, timeout=timeout, listen=listen
+        )
 
     with ThreadPoolExecutor(machines) as pool:
         return list(pool.map(run_one, range(machines)))
@@ -123,9 +148,12 @@ def main() -> int:
         return 1 if os.environ.get("CI") else 0
     say(f"kernel {artefacts.kernel.release} (Debian {artefacts.kernel.version}); modules: uacce (the kernel's, unmodified), "
         "wdasync_board, wdasync_zip (ours)")  # fmt: skip
+    compilers = list(compile_ahead())
     say(f"booting {machines} (emulated processors: /dev/kvm is not used)")
     before = processor_seconds()
     statuses = run_all(artefacts, options.operations, words, machines)
+    for compiler in compilers:
+        compiler.wait()
     say(f"the emulated processors took {processor_seconds() - before:.0f} s of this one's time")
     told = counts([CACHE / "results" / str(number) / REPORT for number in range(machines)])
     bad = [status for status in statuses if status != 0]

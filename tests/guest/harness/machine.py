@@ -18,7 +18,7 @@ __all__ = ["MEMORY_MIB", "run"]
 MEMORY_MIB = 1024
 
 #: A probe of /dev/kvm proves nothing: it can be opened on machines whose hypervisor runs no stock kernel.
-ACCELERATOR = "tcg"
+ACCELERATOR = "tcg,thread=multi"
 
 #: Strings are copied byte by byte in emulation if the processor calls that fast, and in larger steps if not.
 PROCESSOR = "max,-erms"
@@ -28,10 +28,20 @@ PROCESSOR = "max,-erms"
 KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 oops=panic nokaslr mitigations=off audit=0 cryptomgr.notests tsc=reliable hpet=disable"
 
 
-def command(artefacts: Artefacts, initramfs: Path, shared: Path) -> list[str]:
+def command(artefacts: Artefacts, initramfs: Path, shared: Path, processors: int) -> list[str]:
     """What is started: no disk, no network, the host's root read-only and one folder that can be written."""
     words = [
-        *(str(artefacts.qemu), "-accel", ACCELERATOR, "-cpu", PROCESSOR, "-smp", "1", "-m", str(MEMORY_MIB)),
+        *(
+            str(artefacts.qemu),
+            "-accel",
+            ACCELERATOR,
+            "-cpu",
+            PROCESSOR,
+            "-smp",
+            str(processors),
+            "-m",
+            str(MEMORY_MIB),
+        ),
         *(
             "-M",
             "q35",
@@ -85,6 +95,7 @@ def run(
     name: str,
     job: Sequence[str],
     *,
+    processors: int,
     timeout: float,
     listen: Callable[[str], None],
 ) -> int | None:
@@ -93,6 +104,7 @@ def run(
     :param shared: a folder, which the guest can write; other guests may have it too
     :param name: of the guest, and of its own folder in that one, which must not exist
     :param job: lines of the script
+    :param processors: that the guest has
     :param timeout: seconds for everything
     :param listen: is told each line of the console
     :returns: the script's exit status; ``None``: the guest ended without
@@ -105,7 +117,7 @@ def run(
     initramfs = own / "initramfs"
     initramfs.write_bytes(make_initramfs(artefacts, settings))
     machine = subprocess.Popen(
-        ["nice", *command(artefacts, initramfs, shared)],
+        ["nice", *command(artefacts, initramfs, shared, processors)],
         env=environment(artefacts),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
