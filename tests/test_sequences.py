@@ -59,6 +59,21 @@ async def test_what_one_makes_the_next_takes(acc: Accelerator) -> None:
     assert key._key.in_flight == 0
 
 
+async def test_an_input_whose_pages_come(acc: Accelerator) -> None:
+    """It may be touched by any step, or by several."""
+    asked: list[int] = []
+
+    async def pager(offset: int, nbytes: int) -> bytes:
+        asked.append(offset)
+        return DATA[offset : offset + nbytes]
+
+    buffer = wdasync.PagedBuffer(len(DATA), pager)
+    result = await acc.sequence().crc32().compress().digest().run(buffer)
+    assert gzip.decompress(result.output) == DATA
+    assert result.seen == (zlib.crc32(DATA), None, hashlib.sha256(result.output).digest())
+    assert sorted(asked) == list(range(0, len(DATA), 4096))
+
+
 async def test_only_looks(acc: Accelerator) -> None:
     result = await acc.sequence().crc32().digest("sha1").run(DATA)
     assert (result.output, result.seen) == (b"", (zlib.crc32(DATA), hashlib.sha1(DATA).digest()))

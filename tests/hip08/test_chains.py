@@ -165,6 +165,23 @@ async def test_in_every_mode(acc: Accelerator) -> None:
         assert machine.process.granted() == before, "nothing is kept when it is over"
 
 
+async def test_an_input_whose_pages_come_as_the_first_engine_touches_them() -> None:
+    text = os.urandom(5 * PAGE + 7)
+    asked: list[int] = []
+
+    async def pager(offset: int, nbytes: int) -> bytes:
+        asked.append(offset)
+        return text[offset : offset + nbytes]
+
+    async with wdasync.open_accelerator("hip08", chip="private", fallback=False) as acc:
+        key, buffer = acc.aead("aes-256-gcm", SECRET), wdasync.PagedBuffer(len(text), pager)
+        result = await acc.sequence().digest().compress().encrypt(key, NONCE, b"header").run(buffer)
+        assert gzip.decompress(AESGCM(SECRET).decrypt(NONCE, result.output, b"header")) == text
+        assert result.seen[0] == hashlib.sha256(text).digest()
+        assert sorted(asked) == list(range(0, len(text), PAGE))
+        assert acc.statistics().faults == len(asked)
+
+
 async def test_many_at_once() -> None:
     async with wdasync.open_accelerator("hip08", chip="private") as acc:
         machine = machine_of(acc)

@@ -73,14 +73,16 @@ class Sequence(Operation):
         step = self.steps[number]
         if data is None:
             step.source, step.nbytes, step.immutable = self.source, self.nbytes, self.immutable
+            step.paged = self.paged
         else:
-            step.source, step.immutable = data, True
+            step.source, step.immutable, step.paged = data, True, None
             step.nbytes = sum(map(len, data)) if isinstance(data, tuple) else len(data)
         return step
 
     def starve(self, number: int) -> None:
         """A step has ended: it holds its input no more."""
-        self.steps[number].source = b""
+        step = self.steps[number]
+        step.source, step.paged = b"", None
 
     def release(self) -> None:
         """The input, wherever it is."""
