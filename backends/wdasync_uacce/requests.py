@@ -251,7 +251,7 @@ class Request(abc.ABC, Generic[OperationT, ShopT]):
         """An output is ready. Of a step of a chain it stays in the reach of devices, and the translations of its pages with it."""
         chain = self.operation.chain
         if chain is not None and output and self._shop.space.shared:
-            with contextlib.suppress(OSError):  # then the next one grants it anew
+            with contextlib.suppress(OSError, MemoryError):  # then the next one grants it anew
                 chain.keep(self._shop.keep(output))
 
     def grant(self, buffer: Sized, writable: bool, resident: bool = False) -> int:

@@ -145,6 +145,21 @@ async def test_no_copy_is_made_between_steps(size: int, monkeypatch: pytest.Monk
         assert counters["guard_violations"] == 0
 
 
+@pytest.mark.parametrize(
+    "trouble", [OSError(14, "no such page"), MemoryError("no memory to grant it")], ids=repr
+)
+async def test_an_output_that_cannot_be_kept_is_reached_anew(
+    monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    def fail(shop: Any, output: bytes) -> Any:
+        raise trouble
+
+    monkeypatch.setattr(Workshop, "keep", fail)
+    async with wdasync.open_accelerator("hip08", chip="private") as acc:
+        assert (await sealing(acc).run(PACKED)).output == SEALED
+        assert acc.statistics().retries == 0
+
+
 @pytest.fixture(params=["sva", "private", "function", "reserved"])
 async def acc(request: pytest.FixtureRequest) -> AsyncIterator[Accelerator]:
     async with wdasync.open_accelerator("hip08", chip="private", memory=request.param) as opened:
