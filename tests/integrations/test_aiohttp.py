@@ -90,7 +90,7 @@ async def test_a_page(accept: str, coding: str | None, decode: Callable[[bytes],
     [
         {"body": PAGE[:499]},
         {"content_type": "image/png"},
-        {"status": 206},
+        {"status": 206, "content_type": "video/mp4"},
         {"headers": {"Cache-Control": "no-transform"}},
         {"headers": {"Content-Encoding": "br"}},
         {"headers": {"Content-Digest": "sha-256=:AA==:"}},

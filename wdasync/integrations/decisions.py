@@ -89,6 +89,15 @@ def _has_digest(exchange: Exchange) -> bool:
     return any(name in exchange.headers or exchange.directive("trailer", name) for name in DIGESTS)
 
 
+def _is_range(exchange: Exchange) -> bool:
+    kind = exchange.headers.get("content-type", "").strip().lower()
+    return (
+        exchange.status == 206
+        or "content-range" in exchange.headers
+        or kind.startswith("multipart/byteranges")
+    )
+
+
 ROWS: Final = (
     Row(
         "no content",
@@ -112,15 +121,19 @@ ROWS: Final = (
         lambda it: it.headers.get("content-encoding", "").strip().lower() not in ("", IDENTITY),
     ),
     Row(
+        "packed range",
+        "as the next row, and the type is compressed already",
+        "left alone",
+        "RFC 9110 section 14",
+        lambda it: _is_range(it) and not it.compressible(it.headers.get("content-type", "")),
+    ),
+    Row(
         "range",
         "the status is 206, or there is a `Content-Range`, or the type is `multipart/byteranges`",
-        "left alone: ranges count the bytes of what the application chose",
-        "RFC 9110 section 14, starlette#3420",
-        lambda it: (
-            it.status == 206
-            or "content-range" in it.headers
-            or it.headers.get("content-type", "").strip().lower().startswith("multipart/byteranges")
-        ),
+        "left alone: ranges count the bytes of what the application chose; with `Vary`, as all of it would have",
+        "RFC 9110 sections 14, 15.3.7, starlette#3420",
+        _is_range,
+        varies=True,
     ),
     Row(
         "no-transform",

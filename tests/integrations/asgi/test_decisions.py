@@ -31,6 +31,7 @@ CASES = [
     Case("encoded", answering(content_encoding="br")),
     Case("encoded", answering(content_encoding="GZIP")),
     Case("encoded", answering(content_encoding="dcb")),
+    Case("packed range", answering(status=206, content_type="video/mp4")),
     Case("range", answering(status=206)),
     Case("range", answering(status=206, content_range=f"bytes 0-9/{len(PAGE)}")),
     Case("range", answering(status=416, content_range=f"bytes */{len(PAGE)}")),
