@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wdasync
-from tests.cpu.support import drain, good, open_device, run
+from tests.cpu.sanitizers import COMPILER
+from tests.cpu.support import drain, good, open_device, python, run
+from tests.cpu.test_backend import LEFT_OUT
 from tests.cpu.test_gone import gone
 from tests.cpu.test_ring import busy_workers
 from wdasync.backend import Completion, Status
@@ -182,6 +186,48 @@ class TestWho:
     def test_too_many_to_try(self) -> None:
         with pytest.raises(ValueError, match="too many"):
             binding.try_digests(DigestNumber.SHA256, (b"",) * (MOST + 1), False, 1)
+
+
+def with_another(tmp_path: Path, version: str, code: str) -> str:
+    """What a process says that finds another library in place of IPsec-MB: one that does nothing."""
+    source, library = tmp_path / "fake.c", tmp_path / "fake.so"
+    source.write_text(f"""
+        static long long nothing[1000];
+        void *alloc_mb_mgr(void) {{ return nothing; }}
+        void free_mb_mgr(void *manager) {{ (void)manager; }}
+        void init_mb_mgr_auto(void) {{}}
+        unsigned imb_get_version(void) {{ return {version}; }}
+    """)
+    subprocess.run([*COMPILER, "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    return python(f"""
+from wdasync_cpu import binding
+from wdasync_cpu.crypto.natives import timing
+binding.LIBRARIES["ipsec-mb"] = binding.Library(({str(library)!r},), "", "", "")
+{code}
+""").strip()
+
+
+for_this_processor = pytest.mark.skipif(
+    "ipsec-mb" not in binding.LIBRARIES, reason="the library is for another processor"
+)
+
+
+@for_this_processor
+@pytest.mark.parametrize(
+    ("version", "problem"),
+    [("0x10200", "from 1.3 on"), ("0x10300", ""), ("0x10500", ""), ("0x20000", "before 2")],
+)
+def test_a_version_with_other_structures_is_not_used(tmp_path: Path, version: str, problem: str) -> None:
+    said = with_another(tmp_path, version, 'print(binding.library_problem("ipsec-mb"))')
+    left_out = binding.library_problem("openssl") == LEFT_OUT
+    assert said == LEFT_OUT if left_out else (problem in said and bool(said) == bool(problem))
+
+
+@needs_openssl
+@for_this_processor
+def test_a_processor_that_the_library_does_not_know(tmp_path: Path) -> None:
+    """Then it has no functions in its structure."""
+    assert with_another(tmp_path, "0x10300", 'print(timing("sha256").least)') == str(NEVER)
 
 
 @needs_openssl
