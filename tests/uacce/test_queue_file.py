@@ -33,6 +33,7 @@ from wdasync_uacce.errnos import (
     OutOfFiles,
     OutOfMemory,
     QueuesTaken,
+    Row,
     SharingRefused,
     UacceError,
     name_of,
@@ -42,7 +43,7 @@ from wdasync_uacce.queue_file import LinuxQueueFile
 from wdasync_uacce.states import CALLS, TRANSITIONS, QueueState
 from wdasync_uacce.system import Linux
 
-from .kernel import INFO, PUT, SET_TYPE, START, Kernel
+from .kernel import INFO, PUT, SET_TYPE, SLICE, START, Kernel
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
 
@@ -264,6 +265,40 @@ def test_every_number_has_its_error(kernel: Kernel, call: str, number: int, erro
     assert str(caught.value).startswith(f"[Errno {number}] hisi_zip-0: ")
     assert caught.value.cause
     assert caught.value.advice
+
+
+#: What the kernel is asked for each call, as its stand-in names it.
+ASKED = {
+    Call.OPEN: "open",
+    Call.SET_TYPE: hex(SET_TYPE),
+    Call.QUEUE_INFO: hex(INFO),
+    Call.MAP: "map",
+    Call.RESERVE: "map",
+    Call.SLICE: hex(SLICE),
+    Call.START: hex(START),
+    Call.PUT: hex(PUT),
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "row"), [(call, row) for row in ROWS for call in row.calls], ids=lambda each: str(each)[:40]
+)
+def test_every_row_of_the_table(reserved: Kernel, call: Call, row: Row) -> None:
+    """Whatever the table says of a call, that call gives."""
+    if call in (Call.RESERVE, Call.SLICE):
+        file = reserved.files().open("hisi_zip-0")
+        file.start()
+        reserved.errors[ASKED[call]] = row.number
+        with pytest.raises(UacceError) as caught:
+            _ = file.space
+    else:
+        reserved.errors[ASKED[call]] = row.number
+        with pytest.raises(UacceError) as caught:
+            live(reserved)
+    told = caught.value
+    assert (type(told), told.errno, told.call, told.cause, told.advice) == (
+        row.error, row.number, call, row.cause, row.advice,
+    )  # fmt: skip
 
 
 def test_those_who_know_only_python_s_errors_understand_some(kernel: Kernel) -> None:
