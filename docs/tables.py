@@ -454,9 +454,9 @@ REASONS = {
     "no-op CPU over futures": "uvloop's futures are twice as cheap as asyncio's; checks, schedule, operation and completion "
     "object are the same on both.",
     "1 KiB over": "As the no-op: the way is most of the cost.",
-    "16 KiB over": "One worker (cores less one) against a pool that uses both cores.",
-    "256 KiB over": "One worker (cores less one) against a pool that uses both cores: all that counts here is the codec. "
-    "`workers = 2` makes it equal, and takes the loop's core.",
+    "16 KiB over": "One worker and a spare one, which gives way to the loop, against a pool that uses both cores.",
+    "256 KiB over": "All that counts here is the codec, and both sides have two cores for it.",
+    "page fault on cpu": "Two trips through the scheduler of the kernel, and the handler's task.",
     "256 B latency over inline": "uvloop's own part of an inline call is smallest, so the checks weigh most.",
     "1 KiB delay": "A wake-up of a sleeping worker and one of a sleeping loop are two trips through the scheduler of the "
     "kernel, which on a virtual machine cost more than the codec.",

@@ -13,7 +13,7 @@ from wdasync.faults import FaultHandler, FaultReporter
 
 from . import binding, codecs, diagnosis, threads, trials
 from .crypto import table
-from .devices import CpuDevice, usable_cores
+from .devices import CpuDevice, crews, usable_cores
 from .paging import FaultLine
 
 __all__ = ["CpuBackend", "Options", "available"]
@@ -50,6 +50,15 @@ class Options:
     workers: int | None = field(
         default=None,
         metadata={"help": "native worker threads; default: usable cores less one", "least": 1, "most": 256},
+    )
+    spare_workers: int | None = field(
+        default=None,
+        metadata={
+            "help": "native worker threads at low priority, for lengthy work while all others are busy; "
+            "default: 1 if the workers leave a usable core, else 0",
+            "least": 0,
+            "most": 256,
+        },
     )
     threads: int | None = field(
         default=None,
@@ -131,9 +140,9 @@ class CpuBackend:
             raise BackendUnavailable(f"cpu: expected the device cpu0, got {info.name!r}")
         if on_fault is not None:
             raise BackendUnavailable("cpu: on_fault: the kernel answers page faults here; leave it out")
-        count = options.workers or max(1, usable_cores() - 1)
+        workers, spare = crews(options.workers, options.spare_workers)
         try:
-            binding.start_workers(count)
+            binding.start_workers(workers, spare)
         except OSError as error:
             raise BackendUnavailable(
                 f"cpu: no worker thread: {error}; set workers to a smaller number"
@@ -142,7 +151,7 @@ class CpuBackend:
         found = available(native_codecs=options.native_codecs)
         if self._only is not None:
             found = found.intersection(self._only)
-        return CpuDevice(info, found, count, options.paged_workers, _line(info, options, report))
+        return CpuDevice(info, found, workers, spare, options.paged_workers, _line(info, options, report))
 
     def diagnose(self, options: Any) -> Iterable[Check]:
         return diagnosis.checks(self, options)

@@ -53,6 +53,7 @@ __all__ = [
     "reset_session",
     "set_batches",
     "shut_down",
+    "spare_workers",
     "start_workers",
     "try_digests",
     "workers",
@@ -114,7 +115,7 @@ if platform.machine() == "x86_64":
     LIBRARIES["ipsec-mb"] = Library(("libIPSec_MB.so.1",), "", "", "apt install libipsec-mb1")
 
 #: Crews as the C side numbers them -> what their members are called.
-CREWS: Final = ("worker {}", "thread {}", "paged worker {}", "inline")
+CREWS: Final = ("worker {}", "thread {}", "paged worker {}", "spare worker {}", "inline")
 
 CAUSES: Final = (None, *DataCause)
 
@@ -209,18 +210,23 @@ def headers() -> str:
     return str(_native.ffi.string(_native.lib.library_headers()).decode()).strip()
 
 
-def start_workers(count: int) -> None:
-    """See that there are at least ``count`` native workers in this process.
+def start_workers(count: int, spare: int = 0) -> None:
+    """See that there are at least ``count`` native workers in this process, and ``spare`` ones at low priority.
 
     :raises OSError: if a thread cannot be started
     """
-    if error := _native.lib.start_workers(count):
+    if error := _native.lib.start_workers(count, spare):
         raise OSError(error, os.strerror(error))
 
 
 def workers() -> int:
     """Native workers of this process."""
     return int(_native.lib.workers())
+
+
+def spare_workers() -> int:
+    """Those of this process at low priority."""
+    return int(_native.lib.spare_workers())
 
 
 def shut_down() -> None:

@@ -69,8 +69,9 @@ ffibuilder.cdef(
     int library_dictionaries(const char *name);
     const char *library_origin(const char *name);
     const char *library_linked(void);
-    int start_workers(unsigned size);
+    int start_workers(unsigned size, unsigned spare);
     unsigned workers(void);
+    unsigned spare_workers(void);
     void crews_shut_down(void);
     """
 )
@@ -85,14 +86,21 @@ ffibuilder.set_source(
     int install(const char *module_name);
 
     /* 0, or errno */
-    static int start_workers(unsigned size)
+    static int start_workers(unsigned size, unsigned spare)
     {
-        return guard_install() && crew_start(CREW_NATIVE, size, run_requests, kit_new) ? 0 : errno ? errno : ENOMEM;
+        bool good = guard_install() && crew_start(CREW_NATIVE, size, run_requests, kit_new)
+            && crew_start(CREW_SPARE, spare, run_requests, kit_new);
+        return good ? 0 : errno ? errno : ENOMEM;
     }
 
     static unsigned workers(void)
     {
         return crew_size(CREW_NATIVE);
+    }
+
+    static unsigned spare_workers(void)
+    {
+        return crew_size(CREW_SPARE);
     }
     """,
     sources=[relative(HERE / f"{name}.c") for name in SOURCES],

@@ -30,7 +30,7 @@ from .sequences import runner
 from .sessions import CpuSession
 from .trials import OWN_FORMAT, seals
 
-__all__ = ["CpuDevice", "CpuInline", "Planner"]
+__all__ = ["CpuDevice", "CpuInline", "Planner", "crews"]
 
 #: Slots that the C side's numbers reach.
 MAX_DEPTH = 1 << 16
@@ -151,6 +151,7 @@ class CpuDevice:
 
     :param available: the implementations that there are and that may be used
     :param workers: native workers wished for
+    :param spare: those at low priority wished for
     :param paged_workers: the most of those that wait for pages
     :param line: its page faults; ``None``: it takes no input whose pages come when they are touched
     """
@@ -160,6 +161,7 @@ class CpuDevice:
         info: DeviceInfo,
         available: frozenset[str],
         workers: int,
+        spare: int,
         paged_workers: int,
         line: FaultLine | None,
     ) -> None:
@@ -168,7 +170,7 @@ class CpuDevice:
         self.page_faults = PageFaults.KERNEL
         self.serve: Callable[[], Awaitable[None]] | None = line.serve if line else None
         self._line = line
-        self._workers = workers
+        self._workers, self._spare = workers, spare
         self._planner = planner = Planner(available, paged=line is not None)
         self.capabilities = planner.capabilities
         self._available = available
@@ -207,7 +209,7 @@ class CpuDevice:
                 f"queue_class: expected '', got {queue_class!r}; the cpu has one class of queues"
             )
         try:
-            binding.start_workers(self._workers)  # Again here: a forked child has none.
+            binding.start_workers(self._workers, self._spare)  # Again here: a forked child has none.
             return CpuQueue(self._desk, min(max(depth, 1), MAX_DEPTH), priority)
         except OSError as error:
             advice = ADVICE.get(error.errno or 0, "close others, or raise the limit")
@@ -243,6 +245,16 @@ class CpuDevice:
         """The workers belong to the process, and stay."""
         if self._line is not None:
             self._line.close()
+
+
+def crews(workers: int | None = None, spare: int | None = None) -> tuple[int, int]:
+    """How many native workers, and how many at low priority.
+
+    By default the former leave a core to the event loop, and a spare one lives on what the loop leaves of it.
+    """
+    cores = usable_cores()
+    full = workers or max(1, cores - 1)
+    return full, int(full < cores) if spare is None else spare
 
 
 def usable_cores() -> int:

@@ -30,7 +30,11 @@ def checks(backend: CpuBackend, options: Any) -> Iterator[Check]:
         advice = "raise the limit on threads (ulimit -u), or set workers=1"
         yield Check("workers", passed=False, found=str(error), advice=advice)
         return
-    yield Check("workers", passed=True, found=f"{binding.workers()} native worker threads")
+    yield Check(
+        "workers",
+        passed=True,
+        found=f"{binding.workers()} native worker threads, {binding.spare_workers()} spare",
+    )
     yield _userfaultfd()
     for row in device.capabilities:
         if row.kind is Kind.COMPRESS:

@@ -15,7 +15,7 @@ from wdasync.backend import Completion, DeviceInfo
 from wdasync.errors import BackendUnavailable, Status
 from wdasync.operations import Operation
 from wdasync_cpu.backend import available
-from wdasync_cpu.devices import CpuDevice, usable_cores
+from wdasync_cpu.devices import CpuDevice, crews
 from wdasync_cpu.queues import CpuQueue
 from wdasync_hip08.engines.deflate import Deflation
 from wdasync_hip08.tasks import Task
@@ -43,7 +43,7 @@ class CodecWorkers:
 
     def open(self) -> int | None:
         """Open the queue; the descriptor that becomes readable when something is done. ``None``: it cannot be had."""
-        device = CpuDevice(DeviceInfo("cpu", "cpu0", ""), available(), max(1, usable_cores() - 1), 1, None)
+        device = CpuDevice(DeviceInfo("cpu", "cpu0", ""), available(), *crews(), 1, None)
         try:
             self._queue = device.open_queue(DEPTH)
         except BackendUnavailable:

@@ -236,7 +236,7 @@ def test_health_without_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_health_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: int) -> None:
+    def refuse(*_: int) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(binding, "start_workers", refuse)

@@ -15,6 +15,7 @@ NUMBERS = {
     "memfd_create": (319, 279),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
+    "setpriority": (141, 140),
     "userfaultfd": (323, 282),
 }
 

@@ -136,6 +136,7 @@ static void submit(struct owner *owner, unsigned count)
             slot->request.region = region_new(line, source, size, NULL);
             lane = LANE_PAGED;
         }
+        slot->lengthy = chance(owner, 2);
         if (!queue_submit(owner->queue, slot, lane)) {
             release(owner, slot);
             break;
@@ -246,7 +247,7 @@ int main(int count, char **arguments)
     seconds = count > 1 ? atof(arguments[1]) : 1;
     unsigned owner_count = count > 2 ? (unsigned)atoi(arguments[2]) : 2, workers = count > 3 ? (unsigned)atoi(arguments[3]) : 2;
     unsigned seed = count > 4 ? (unsigned)atoi(arguments[4]) : 1;
-    if (!crew_start(CREW_NATIVE, workers, run_all, make_kit))
+    if (!crew_start(CREW_NATIVE, workers, run_all, make_kit) || !crew_start(CREW_SPARE, 1, run_all, make_kit))
         lost("no workers");
     memset(source, 7, sizeof source);
     line = line_open();

@@ -28,6 +28,10 @@ enum { COPY_LIMIT = 256 * 1024 };
 /* Without the GIL from this input size on; below, giving it up costs more than it gives. */
 enum { INLINE_WITH_GIL = 4096 };
 
+/* Work of so many nanoseconds is for spare workers, too: many times what it costs to wake one, and not so much that
+   it could not wait if the loop then wants the core for long. */
+enum { LENGTHY_LEAST = 25000, LENGTHY_MOST = 50000000 };
+
 enum { MAX_PLANS = 1 << 14, KINDS = KIND_HAND_OVER, STATUSES = 10 };
 
 static const char DESK[] = "wdasync_cpu.desk", PORT[] = "wdasync_cpu.port", HAND[] = "wdasync_cpu.hand",
@@ -558,9 +562,10 @@ static PyObject *message_of(const struct request *request)
     return reason ? reason : PyUnicode_DecodeUTF8(request->message, (Py_ssize_t)strlen(request->message), "replace");
 }
 
-static PyObject *detail_of(const struct request *request, const struct pin *pin, int crew)
+static PyObject *detail_of(const struct request *request, const struct pin *pin)
 {
     bool final = request->final || pin->final;
+    int crew = request->crew;
     if (pin->detail) {
         Py_INCREF(pin->detail);
         return pin->detail;
@@ -590,7 +595,7 @@ static PyObject *output_of(struct request *request, struct pin *pin)
 }
 
 /* Completion(tag, status, output, consumed, produced, detail), without its Python-level constructor. */
-static PyObject *make_completion(PyObject *tag, struct request *request, struct pin *pin, int crew)
+static PyObject *make_completion(PyObject *tag, struct request *request, struct pin *pin)
 {
     PyObject *output = output_of(request, pin);
     if (!output) {
@@ -599,7 +604,7 @@ static PyObject *make_completion(PyObject *tag, struct request *request, struct 
         Py_INCREF(Py_None);
         output = Py_None;
     }
-    PyObject *detail = detail_of(request, pin, crew);
+    PyObject *detail = detail_of(request, pin);
     PyObject *consumed = PyLong_FromSize_t(request->consumed), *produced = PyLong_FromSize_t(request->produced);
     PyObject *result = NULL;
     if (detail && consumed && produced) {
@@ -749,7 +754,7 @@ static void run_inline_plan(struct desk *desk, struct request *request, struct p
 static PyObject *inline_run(PyObject *self, PyObject *operation)
 {
     struct desk *desk = PyCapsule_GetPointer(self, DESK);
-    struct request request = {.worker = 0};
+    struct request request = {.worker = 0, .crew = CREWS};
     struct pin pin = {.view_count = 0};
     enum read_result result = read_operation(desk, &pin, &request, operation);
     if (result == READ_SUBMIT && pin.paged)
@@ -759,7 +764,7 @@ static PyObject *inline_run(PyObject *self, PyObject *operation)
     else if (result == READ_SUBMIT)
         run_inline_plan(desk, &request, &pin, operation);
     PyObject *tag = PyLong_FromLong(0);
-    PyObject *completion = tag ? make_completion(tag, &request, &pin, CREWS) : NULL;
+    PyObject *completion = tag ? make_completion(tag, &request, &pin) : NULL;
     Py_XDECREF(tag);
     if (!request.into)
         free(request.out);
@@ -790,6 +795,7 @@ static bool read_links(struct desk *desk, struct link *links, PyObject *steps, P
             PyErr_Clear();
             return false;
         }
+        request->crew = CREWS;
         request->worker = 0;
     }
     return true;
@@ -856,7 +862,7 @@ static PyObject *chain_result(struct link *links, Py_ssize_t count, Py_ssize_t d
         completion = Py_None;
         Py_INCREF(completion);
     } else if (tag) {
-        completion = make_completion(tag, &told->request, &told->pin, CREWS);
+        completion = make_completion(tag, &told->request, &told->pin);
     }
     if (found && completion)
         result = Py_BuildValue("nOO", done, completion, found);
@@ -1036,6 +1042,16 @@ static enum lane_name lane_for(const struct request *request)
     return request->region ? LANE_PAGED : may_batch(request) ? LANE_BATCH : LANE_NATIVE;
 }
 
+/* Is it worth waking a thread that may have to wait for its core? */
+static bool is_lengthy(const struct request *request)
+{
+    size_t size = 0;
+    for (uint32_t i = 0; i < request->count; i++)
+        size += request->segments[i].size;
+    uint64_t cost = request->plan->fixed_ns + size * request->plan->ns_per_kib / 1024;
+    return cost >= LENGTHY_LEAST && cost <= LENGTHY_MOST;
+}
+
 /* One entry. 1: accepted; 0: no room; -1: an exception. */
 static int enqueue_one(struct port *port, PyObject *entry)
 {
@@ -1051,12 +1067,14 @@ static int enqueue_one(struct port *port, PyObject *entry)
     }
     slot->request.stop = &queue->stopping;
     slot->request.worker = NO_WORKER;
+    slot->request.crew = CREW_NATIVE;
     if (result == READ_SUBMIT && pin_of(port, slot)->paged)
         result = watch_pages(port, pin_of(port, slot), &slot->request);
     bool by_python = result == READ_SUBMIT && slot->request.plan->engine == ENGINE_PYTHON;
     if (by_python && !has_helpers(port, &slot->request))
         result = READ_DONE;
     if (result == READ_SUBMIT) {
+        slot->lengthy = is_lengthy(&slot->request);
         if (!queue_submit(queue, slot, lane_for(&slot->request))) {
             slot->request.region = NULL;
             unpin(pin_of(port, slot));
@@ -1136,6 +1154,7 @@ static bool begin_copy(struct port *port, struct slot *slot)
     }
     request->copy_to = (uint8_t *)PyBytes_AsString(pin->output);
     request->kind = KIND_HAND_OVER;
+    slot->lengthy = false;
     if (queue_submit(port->queue, slot, LANE_COPY)) {
         port->queue->counters.copies++;
         return true;
@@ -1150,8 +1169,7 @@ static PyObject *hand_out(struct port *port, struct slot *slot)
 {
     struct pin *pin = pin_of(port, slot);
     struct request *request = &slot->request;
-    int crew = request->region ? CREW_PAGED : slot->lane == LANE_PYTHON ? CREW_PYTHON : CREW_NATIVE;
-    PyObject *completion = make_completion(pin->tag, request, pin, crew);
+    PyObject *completion = make_completion(pin->tag, request, pin);
     if (!completion)
         return NULL;
     if (!request->into)
@@ -1309,6 +1327,7 @@ static PyObject *next_task(PyObject *self, PyObject *capsule)
     PyEval_RestoreThread(state);
     if (!hand->slot)
         Py_RETURN_NONE;
+    hand->slot->request.crew = CREW_PYTHON;
     hand->slot->request.worker = (uint16_t)worker_number(hand->worker);
     while (plans[number] != hand->slot->request.plan)
         number++;

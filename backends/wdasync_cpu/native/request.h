@@ -177,6 +177,7 @@ struct request {
     uint8_t cause;
     bool final;
     bool batched; /* done together with others */
+    uint8_t crew;    /* of the worker */
     uint16_t worker; /* who ran it; NO_WORKER: nobody */
     uint8_t *out; /* from malloc, unless `into` */
     size_t room;

@@ -14,6 +14,9 @@
  * `tail`, then looks at the count. All four are sequentially consistent, so one of the two sees the other. Who takes a
  * sleeper off the count owes it a post of the semaphore.
  *
+ * Spare workers. They are woken only if no native worker sleeps and the oldest cell of a lane has lengthy work, and claim
+ * nothing else. What they do not take, a native worker will: each that takes something looks who else is needed.
+ *
  * Closing. A worker announces the queue that it looks at, then checks that the queue is still registered; close()
  * removes the queue, then waits until nobody announces it.
  */
@@ -31,6 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,8 +44,12 @@
 #define EMPTY UINT32_MAX
 #define ARMED (UINT32_MAX - 1)
 
-/* Content of a cell; a slot number has CELL_SLOT added. */
+/* Content of a cell; a slot number has CELL_SLOT added, and the flag CELL_LENGTHY. */
 enum { CELL_VACANT, CELL_HOLE, CELL_SLOT };
+#define CELL_LENGTHY (UINT32_C(1) << 31)
+
+/* Added to the nice value of a spare worker: it gets a tenth of a core that somebody else wants whole. */
+enum { SPARE_NICENESS = 10 };
 
 /* One take in LOW_TURN begins with the lowest priority and one in NORMAL_TURN with the middle one, so that no queue
    starves however busy those above it are. Powers of two. */
@@ -136,7 +144,7 @@ static int64_t lane_claim(struct lane *lane, uint32_t mask)
             continue;
         uint32_t content = atomic_exchange(&lane->cells[head & mask], CELL_VACANT);
         if (content >= CELL_SLOT)
-            return content - CELL_SLOT;
+            return (content & ~CELL_LENGTHY) - CELL_SLOT;
         head = atomic_load(&lane->head);
     }
     return -1;
@@ -147,10 +155,23 @@ static bool lane_has_work(struct lane *lane)
     return atomic_load(&lane->head) != atomic_load(&lane->tail);
 }
 
+/* By no promise: another worker may claim it meanwhile. */
+static bool lane_begins_lengthy(struct lane *lane, uint32_t mask)
+{
+    uint64_t head = atomic_load(&lane->head);
+    return head != atomic_load(&lane->tail) && atomic_load(&lane->cells[head & mask]) & CELL_LENGTHY;
+}
+
+/* What stands in the cell of a slot. */
+static uint32_t content_of(struct queue *queue, struct slot *slot)
+{
+    return ((uint32_t)(slot - queue->slots) + CELL_SLOT) | (slot->lengthy ? CELL_LENGTHY : 0);
+}
+
 bool queue_submit(struct queue *queue, struct slot *slot, enum lane_name name)
 {
     struct lane *lane = &queue->lanes[name];
-    uint32_t content = (uint32_t)(slot - queue->slots) + CELL_SLOT;
+    uint32_t content = content_of(queue, slot);
     slot->lane = name;
     slot->state = SLOT_SUBMITTED;
     while (lane->hole_count) {
@@ -171,7 +192,7 @@ bool queue_submit(struct queue *queue, struct slot *slot, enum lane_name name)
 bool queue_withdraw(struct queue *queue, struct slot *slot)
 {
     struct lane *lane = &queue->lanes[slot->lane];
-    uint32_t content = (uint32_t)(slot - queue->slots) + CELL_SLOT;
+    uint32_t content = content_of(queue, slot);
     if (slot->state != SLOT_SUBMITTED
         || !atomic_compare_exchange_strong(&lane->cells[slot->cell], &content, CELL_HOLE))
         return false;
@@ -190,10 +211,19 @@ static bool take_a_sleeper(struct crew *crew)
     return false;
 }
 
-static void wake_one(struct crew *crew)
+static bool wake_one(struct crew *crew)
 {
-    if (take_a_sleeper(crew))
+    bool found = take_a_sleeper(crew);
+    if (found)
         sem_post(&crew->awake);
+    return found;
+}
+
+/* There is work in the native lane of this queue, or was a moment ago. */
+static void wake_native(struct queue *queue)
+{
+    if (!wake_one(&process->crews[CREW_NATIVE]) && lane_begins_lengthy(&queue->lanes[LANE_NATIVE], queue->mask))
+        wake_one(&process->crews[CREW_SPARE]);
 }
 
 static bool has_native_work(struct queue *queue)
@@ -210,7 +240,7 @@ void queue_kick(struct queue *queue)
     }
     /* Read after the stores above, also where a hole was filled and no tail has moved. */
     if (has_native_work(queue) || lane_has_work(&queue->lanes[LANE_COPY]))
-        wake_one(&process->crews[CREW_NATIVE]);
+        wake_native(queue);
     if (lane_has_work(&queue->lanes[LANE_PYTHON]))
         wake_one(&process->crews[CREW_PYTHON]);
     if (lane_has_work(&queue->lanes[LANE_PAGED]))
@@ -223,6 +253,9 @@ void queue_kick(struct queue *queue)
 static int64_t claim_from(struct queue *queue, const struct worker *worker)
 {
     enum lane_name order[] = {LANE_COPY, LANE_NATIVE, LANE_BATCH};
+    struct lane *native = &queue->lanes[LANE_NATIVE];
+    if (worker->crew == CREW_SPARE)
+        return lane_begins_lengthy(native, queue->mask) ? lane_claim(native, queue->mask) : -1;
     if (worker->crew != CREW_NATIVE)
         return lane_claim(&queue->lanes[worker->crew == CREW_PYTHON ? LANE_PYTHON : LANE_PAGED], queue->mask);
     if (worker->turns % 2) {
@@ -327,8 +360,21 @@ unsigned worker_number(const struct worker *worker)
 /* More lies in the lanes of this queue while this worker is about to be busy: let another one come. */
 static void share(enum crew_name crew, struct queue *queue)
 {
-    if (crew == CREW_NATIVE ? has_native_work(queue) : lane_has_work(&queue->lanes[LANE_PAGED]))
-        wake_one(&process->crews[crew]);
+    if (crew == CREW_PAGED && lane_has_work(&queue->lanes[LANE_PAGED]))
+        wake_one(&process->crews[CREW_PAGED]);
+    else if (crew != CREW_PAGED && has_native_work(queue))
+        wake_native(queue);
+}
+
+/* A spare worker gives way to all other threads, or goes: as one more full worker it would take the owner's core. */
+static bool step_back(struct worker *worker)
+{
+    id_t self = (id_t)gettid();
+    if (!setpriority(PRIO_PROCESS, self, getpriority(PRIO_PROCESS, self) + SPARE_NICENESS))
+        return true;
+    if (atomic_exchange(&worker->taken, false)) /* nobody will join it */
+        pthread_detach(pthread_self());
+    return false;
 }
 
 /* Of work that is done several at a time, take what lies there, and wait for no more. How many there are then. */
@@ -345,13 +391,16 @@ static unsigned claim_more(struct queue *queue, struct slot **slots)
 
 static void *native_main(void *argument)
 {
+    static const char *const PREFIXES[CREWS] = {"cpu", "py", "pg", "spare"};
     struct worker *worker = argument;
     struct crew *crew = &process->crews[worker->crew];
     struct queue *queue;
     struct slot *slots[BATCH_MOST];
     char name[16];
-    snprintf(name, sizeof name, "wdasync-%s-%u", worker->crew == CREW_NATIVE ? "cpu" : "pg", worker->number % 1000);
+    snprintf(name, sizeof name, "wdasync-%s-%u", PREFIXES[worker->crew], worker->number % 1000);
     pthread_setname_np(pthread_self(), name);
+    if (worker->crew == CREW_SPARE && !step_back(worker))
+        return NULL;
     while ((*slots = worker_next(worker, &queue))) {
         struct request *requests[BATCH_MOST];
         unsigned count = claim_more(queue, slots);
@@ -359,8 +408,10 @@ static void *native_main(void *argument)
             share(worker->crew, queue);
         for (unsigned i = 0; i < count; i++) {
             requests[i] = &slots[i]->request;
-            if (requests[i]->kind != KIND_HAND_OVER)
+            if (requests[i]->kind != KIND_HAND_OVER) {
+                requests[i]->crew = (uint8_t)worker->crew;
                 requests[i]->worker = (uint16_t)worker->number;
+            }
         }
         crew->run(worker->kit, requests, count);
         finish_all(queue, slots, count);
@@ -487,6 +538,7 @@ void crews_shut_down(void)
                 sem_post(&process->crews[i].awake);
         join_all(&process->crews[CREW_NATIVE]);
         join_all(&process->crews[CREW_PAGED]);
+        join_all(&process->crews[CREW_SPARE]);
     }
     pthread_mutex_unlock(&opening);
 }

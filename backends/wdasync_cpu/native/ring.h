@@ -2,12 +2,13 @@
  *
  * A *queue* belongs to one owner thread. It has a fixed number of *slots*. Five *lanes* carry slot numbers to the
  * workers: copies of large outputs (first, as they are short), work for native workers, work for Python threads, work
- * that waits for pages of its input, work that is done quicker several at a time: of that a native worker takes what lies there. Finished slots come back on one stack, whose top word also says whether the owner
- * sleeps.
+ * that waits for pages of its input, work that is done quicker several at a time: of that a native worker takes what
+ * lies there. Finished slots come back on one stack, whose top word also says whether the owner sleeps.
  *
- * A *crew* is a set of workers: one of native threads, one of Python threads, and one of native threads for what waits
- * for pages, since that may be for what another operation makes. There is one of each in a process. Every worker of a crew
- * serves every queue.
+ * A *crew* is a set of workers: one of native threads, one of Python threads, one of native threads for what waits
+ * for pages, since that may be for what another operation makes, and one of native threads at a low priority, which take
+ * *lengthy* work when all native workers are busy: they live on what the owners leave of their cores. There is one of each
+ * in a process. Every worker of a crew serves every queue.
  */
 #ifndef WDASYNC_RING_H
 #define WDASYNC_RING_H
@@ -19,7 +20,7 @@
 #include "request.h"
 
 enum lane_name { LANE_COPY, LANE_NATIVE, LANE_PYTHON, LANE_PAGED, LANE_BATCH, LANES };
-enum crew_name { CREW_NATIVE, CREW_PYTHON, CREW_PAGED, CREWS };
+enum crew_name { CREW_NATIVE, CREW_PYTHON, CREW_PAGED, CREW_SPARE, CREWS };
 enum { PRIORITIES = 3, MAX_QUEUES = 1024, MAX_WORKERS = 256, MAX_DEPTH = 1 << 16 };
 
 /* What the owner knows of a slot. */
@@ -31,6 +32,7 @@ struct slot {
     uint32_t next;  /* the one below it on the stack of finished slots */
     uint8_t lane;   /* the owner's */
     uint8_t state;  /* the owner's */
+    bool lengthy;   /* worth the trouble of a spare worker; the owner's */
 };
 
 struct lane {
