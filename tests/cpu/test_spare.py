@@ -50,7 +50,7 @@ def python(code: str) -> str:
 
 def test_lengthy_work_goes_to_a_spare_worker_too() -> None:
     code = """
-queue = open_device(workers=1, spare_workers=1).open_queue(64)
+queue = open_device("only zlib", workers=1, spare_workers=1).open_queue(64)
 seen = set()
 until(lambda: seen.update(who(queue, 1 << 18, 64)) or len(seen) == 2)
 print(sorted(seen))
@@ -58,10 +58,10 @@ print(sorted(seen))
     assert python(code) == "['spare worker 0', 'worker 0']"
 
 
-@pytest.mark.parametrize("nbytes", [1 << 10, 1 << 25], ids=["short", "too long"])
+@pytest.mark.parametrize("nbytes", [1 << 8, 1 << 25], ids=["short", "too long"])
 def test_other_work_does_not(nbytes: int) -> None:
     code = f"""
-queue = open_device(workers=1, spare_workers=1).open_queue(1024)
+queue = open_device("only zlib", workers=1, spare_workers=1).open_queue(1024)
 print(*who(queue, {nbytes}, {1024 if nbytes < 1 << 20 else 2}))
 """
     assert python(code) == "worker 0"
@@ -69,7 +69,7 @@ print(*who(queue, {nbytes}, {1024 if nbytes < 1 << 20 else 2}))
 
 def test_a_spare_worker_waits_for_the_others() -> None:
     code = """
-queue = open_device(workers=1, spare_workers=1).open_queue(1)
+queue = open_device("only zlib", workers=1, spare_workers=1).open_queue(1)
 until(lambda: nice("wdasync-spare-0") == min(19, os.nice(0) + 10))
 print(set.union(*(who(queue, 1 << 16, 1) for _ in range(200))))
 """
@@ -79,7 +79,7 @@ print(set.union(*(who(queue, 1 << 16, 1) for _ in range(200))))
 def test_it_gives_way_to_all_threads_of_the_process() -> None:
     code = """
 here = os.nice(3)
-open_device(workers=1, spare_workers=1)
+open_device("only zlib", workers=1, spare_workers=1)
 until(lambda: nice("wdasync-spare-0") == min(19, here + 10))
 until(lambda: nice("wdasync-cpu-0") == here)
 print(binding.workers(), binding.spare_workers())
@@ -90,7 +90,7 @@ print(binding.workers(), binding.spare_workers())
 def test_where_no_thread_may_give_way_there_is_none() -> None:
     code = """
 refuse(1, "setpriority")
-queue = open_device(workers=1, spare_workers=1).open_queue(64)
+queue = open_device("only zlib", workers=1, spare_workers=1).open_queue(64)
 until(lambda: not binding.spare_workers())
 print(*who(queue, 1 << 18, 64))
 """
