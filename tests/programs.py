@@ -1,14 +1,8 @@
 """Programs that some tests start, and that a machine may be without."""
 
-import os
 import shutil
 
 import pytest
-
-
-def look_in_sbin() -> None:
-    """Debian keeps servers where only root's path looks."""
-    os.environ["PATH"] += os.pathsep.join(("", "/usr/sbin", "/sbin"))
 
 
 def needs(*names: str) -> pytest.MarkDecorator:

@@ -26,6 +26,7 @@ SOURCES = (
     "library",
     "lz4block",
     "memory",
+    "owner",
     "python",
     "region",
     "ring",

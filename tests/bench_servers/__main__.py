@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import click
 from rich.console import Console
 
-from tests.programs import look_in_sbin
+from tests.sbin import look_in_sbin
 from wdasync.cli.benchmarks.machine import describe
 
 from . import pictures

@@ -38,7 +38,7 @@ def build_stress(folder: Path, sanitizer: str = "") -> Path:
     """The program that stresses the rings."""
     program = folder / f"stress-{sanitizer or 'plain'}"
     flags = [f"-fsanitize={sanitizer}"] if sanitizer else []
-    sources = [str(STRESS), str(NATIVE / "ring.c"), str(NATIVE / "region.c")]
+    sources = [str(STRESS), *(str(NATIVE / f"{name}.c") for name in ("ring", "region", "owner"))]
     warnings = ["-Wall", "-Wextra", "-Werror"]
     command = [
         *COMPILER,

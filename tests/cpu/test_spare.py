@@ -76,6 +76,32 @@ print(set.union(*(who(queue, 1 << 16, 1) for _ in range(200))))
     assert python(code) == "{'worker 0'}"
 
 
+def test_a_busy_owner_keeps_its_core() -> None:
+    """However nice the spare worker is, a thread that wants the core often would wait for it now and then."""
+    code = """
+queue = open_device("only zlib", workers=1, spare_workers=1).open_queue(64)
+
+
+def meanwhile_busy():
+    block, seen, left = words(1 << 18), set(), 64
+    assert queue.enqueue_burst([(tag, Compress(block, "gzip")) for tag in range(left)]) == left
+    end = time.monotonic() + 60
+    while left:
+        found = queue.dequeue_burst(64)  # and again, at once
+        seen.update(completion.detail.where for completion in found)
+        left -= len(found)
+        assert time.monotonic() < end
+    return seen
+
+
+until(lambda: len(who(queue, 1 << 18, 64)) == 2)
+until(lambda: meanwhile_busy() == {"worker 0"})
+until(lambda: len(who(queue, 1 << 18, 64)) == 2)
+print("done")
+"""
+    assert python(code) == "done"
+
+
 def test_it_gives_way_to_all_threads_of_the_process() -> None:
     code = """
 here = os.nice(3)

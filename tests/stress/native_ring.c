@@ -98,7 +98,7 @@ static void *serve_main(void *argument)
     return NULL;
 }
 
-struct owner {
+struct client {
     unsigned seed;
     struct queue *queue;
     unsigned long next;
@@ -106,12 +106,12 @@ struct owner {
     bool python;
 };
 
-static unsigned chance(struct owner *owner, unsigned below)
+static unsigned chance(struct client *owner, unsigned below)
 {
     return (unsigned)rand_r(&owner->seed) % below;
 }
 
-static void release(struct owner *owner, struct slot *slot)
+static void release(struct client *owner, struct slot *slot)
 {
     if (slot->request.region)
         region_free(slot->request.region);
@@ -119,7 +119,7 @@ static void release(struct owner *owner, struct slot *slot)
     queue_release(owner->queue, slot);
 }
 
-static void submit(struct owner *owner, unsigned count)
+static void submit(struct client *owner, unsigned count)
 {
     struct slot *slot;
     while (count-- && (slot = queue_acquire(owner->queue))) {
@@ -146,7 +146,7 @@ static void submit(struct owner *owner, unsigned count)
     queue_kick(owner->queue);
 }
 
-static void withdraw_some(struct owner *owner)
+static void withdraw_some(struct client *owner)
 {
     for (unsigned i = 0; i < DEPTH; i++) {
         struct slot *slot = &owner->queue->slots[i];
@@ -160,7 +160,7 @@ static void withdraw_some(struct owner *owner)
     }
 }
 
-static unsigned take(struct owner *owner, bool stopped)
+static unsigned take(struct client *owner, bool stopped)
 {
     struct slot *slot;
     unsigned count = 0;
@@ -176,7 +176,7 @@ static unsigned take(struct owner *owner, bool stopped)
     return count;
 }
 
-static void sleep_until_woken(struct owner *owner)
+static void sleep_until_woken(struct client *owner)
 {
     struct pollfd descriptor = {owner->queue->event, POLLIN, 0};
     if (!owner->in_flight || !queue_arm(owner->queue))
@@ -186,7 +186,7 @@ static void sleep_until_woken(struct owner *owner)
         lost("nobody woke the owner");
 }
 
-static void one_queue(struct owner *owner)
+static void one_queue(struct client *owner)
 {
     double end = now() + 0.05 + (double)chance(owner, 100) / 1000;
     owner->queue = queue_open(DEPTH - chance(owner, 3) * 31, (int)chance(owner, PRIORITIES));
@@ -219,7 +219,7 @@ static void one_queue(struct owner *owner)
 
 static void *owner_main(void *argument)
 {
-    struct owner *owner = argument;
+    struct client *owner = argument;
     double end = now() + seconds;
     while (now() < end)
         one_queue(owner);
@@ -243,7 +243,7 @@ static void *helper_main(void *argument)
 int main(int count, char **arguments)
 {
     pthread_t threads[16], helper, server;
-    struct owner owners[16];
+    struct client owners[16];
     seconds = count > 1 ? atof(arguments[1]) : 1;
     unsigned owner_count = count > 2 ? (unsigned)atoi(arguments[2]) : 2, workers = count > 3 ? (unsigned)atoi(arguments[3]) : 2;
     unsigned seed = count > 4 ? (unsigned)atoi(arguments[4]) : 1;
@@ -256,7 +256,7 @@ int main(int count, char **arguments)
     struct worker *joined = crew_join(CREW_PYTHON);
     pthread_create(&helper, NULL, helper_main, joined);
     for (unsigned i = 0; i < owner_count && i < 16; i++) {
-        owners[i] = (struct owner){.seed = seed * 16 + i, .python = true};
+        owners[i] = (struct client){.seed = seed * 16 + i, .python = true};
         pthread_create(&threads[i], NULL, owner_main, &owners[i]);
     }
     for (unsigned i = 0; i < owner_count && i < 16; i++)

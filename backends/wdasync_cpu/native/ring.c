@@ -162,6 +162,12 @@ static bool lane_begins_lengthy(struct lane *lane, uint32_t mask)
     return head != atomic_load(&lane->tail) && atomic_load(&lane->cells[head & mask]) & CELL_LENGTHY;
 }
 
+/* There is work for a spare worker, and time of the owner's that it does not want. */
+static bool has_spare_work(struct queue *queue)
+{
+    return lane_begins_lengthy(&queue->lanes[LANE_NATIVE], queue->mask) && !owner_is_busy(&queue->thread);
+}
+
 /* What stands in the cell of a slot. */
 static uint32_t content_of(struct queue *queue, struct slot *slot)
 {
@@ -222,7 +228,7 @@ static bool wake_one(struct crew *crew)
 /* There is work in the native lane of this queue, or was a moment ago. */
 static void wake_native(struct queue *queue)
 {
-    if (!wake_one(&process->crews[CREW_NATIVE]) && lane_begins_lengthy(&queue->lanes[LANE_NATIVE], queue->mask))
+    if (!wake_one(&process->crews[CREW_NATIVE]) && has_spare_work(queue))
         wake_one(&process->crews[CREW_SPARE]);
 }
 
@@ -233,6 +239,7 @@ static bool has_native_work(struct queue *queue)
 
 void queue_kick(struct queue *queue)
 {
+    owner_is_here(&queue->thread);
     for (int i = 0; i < LANES; i++) {
         struct lane *lane = &queue->lanes[i];
         if (lane->staged != atomic_load_explicit(&lane->tail, memory_order_relaxed))
@@ -255,7 +262,7 @@ static int64_t claim_from(struct queue *queue, const struct worker *worker)
     enum lane_name order[] = {LANE_COPY, LANE_NATIVE, LANE_BATCH};
     struct lane *native = &queue->lanes[LANE_NATIVE];
     if (worker->crew == CREW_SPARE)
-        return lane_begins_lengthy(native, queue->mask) ? lane_claim(native, queue->mask) : -1;
+        return has_spare_work(queue) ? lane_claim(native, queue->mask) : -1;
     if (worker->crew != CREW_NATIVE)
         return lane_claim(&queue->lanes[worker->crew == CREW_PYTHON ? LANE_PYTHON : LANE_PAGED], queue->mask);
     if (worker->turns % 2) {

@@ -7,8 +7,8 @@
  *
  * A *crew* is a set of workers: one of native threads, one of Python threads, one of native threads for what waits
  * for pages, since that may be for what another operation makes, and one of native threads at a low priority, which take
- * *lengthy* work when all native workers are busy: they live on what the owners leave of their cores. There is one of each
- * in a process. Every worker of a crew serves every queue.
+ * *lengthy* work when all native workers are busy and the owner is not: they live on what it leaves of its core. There is
+ * one of each in a process. Every worker of a crew serves every queue.
  */
 #ifndef WDASYNC_RING_H
 #define WDASYNC_RING_H
@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "owner.h"
 #include "request.h"
 
 enum lane_name { LANE_COPY, LANE_NATIVE, LANE_PYTHON, LANE_PAGED, LANE_BATCH, LANES };
@@ -67,6 +68,7 @@ struct queue {
     atomic_bool stopping;
     bool closed;
     struct queue_counters counters;
+    struct owner thread;  /* the owner's */
     void *owner;          /* whatever the owner wants to find from here */
 };
 

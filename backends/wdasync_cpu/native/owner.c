@@ -1,0 +1,50 @@
+/* How much of a core the owner of a queue wants for itself: what its thread has used of the last few milliseconds, whatever for.
+ *
+ * Who asks often gets the last answer, and pays for a read of a coarse clock; once in a while the asker looks anew, with
+ * a system call. The owner itself does nothing for it.
+ */
+#define _GNU_SOURCE
+#include "owner.h"
+
+#include <pthread.h>
+
+/* Nanoseconds between two looks: more than a tick of the coarse clock, and few enough that a client does not mind. */
+enum { LOOK_AFTER = 10000000 };
+
+/* It is busy from one part in so many on. Where less of a core is wanted, hardly anybody waits for who has the rest. */
+enum { BUSY_PART = 4 };
+
+static int64_t nanoseconds(clockid_t clock)
+{
+    struct timespec time;
+    return clock_gettime(clock, &time) ? 0 : time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+}
+
+void owner_is_here(struct owner *owner)
+{
+    if (owner->known)
+        return;
+    owner->known = true;
+    if (pthread_getcpuclockid(pthread_self(), &owner->clock))
+        owner->clock = CLOCK_MONOTONIC; /* nobody can know: as if it were always busy */
+    owner->used = nanoseconds(owner->clock);
+    atomic_store(&owner->looked, nanoseconds(CLOCK_MONOTONIC));
+}
+
+static void look(struct owner *owner)
+{
+    int64_t now = nanoseconds(CLOCK_MONOTONIC), used = nanoseconds(owner->clock);
+    atomic_store(&owner->busy, (used - owner->used) * BUSY_PART > now - atomic_load(&owner->looked));
+    owner->used = used;
+    atomic_store(&owner->looked, now);
+}
+
+bool owner_is_busy(struct owner *owner)
+{
+    if (nanoseconds(CLOCK_MONOTONIC_COARSE) - atomic_load(&owner->looked) > LOOK_AFTER
+        && !atomic_flag_test_and_set(&owner->looking)) {
+        look(owner);
+        atomic_flag_clear(&owner->looking);
+    }
+    return atomic_load(&owner->busy);
+}
