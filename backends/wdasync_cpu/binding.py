@@ -27,7 +27,6 @@ from . import _native
 __all__ = [
     "LIBRARIES",
     "LINKED",
-    "Chained",
     "Library",
     "add_plan",
     "close_session",
@@ -64,11 +63,6 @@ Run = Callable[[Operation, int, object], Any]
 
 #: What finishes a task: status, output, consumed, produced, final, detail.
 Outcome = tuple[int, bytes | None, int, int, bool, Detail | None]
-
-
-#: What came of steps that ran one after another: the number of the one that failed, or how many there are; its completion, or
-#: that of the last output, if there is one; and what each of those found that only look.
-Chained = tuple[int, Completion | None, list[bytes | None]]
 
 
 class Library(NamedTuple):
@@ -123,10 +117,11 @@ CAUSES: Final = (None, *DataCause)
 NO_WORKER: Final = 0xFFFF
 
 
-def describe(message: str, cause: int, crew: int, number: int, final: int, faults: int) -> Detail:
+def describe(message: str, cause: int, crew: int, number: int, final: int, faults: int, step: int) -> Detail:
     """The detail of a completion."""
     where = "" if number == NO_WORKER else CREWS[crew].format(number)
-    return Detail(message, cause=CAUSES[cause], where=where, faults=faults, final=bool(final))
+    failed = step if step >= 0 else None
+    return Detail(message, cause=CAUSES[cause], where=where, faults=faults, final=bool(final), step=failed)
 
 
 if not _native.lib.install(_native.__name__.encode()):

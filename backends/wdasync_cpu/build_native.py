@@ -16,6 +16,7 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent / "native"
 SOURCES = (
+    "chain",
     "codec",
     "compress",
     "decompress",

@@ -77,6 +77,7 @@ class Engine(enum.IntEnum):
     MEMORY = 8
     DIGEST = 9
     SEAL = 10
+    CHAIN = 11
 
 
 class Implementation(NamedTuple):

@@ -40,22 +40,13 @@ class CpuInline:
     """Small work in the caller's thread, with the same C code that the workers run."""
 
     def __init__(self, desk: object) -> None:
-        self._cost, self._run, self._chain = binding.methods(desk)
+        self._cost, self._run = binding.methods(desk)
 
     def cost(self, operation: Operation) -> int:
         return self._cost(operation)  # type: ignore[no-any-return]  # a builtin function of the C side
 
     def run(self, operation: Operation) -> Completion:
         return self._run(operation)  # type: ignore[no-any-return]  # a builtin function of the C side
-
-    def chain(self, steps: tuple[Operation, ...], hand: object) -> binding.Chained | None:
-        """Run operations one after another, each on the output of the one before, in one go of native code.
-
-        :param steps: of which the first has its input
-        :param hand: the thread's, to be asked whether to stop; ``None``: nobody will stop it
-        :returns: ``None``: they are not all native
-        """
-        return self._chain(steps, hand)  # type: ignore[no-any-return]  # a builtin function of the C side
 
 
 class Planner:
@@ -184,8 +175,7 @@ class CpuDevice:
             line.line if line else None,
             paged_workers,
         )
-        self.chaining = CpuInline(self._desk)
-        self.inline: Inline | None = self.chaining
+        self.inline: Inline | None = CpuInline(self._desk)
 
     def __repr__(self) -> str:
         return f"<CpuDevice {self.info.name}>"

@@ -1,4 +1,4 @@
-"""Sequences: step after step in one thread, in one go if there is C for all of them, else each with what there is for it."""
+"""Sequences whose steps are not all native: step after step in one Python thread, each with what there is for it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,16 @@ from wdasync.errors import Status
 from wdasync.operations import LOOKING, Operation, Sequence
 
 from . import binding, packages, tasks
-from .binding import Chained, Outcome
+from .binding import Outcome
 from .packages import Stopped
 
 __all__ = ["runner"]
 
 
-class Chaining(Inline, Protocol):
-    """What runs a step, or all of them if they are native; see :meth:`wdasync_cpu.devices.CpuInline.chain`."""
-
-    def chain(self, steps: tuple[Operation, ...], hand: object) -> Chained | None: ...
-
-
 class Able(Protocol):
     """What a device has that runs steps."""
 
-    @property
-    def chaining(self) -> Chaining: ...
+    inline: Inline | None
 
 
 def runner(device: Able) -> binding.Run:
@@ -37,29 +30,11 @@ def runner(device: Able) -> binding.Run:
         if not isinstance(operation, Sequence):
             return tasks.run(operation, number, hand)
         found = held()
-        if found is None:
+        if found is None or found.inline is None:
             return packages.failed(Status.DEVICE_ERROR, "the device is gone")
-        return _in_one_go(operation, found.chaining, hand) or _steps(operation, found.chaining, hand)
+        return _steps(operation, found.inline, hand)
 
     return run
-
-
-def _in_one_go(operation: Sequence, chaining: Chaining, hand: object) -> Outcome | None:
-    """All steps in native code; ``None``: one of them is not for that."""
-    operation.feed(0)
-    try:
-        found = chaining.chain(operation.steps, hand)
-    finally:
-        operation.starve(0)
-    if found is None:
-        return None
-    number, done, operation.seen[:] = found
-    if done is not None and done.status:
-        if done.status is Status.ABORTED:
-            raise Stopped
-        return _failed(number, done)
-    data = (done.output if done is not None else None) or b""
-    return Status.SUCCESS, data, operation.nbytes, len(data), False, None
 
 
 def _steps(operation: Sequence, inline: Inline, hand: object) -> Outcome:

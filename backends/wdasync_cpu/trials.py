@@ -84,7 +84,7 @@ def _run(operation: Operation, implementation: str) -> bytes:
     def resolve(_: Operation) -> int | Detail:
         return number
 
-    _, inline, _ = binding.methods(binding.open_desk({}, {}, {}, resolve, lambda: None, run, None, 0))
+    _, inline = binding.methods(binding.open_desk({}, {}, {}, resolve, lambda: None, run, None, 0))
     completion = inline(operation)
     output: bytes | None = completion.output
     return output or b"" if completion.status is Status.SUCCESS else b""

@@ -1,4 +1,4 @@
-"""Steps of a sequence that all are native run in one go, and give what they give one by one."""
+"""Steps of a sequence that all are native run in one go in a native worker, and give what they give one by one."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from wdasync.operations import (
     Sequence,
 )
 from wdasync_cpu import binding
+from wdasync_cpu.backend import CpuBackend, Options
 from wdasync_cpu.crypto.keys import CpuKey
 from wdasync_cpu.devices import CpuDevice
 from wdasync_cpu.queues import CpuQueue
@@ -75,21 +76,9 @@ def one_by_one(device: CpuDevice, steps: list[Operation], data: Any) -> tuple[by
     return output, found
 
 
-@pytest.fixture(scope="module")
-def chained() -> Iterator[list[bool]]:
-    """Whether sequences ran in one go, of all that ran."""
-    said: list[bool] = []
-    device = open_device()
-    chain = type(device.chaining).chain
-
-    def noted(self: Any, steps: Any, hand: object) -> Any:
-        found = chain(self, steps, hand)
-        said.append(found is not None)
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(device.chaining), "chain", noted)
-        yield said
+def natively(done: Completion) -> bool:
+    """Whether it ran in a native worker, and not in a Python thread."""
+    return "worker" in done.detail.where
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +99,6 @@ def module_queue() -> Iterator[CpuQueue]:
 def test_as_one_by_one(
     whole_device: CpuDevice,
     module_queue: CpuQueue,
-    chained: list[bool],
     names: list[str],
     size: int,
     shape: str,
@@ -119,13 +107,20 @@ def test_as_one_by_one(
     data: Any = {"bytes": content, "bytearray": bytearray(content), "segments": [content[:7], content[7:]]}[
         shape
     ]
-    chained.clear()
     output, found = one_by_one(whole_device, [STEPS[name]() for name in names], data)
     sequence = Sequence(data, [STEPS[name]() for name in names])
     (done,) = run(module_queue, [sequence])
     assert (good(done), sequence.seen) == (output, found)
     assert done.consumed == size
-    assert chained == [True]
+    assert natively(done)
+
+
+def test_in_the_threads_of_the_caller(whole_device: CpuDevice) -> None:
+    assert whole_device.inline is not None
+    sequence = Sequence(b"abc", [STEPS["crc32"](), STEPS["gzip"]()])
+    done = whole_device.inline.run(sequence)
+    assert gzip.decompress(good(done)) == b"abc"
+    assert sequence.seen == [zlib.crc32(b"abc").to_bytes(4, "big"), None]
 
 
 def test_there_and_back(module_queue: CpuQueue) -> None:
@@ -152,14 +147,11 @@ def test_only_looking(module_queue: CpuQueue) -> None:
         lambda: Compress(b"", "no such thing"),
     ],
 )
-def test_what_is_not_native_goes_step_by_step(
-    module_queue: CpuQueue, chained: list[bool], step: Callable[[], Operation]
-) -> None:
-    chained.clear()
+def test_what_is_not_native_goes_step_by_step(module_queue: CpuQueue, step: Callable[[], Operation]) -> None:
     operation = step()
     sequence = Sequence(b"x" * 32, [Checksum(b"", "crc32"), operation])
     (done,) = run(module_queue, [sequence])
-    assert chained == [False]
+    assert not natively(done)
     if operation.kind is Kind.COMPRESS:
         assert (done.status, done.detail.step) == (Status.INVALID_ARGS, 1)
     else:
@@ -216,10 +208,30 @@ def test_a_stopped_queue(open_queue: Callable[..., CpuQueue]) -> None:
     assert {each.status for each in done} == {Status.ABORTED}
 
 
-def test_what_it_is_asked_for(whole_device: CpuDevice) -> None:
-    step = Sequence(b"abc", [STEPS["crc32"]()]).feed(0)
-    assert whole_device.chaining.chain((step,), None) == (1, None, [zlib.crc32(b"abc").to_bytes(4, "big")])
-    with pytest.raises(ValueError, match="at least one step"):
-        whole_device.chaining.chain((), None)
-    with pytest.raises(ValueError, match="PyCapsule"):
-        whole_device.chaining.chain((step,), object())
+def test_it_holds_its_memory_and_no_longer(open_queue: Callable[..., CpuQueue]) -> None:
+    """Its input, once it is in the queue, whatever becomes of the operation; and not after its completion or withdrawal."""
+    queue = open_queue(4)
+    ends: list[tuple[bytearray, Callable[[], object]]] = [
+        (bytearray(words(5000)), lambda: good(*drain(queue, 1))),
+        (bytearray(b"no gzip" * 100), lambda: drain(queue, 1)[0].status is Status.DATA_ERROR),
+    ]
+    for number, (data, end) in enumerate(ends):
+        first: Operation = Decompress(b"", "gzip") if number else Compress(b"", "gzip")
+        sequence = Sequence(data, [first, Checksum(b"", "crc32")])
+        assert queue.enqueue_burst([(number, sequence)]) == 1
+        sequence.release()
+        with pytest.raises(BufferError):
+            data.append(0)
+        assert end()
+        data.append(0)
+
+
+def test_what_its_steps_map_is_counted() -> None:
+    backend = CpuBackend(frozenset({"zlib", "sequences"}))
+    device = backend.open(backend.devices()[0], Options(workers=1))
+    queue = device.open_queue(4)
+    steps = [Compress(b"", "gzip", level=level) for level in (12, 6, 11)]
+    (done,) = run(queue, [Sequence(b"x" * 100, steps)])
+    assert natively(done)
+    assert queue.statistics().levels_mapped == 2
+    queue.close()

@@ -265,7 +265,9 @@ void run_request(void *kit, struct request *request)
         return;
     }
     begin(request);
-    if (!guarded(work, kit, request))
+    if (request->kind == KIND_SEQUENCE)
+        run_chain(kit, request); /* each step has a guard of its own */
+    else if (!guarded(work, kit, request))
         clear_up(kit, request);
 }
 

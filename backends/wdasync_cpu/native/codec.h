@@ -179,6 +179,10 @@ bool can_seal(const struct secret *secret, const struct sealing *sealing, uint8_
 void run_sealing(struct kit *kit, struct request *request);
 void forget_sealing(struct kit *kit);
 
+/* Sequences: see chain.c. */
+bool only_looks(const struct request *step); /* it hands its input on */
+void run_chain(struct kit *kit, struct request *request);
+
 /* Sessions: see session.c. `dictionary` is copied. */
 struct session *session_new(const struct plan *plan, const void *owner, const struct dictionary *dictionary);
 void session_reset(struct session *session);

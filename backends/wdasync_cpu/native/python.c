@@ -32,7 +32,7 @@ enum { INLINE_WITH_GIL = 4096 };
    it could not wait if the loop then wants the core for long. */
 enum { LENGTHY_LEAST = 25000, LENGTHY_MOST = 50000000 };
 
-enum { MAX_PLANS = 1 << 14, KINDS = KIND_HAND_OVER, STATUSES = 10 };
+enum { NO_STEP = -1, MAX_PLANS = 1 << 14, KINDS = KIND_HAND_OVER, STATUSES = 10 };
 
 static const char DESK[] = "wdasync_cpu.desk", PORT[] = "wdasync_cpu.port", HAND[] = "wdasync_cpu.hand",
                   SESSION[] = "wdasync_cpu.session", LINE[] = "wdasync_cpu.line", SECRET[] = "wdasync_cpu.secret";
@@ -65,6 +65,13 @@ struct pin {
     PyObject *secret; /* holds the key, whatever becomes of its session */
     PyObject *paged; /* the input, if it is in pages and no codec can read it as it is */
     struct region *region;
+    struct links *links; /* the steps of a sequence */
+};
+
+struct links {
+    struct chain chain;
+    struct pin *pins;
+    PyObject *seen; /* a list: what the steps that only look have found */
 };
 
 struct port {
@@ -88,7 +95,7 @@ static PyObject *details[CREWS + 1][MAX_WORKERS][2]; /* of success; the last cre
 static newfunc new_tuple;
 static PyObject *name_source, *name_destination, *name_algorithm, *name_level, *name_window, *name_session,
     *name_dictionary, *name_content, *name_raw, *name_flush, *name_max_length, *name_max_members, *name_nbytes, *name_state, *name_paged, *name_memory,
-    *name_length, *name_is_complete, *name_other, *name_value, *name_initial, *name_secret, *name_nonce, *name_aad, *name_tag_length;
+    *name_steps, *name_seen, *name_feed, *name_starve, *name_length, *name_is_complete, *name_other, *name_value, *name_initial, *name_secret, *name_nonce, *name_aad, *name_tag_length;
 
 /* Operations whose pages come when they are touched, in flight in all queues of the process. */
 static _Atomic unsigned paged_in_flight;
@@ -112,6 +119,7 @@ static PyObject *add_plan(PyObject *self, PyObject *args)
 }
 
 static struct plan nop_plan = {.kind = KIND_NOP, .otherwise = -1};
+static struct plan chain_plan = {.kind = KIND_SEQUENCE, .engine = ENGINE_CHAIN, .otherwise = -1};
 
 /* ---- reading an operation ------------------------------------------------------------------------------------ */
 
@@ -125,8 +133,27 @@ static void forget_region(struct pin *pin)
     atomic_fetch_sub(&paged_in_flight, 1);
 }
 
+static void unpin(struct pin *pin);
+
+static void forget_links(struct pin *pin)
+{
+    struct links *links = pin->links;
+    if (!links)
+        return;
+    for (uint32_t i = 0; i < links->chain.count; i++) {
+        free(links->chain.steps[i].out);
+        unpin(&links->pins[i]);
+    }
+    Py_XDECREF(links->seen);
+    free(links->chain.steps);
+    free(links->pins);
+    free(links);
+    pin->links = NULL;
+}
+
 static void unpin(struct pin *pin)
 {
+    forget_links(pin);
     forget_region(pin);
     for (uint32_t i = 0; i < pin->view_count; i++)
         PyBuffer_Release(&pin->views[i]);
@@ -477,8 +504,55 @@ static int kind_of(PyObject *operation)
     return KINDS;
 }
 
-static enum read_result read_operation(struct desk *desk, struct pin *pin, struct request *request,
-                                       PyObject *operation)
+static enum read_result read_operation(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation);
+
+/* A step of a sequence. False: it is not for native code, or is wrong; it can be found out in another way which. */
+static bool read_step(struct desk *desk, struct pin *pin, struct request *step, PyObject *operation)
+{
+    return read_operation(desk, pin, step, operation) == READ_SUBMIT && !pin->paged && !step->into
+           && step->plan->engine != ENGINE_PYTHON && step->plan->engine != ENGINE_CHAIN && step->kind != KIND_NOP;
+}
+
+/* All steps, of which the first is given the sequence's input for so long. False: they are not all native. */
+static bool read_steps(struct desk *desk, struct links *links, PyObject *operation, PyObject *steps)
+{
+    PyObject *number = PyLong_FromLong(0);
+    PyObject *first = number ? PyObject_CallMethodObjArgs(operation, name_feed, number, NULL) : NULL;
+    bool good = first != NULL;
+    for (uint32_t i = 0; good && i < links->chain.count; i++)
+        good = read_step(desk, &links->pins[i], &links->chain.steps[i], PyTuple_GetItem(steps, (Py_ssize_t)i));
+    PyErr_Clear();
+    PyObject *nothing = first ? PyObject_CallMethodObjArgs(operation, name_starve, number, NULL) : NULL;
+    PyErr_Clear();
+    Py_XDECREF(nothing);
+    Py_XDECREF(first);
+    Py_XDECREF(number);
+    return good;
+}
+
+/* If there is C for all steps of a sequence, a native worker does it; else it stays with Python. */
+static void read_sequence(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation)
+{
+    PyObject *steps = PyObject_GetAttr(operation, name_steps);
+    Py_ssize_t count = steps && PyTuple_Check(steps) ? PyTuple_Size(steps) : 0;
+    struct links *links = count > 0 && count < UINT32_MAX ? calloc(1, sizeof *links) : NULL;
+    pin->links = links;
+    if (links && (links->chain.steps = calloc((size_t)count, sizeof *links->chain.steps))
+        && (links->pins = calloc((size_t)count, sizeof *links->pins))
+        && (links->seen = PyObject_GetAttr(operation, name_seen)) && PyList_Check(links->seen)) {
+        links->chain.count = (uint32_t)count;
+        if (read_steps(desk, links, operation, steps)) {
+            request->plan = &chain_plan;
+            request->chain = &links->chain;
+        }
+    }
+    if (request->plan != &chain_plan)
+        forget_links(pin);
+    PyErr_Clear();
+    Py_XDECREF(steps);
+}
+
+static enum read_result read_operation(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation)
 {
     enum read_result result;
     int kind = kind_of(operation);
@@ -486,6 +560,7 @@ static enum read_result read_operation(struct desk *desk, struct pin *pin, struc
     request->count = request->others = 0;
     request->into = false;
     request->session = NULL;
+    request->chain = NULL;
     request->dictionary.data = NULL;
     request->dictionary.size = 0;
     request->region = NULL;
@@ -516,6 +591,8 @@ static enum read_result read_operation(struct desk *desk, struct pin *pin, struc
             result = read_other(desk, pin, request, operation, kind);
             if (result == READ_SUBMIT && request->plan->engine == ENGINE_SEAL)
                 read_sealing(pin, request, operation);
+            if (result == READ_SUBMIT && kind == KIND_SEQUENCE)
+                read_sequence(desk, pin, request, operation);
             break;
         }
         fail(request, STATUS_INVALID_ARGS, CAUSE_NONE, "not an operation that this backend knows");
@@ -562,6 +639,13 @@ static PyObject *message_of(const struct request *request)
     return reason ? reason : PyUnicode_DecodeUTF8(request->message, (Py_ssize_t)strlen(request->message), "replace");
 }
 
+/* Of a sequence that failed by one of its steps, the step's number. */
+static int failed_step(const struct request *request)
+{
+    const struct chain *chain = request->chain;
+    return chain && chain->done < chain->count && request->status != STATUS_ABORTED ? (int)chain->done : NO_STEP;
+}
+
 static PyObject *detail_of(const struct request *request, const struct pin *pin)
 {
     bool final = request->final || pin->final;
@@ -571,10 +655,10 @@ static PyObject *detail_of(const struct request *request, const struct pin *pin)
         return pin->detail;
     }
     PyObject **kept = &details[crew][request->worker % MAX_WORKERS][final];
-    if (request->status != STATUS_SUCCESS || request->faults) /* message, cause, crew, worker, final, faults */
-        return PyObject_CallFunction(describe, "NiiiiI", message_of(request), request->cause, crew, request->worker,
-                                     final, request->faults);
-    if (!*kept && !(*kept = PyObject_CallFunction(describe, "siiiiI", "", 0, crew, request->worker, final, 0)))
+    if (request->status != STATUS_SUCCESS || request->faults) /* message, cause, crew, worker, final, faults, step */
+        return PyObject_CallFunction(describe, "NiiiiIi", message_of(request), request->cause, crew, request->worker,
+                                     final, request->faults, failed_step(request));
+    if (!*kept && !(*kept = PyObject_CallFunction(describe, "siiiiIi", "", 0, crew, request->worker, final, 0, NO_STEP)))
         return NULL;
     Py_INCREF(*kept);
     return *kept;
@@ -594,10 +678,24 @@ static PyObject *output_of(struct request *request, struct pin *pin)
     return output;
 }
 
+/* Puts what the steps of a sequence have found where it is looked for. False: no memory. */
+static bool tell_seen(const struct links *links)
+{
+    for (uint32_t i = 0; links && i < links->chain.done; i++) {
+        const struct request *step = &links->chain.steps[i];
+        if (!only_looks(step))
+            continue;
+        PyObject *found = PyBytes_FromStringAndSize((const char *)step->out, (Py_ssize_t)step->produced);
+        if (!found || PyList_SetItem(links->seen, (Py_ssize_t)i, found) < 0)
+            return false;
+    }
+    return true;
+}
+
 /* Completion(tag, status, output, consumed, produced, detail), without its Python-level constructor. */
 static PyObject *make_completion(PyObject *tag, struct request *request, struct pin *pin)
 {
-    PyObject *output = output_of(request, pin);
+    PyObject *output = tell_seen(pin->links) ? output_of(request, pin) : NULL;
     if (!output) {
         PyErr_Clear();
         fail_memory(request, request->produced);
@@ -772,146 +870,6 @@ static PyObject *inline_run(PyObject *self, PyObject *operation)
     return completion;
 }
 
-/* ---- steps of a sequence ------------------------------------------------------------------------------------- */
-
-struct link {
-    struct request request;
-    struct pin pin;
-};
-
-/* It hands its input on. */
-static bool only_looks(const struct request *request)
-{
-    return request->kind == KIND_CHECKSUM || request->kind == KIND_DIGEST;
-}
-
-/* False: one of them is not for native code, or is wrong; it can be found out in another way which. */
-static bool read_links(struct desk *desk, struct link *links, PyObject *steps, Py_ssize_t count)
-{
-    for (Py_ssize_t i = 0; i < count; i++) {
-        struct request *request = &links[i].request;
-        if (read_operation(desk, &links[i].pin, request, PyTuple_GetItem(steps, i)) != READ_SUBMIT || links[i].pin.paged
-            || request->into || request->plan->engine == ENGINE_PYTHON || request->kind == KIND_NOP) {
-            PyErr_Clear();
-            return false;
-        }
-        request->crew = CREWS;
-        request->worker = 0;
-    }
-    return true;
-}
-
-/* One after another, until one fails; its number, or `count`. `last` is that whose output is the last there is, or NULL. */
-static Py_ssize_t run_links(struct kit *kit, struct link *links, Py_ssize_t count, const atomic_bool *stop, struct link **last)
-{
-    static const uint8_t nothing[1];
-    const struct segment *input = links->request.segments;
-    uint32_t segments = links->request.count;
-    struct segment made;
-    *last = NULL;
-    for (Py_ssize_t i = 0; i < count; i++) {
-        struct request *request = &links[i].request;
-        request->segments = input;
-        request->count = segments;
-        request->stop = stop;
-        if (must_stop(request))
-            fail_stopped(request);
-        else
-            run_request(kit, request);
-        if (request->status != STATUS_SUCCESS)
-            return i;
-        if (only_looks(request))
-            continue;
-        made = (struct segment){request->out ? request->out : nothing, request->produced};
-        input = &made;
-        segments = 1;
-        if (*last) {
-            free((*last)->request.out);
-            (*last)->request.out = NULL;
-        }
-        *last = &links[i];
-    }
-    return count;
-}
-
-/* What those that only look have found: bytes, or None. */
-static PyObject *found_by(struct link *links, Py_ssize_t count, Py_ssize_t done)
-{
-    PyObject *found = PyList_New(count);
-    for (Py_ssize_t i = 0; found && i < count; i++) {
-        struct request *request = &links[i].request;
-        PyObject *item = Py_None;
-        if (i < done && only_looks(request))
-            item = PyBytes_FromStringAndSize((const char *)request->out, (Py_ssize_t)request->produced);
-        else
-            Py_INCREF(item);
-        if (!item)
-            Py_CLEAR(found);
-        else
-            PyList_SetItem(found, i, item);
-    }
-    return found;
-}
-
-/* (number of the step that failed, or how many there are; its Completion, or that of the last output; what was found) */
-static PyObject *chain_result(struct link *links, Py_ssize_t count, Py_ssize_t done, struct link *last)
-{
-    struct link *told = done < count ? &links[done] : last;
-    PyObject *found = found_by(links, count, done), *tag = PyLong_FromLong(0), *completion = NULL, *result = NULL;
-    if (!told) {
-        completion = Py_None;
-        Py_INCREF(completion);
-    } else if (tag) {
-        completion = make_completion(tag, &told->request, &told->pin);
-    }
-    if (found && completion)
-        result = Py_BuildValue("nOO", done, completion, found);
-    Py_XDECREF(completion);
-    Py_XDECREF(tag);
-    Py_XDECREF(found);
-    return result;
-}
-
-/* chain(steps, hand or None) -> what chain_result() says, or None: they are not all native. The first has its input; the others
-   get theirs here. All of them run in one go, without the GIL. */
-static PyObject *inline_chain(PyObject *self, PyObject *args)
-{
-    struct desk *desk = PyCapsule_GetPointer(self, DESK);
-    PyObject *steps, *capsule, *result = NULL;
-    struct link *last;
-    if (!PyArg_ParseTuple(args, "O!O", &PyTuple_Type, &steps, &capsule))
-        return NULL;
-    struct hand *hand = capsule == Py_None ? NULL : PyCapsule_GetPointer(capsule, HAND);
-    Py_ssize_t count = PyTuple_Size(steps);
-    if (!count)
-        PyErr_SetString(PyExc_ValueError, "chain: expected at least one step, got none");
-    if (PyErr_Occurred())
-        return NULL;
-    struct link *links = calloc((size_t)count, sizeof *links);
-    if (!links || !own_kit()) {
-        free(links);
-        return PyErr_NoMemory();
-    }
-    if (read_links(desk, links, steps, count)) {
-        const atomic_bool *stop = hand && hand->slot ? hand->slot->request.stop : NULL;
-        struct kit *kit = inline_kit;
-        PyThreadState *state = PyEval_SaveThread();
-        Py_ssize_t done = run_links(kit, links, count, stop, &last);
-        PyEval_RestoreThread(state);
-        result = chain_result(links, count, done, last);
-    } else {
-        result = Py_None;
-        Py_INCREF(result);
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        if (!links[i].request.into)
-            free(links[i].request.out);
-        unpin(&links[i].pin);
-    }
-    free(links);
-    return result;
-}
-
 /* ---- ports --------------------------------------------------------------------------------------------------- */
 
 static struct pin *pin_of(struct port *port, const struct slot *slot)
@@ -1042,14 +1000,34 @@ static enum lane_name lane_for(const struct request *request)
     return request->region ? LANE_PAGED : may_batch(request) ? LANE_BATCH : LANE_NATIVE;
 }
 
-/* Is it worth waking a thread that may have to wait for its core? */
-static bool is_lengthy(const struct request *request)
+/* In nanoseconds; of a sequence, as if all its steps had its input. */
+static uint64_t cost_of(const struct request *request)
 {
+    const struct chain *chain = request->chain;
     size_t size = 0;
     for (uint32_t i = 0; i < request->count; i++)
         size += request->segments[i].size;
     uint64_t cost = request->plan->fixed_ns + size * request->plan->ns_per_kib / 1024;
+    for (uint32_t i = 0; chain && i < chain->count; i++)
+        cost += chain->steps[i].plan->fixed_ns + size * chain->steps[i].plan->ns_per_kib / 1024;
+    return cost;
+}
+
+/* Is it worth waking a thread that may have to wait for its core? */
+static bool is_lengthy(const struct request *request)
+{
+    uint64_t cost = cost_of(request);
     return cost >= LENGTHY_LEAST && cost <= LENGTHY_MOST;
+}
+
+/* How many levels it has that are not those asked for. */
+static unsigned levels_mapped(const struct request *request)
+{
+    const struct chain *chain = request->chain;
+    unsigned found = request->plan->mapped;
+    for (uint32_t i = 0; chain && i < chain->count; i++)
+        found += chain->steps[i].plan->mapped;
+    return found;
 }
 
 /* One entry. 1: accepted; 0: no room; -1: an exception. */
@@ -1083,7 +1061,7 @@ static int enqueue_one(struct port *port, PyObject *entry)
         }
         queue->counters.python += by_python;
         queue->counters.paged += slot->request.region != NULL;
-        queue->counters.levels_mapped += slot->request.plan->mapped;
+        queue->counters.levels_mapped += levels_mapped(&slot->request);
     } else {
         slot->request.plan = &nop_plan;
         slot->lane = LANE_NATIVE;
@@ -1711,7 +1689,6 @@ static PyMethodDef PORT_METHODS[] = {
 static PyMethodDef DESK_METHODS[] = {
     {"cost", inline_cost, METH_O, NULL},
     {"run", inline_run, METH_O, NULL},
-    {"chain", inline_chain, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -1808,7 +1785,8 @@ static bool intern_names(void)
         {&name_paged, "paged"},           {&name_memory, "memory"},           {&name_length, "length"},
         {&name_is_complete, "is_complete"}, {&name_other, "other"},           {&name_value, "value"},
         {&name_initial, "initial"},       {&name_secret, "secret"},
-        {&name_nonce, "nonce"},           {&name_aad, "aad"},                   {&name_tag_length, "tag_length"},
+        {&name_steps, "steps"},           {&name_seen, "seen"},               {&name_feed, "feed"},
+        {&name_starve, "starve"},         {&name_nonce, "nonce"},           {&name_aad, "aad"},                   {&name_tag_length, "tag_length"},
     };
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
         if (!(*NAMES[i].place = PyUnicode_InternFromString(NAMES[i].name)))

@@ -101,7 +101,8 @@ enum engine {
     ENGINE_LZ4,
     ENGINE_MEMORY,
     ENGINE_DIGEST,
-    ENGINE_SEAL
+    ENGINE_SEAL,
+    ENGINE_CHAIN
 };
 
 /* Values of wdasync.Flush. */
@@ -150,6 +151,7 @@ struct sealing {
 
 struct session;
 struct region;
+struct chain;
 
 enum { MESSAGE_SIZE = 160, NO_WORKER = 0xffff };
 
@@ -170,6 +172,7 @@ struct request {
     struct dictionary dictionary;
     struct sealing sealing;
     struct session *session;
+    struct chain *chain;     /* SEQUENCE: its steps */
     const atomic_bool *stop; /* somebody wants the queue to end: give up at the next piece */
     struct region *region;   /* of which the input is, if its pages come when they are touched; else NULL */
 
@@ -186,6 +189,13 @@ struct request {
     uint32_t faults; /* page faults taken for it */
     uint8_t *copy_to;   /* HAND_OVER: where `out` goes; afterwards `out` is freed */
     char message[MESSAGE_SIZE];
+};
+
+/* The steps of a sequence. The first has an input, and each has what it is to do. */
+struct chain {
+    struct request *steps;
+    uint32_t count;
+    uint32_t done; /* so many have ended well */
 };
 
 #endif
