@@ -23,7 +23,15 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
     :raises click.exceptions.Exit: with status 128 + n, if signal n ended it
     """
-    return asyncio.run(_guarded(main))
+    results: list[T] = []
+
+    async def keep() -> None:
+        # Not the task's own result: where asyncio puts its signal handlers back, ``signal`` makes a message that nobody sees,
+        # with the task's representation in it, and all of its result. That takes seconds if the result is large.
+        results.append(await _guarded(main))
+
+    asyncio.run(keep())
+    return results[0]
 
 
 async def _guarded(main: Callable[[], Coroutine[Any, Any, T]]) -> T:

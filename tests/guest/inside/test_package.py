@@ -89,7 +89,7 @@ def test_demo(device: Zip, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(TEXT)
     before = device["completed"]
-    status, text = command("demo", "--seconds", "0.3", "--clients", "4", str(file))
+    status, text = command("demo", "--seconds", "0.1", "--clients", "4", str(file))
     assert status == 0, text
     assert "uacce" in text
     assert device["completed"] > before
@@ -249,7 +249,7 @@ async def test_a_web_server(device: Zip, monkeypatch: pytest.MonkeyPatch) -> Non
     """The example's application in uvicorn, and clients over real connections."""
     monkeypatch.setenv("WDASYNC_BACKEND", "uacce")
     before = device["completed"]
-    server = uvicorn.Server(uvicorn.Config(compress_server.app, port=0, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(compress_server.app, port=0, log_level="warning", ws="none"))
     async with anyio.create_task_group() as group:
         group.start_soon(server.serve)
         while not server.started:
