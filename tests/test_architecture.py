@@ -17,6 +17,7 @@ MACHINERY = {
 FRONT = {
     "accelerator",
     "ciphers",
+    "companions",
     "cryptowork",
     "digesters",
     "keyhandles",

@@ -17,6 +17,7 @@ __all__ = [
     "EventLoop",
     "Parkable",
     "TimerHandle",
+    "begin",
     "current_event_loop",
     "empty_context",
     "loop_locals",
@@ -159,6 +160,21 @@ def current_event_loop() -> EventLoop:
 
         return AsyncioLoop()
     raise _none_runs()
+
+
+def begin(function: Callable[[], Awaitable[None]], then: Callable[[], None]) -> None:
+    """Start a task that belongs to no nursery, in a copy of the caller's context. The event loop holds it until it ends.
+
+    :param then: is called when it has ended, even if it was cancelled before it began
+    :raises ForeignLoopError: if none runs here
+    """
+    if _running_trio() is not None:
+        from ._trio import begin as start
+    elif _running_asyncio() is not None:
+        from ._asyncio import begin as start
+    else:
+        raise _none_runs()
+    start(function, then)
 
 
 def loop_locals() -> dict[str, Any]:

@@ -225,6 +225,20 @@ async def _call(function: Callable[[], Awaitable[None]]) -> None:
     await function()
 
 
+#: Tasks of nobody's: asyncio itself holds them weakly.
+_begun: set[asyncio.Task[None]] = set()
+
+
+def begin(function: Callable[[], Awaitable[None]], then: Callable[[], None]) -> None:
+    def ended(task: asyncio.Task[None]) -> None:
+        _begun.discard(task)
+        then()
+
+    task = asyncio.get_running_loop().create_task(_call(function))
+    _begun.add(task)
+    task.add_done_callback(ended)
+
+
 async def _close_after_generators(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
     """An async generator whose ``finally`` closes the default accelerator.
 

@@ -21,7 +21,7 @@ import logging
 import math
 import threading
 from collections.abc import Awaitable, Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
@@ -97,6 +97,16 @@ def _nothing() -> None:
 async def _protected(function: Callable[[], Awaitable[None]]) -> None:
     """A KeyboardInterrupt belongs into the main task; in here it would end the service, and trio with it."""
     await function()
+
+
+def begin(function: Callable[[], Awaitable[None]], then: Callable[[], None]) -> None:
+    async def run() -> None:
+        try:
+            await function()
+        finally:
+            then()
+
+    trio.lowlevel.spawn_system_task(_protected, run, context=copy_context())
 
 
 @trio.lowlevel.enable_ki_protection

@@ -47,7 +47,8 @@ class Exchange(NamedTuple):
 
     def directive(self, field: str, name: str) -> bool:
         """Whether a comma-separated field has this element, whatever its argument."""
-        elements = self.headers.get(field, "").lower().split(",")
+        value = self.headers.get(field)
+        elements = value.lower().split(",") if value else ()
         return any(element.partition("=")[0].strip() == name for element in elements)
 
 
@@ -86,7 +87,9 @@ class Decision(NamedTuple):
 
 
 def _has_digest(exchange: Exchange) -> bool:
-    return any(name in exchange.headers or exchange.directive("trailer", name) for name in DIGESTS)
+    if not exchange.headers.keys().isdisjoint(DIGESTS):
+        return True
+    return "trailer" in exchange.headers and any(exchange.directive("trailer", name) for name in DIGESTS)
 
 
 def _is_range(exchange: Exchange) -> bool:
@@ -202,8 +205,10 @@ ROWS: Final = (
 
 def decide(exchange: Exchange) -> Decision:
     """The first row that holds."""
-    row = next(row for row in ROWS if row.holds(exchange))
-    return Decision(row, exchange.coding if row.encode else None)
+    for row in ROWS:
+        if row.holds(exchange):
+            return Decision(row, exchange.coding if row.encode else None)
+    raise AssertionError("the last row always holds")
 
 
 def fields_of_plain(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["compressible", "essence"]
@@ -40,6 +41,7 @@ def essence(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
+@lru_cache(256)
 def compressible(content_type: str) -> bool:
     """Whether a body of this type gets smaller, as far as its name tells. Types that nobody knows may.
 

@@ -7,13 +7,12 @@ somebody else has to; what comes meanwhile is kept for the application.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import anyio
-from anyio.abc import TaskGroup
 
-from ..headers import values
+from ...companions import Companion
 from .types import Message, Receive, Scope
 
 __all__ = ["Inbox"]
@@ -34,20 +33,24 @@ class Inbox:
     """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
-        headers = scope["headers"]
-        announced = values(headers, b"content-length") + values(headers, b"transfer-encoding")
         self.gone = False
-        self._complete = scope["method"] in _BODILESS and not announced
+        self._complete = scope["method"] in _BODILESS and not _announces_body(scope["headers"])
         self._receive = receive
         self._ahead: deque[Message] = deque()
         self._failure: Exception | None = None
-        self._lock = anyio.Lock(fast_acquire=True)
+        self._lock: anyio.Lock | None = None  # made by who is the first to receive
         self._work: anyio.CancelScope | None = None
-        self._watch: anyio.CancelScope | None = None
+        self._ear: Companion | None = None
+
+    def _alone(self) -> anyio.Lock:
+        """Held by who receives: the server hears one at a time."""
+        if self._lock is None:
+            self._lock = anyio.Lock(fast_acquire=True)
+        return self._lock
 
     async def receive(self) -> Message:
         """The next message."""
-        async with self._lock:
+        async with self._alone():
             if self._ahead:
                 return self._ahead.popleft()
             if self.gone:
@@ -66,10 +69,15 @@ class Inbox:
             self._complete = not message.get("more_body", False)
         return message
 
-    async def unless_gone(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        """Await some work, which is cancelled when the client leaves; ``None`` if it was, or the client has left before."""
+    async def unless_gone(self, work: Callable[[], Awaitable[T]], *, brief: bool = False) -> T | None:
+        """Await some work, which is cancelled when the client leaves; ``None`` if it was, or the client has left before.
+
+        :param brief: it takes no time worth saving: it is not cancelled
+        """
         if self.gone:
             return None
+        if brief:
+            return await work()
         with anyio.CancelScope() as self._work:
             try:
                 return await work()
@@ -77,24 +85,27 @@ class Inbox:
                 self._work = None
         return None
 
-    def watch(self, group: TaskGroup) -> None:
+    def watch(self) -> None:
         """Begin to listen. Idempotent."""
-        if self._watch is None and self._complete and not self.gone:
-            self._watch = anyio.CancelScope()
-            group.start_soon(self._listen, self._watch)
+        if self._ear is None and self._complete and not self.gone:
+            self._ear = Companion(self._listen)
 
     def stop(self) -> None:
-        """Listen no more."""
-        if self._watch is not None:
-            self._watch.cancel()
+        """Listen no more. Idempotent."""
+        if self._ear is not None:
+            self._ear.stop()
 
-    async def _listen(self, scope: anyio.CancelScope) -> None:
+    async def aclose(self) -> None:
+        """Listen no more, and wait until nobody does. Idempotent."""
+        if self._ear is not None:
+            await self._ear.aclose()
+
+    async def _listen(self) -> None:
         # The end of the request, then the leaving: a server that has more to say would keep us busy for ever.
-        with scope:
-            for _ in range(2):
-                async with self._lock:
-                    if self._hears():
-                        await self._look_ahead()
+        for _ in range(2):
+            async with self._alone():
+                if self._hears():
+                    await self._look_ahead()
 
     def _hears(self) -> bool:
         """Whether there is still something to listen for."""
@@ -105,3 +116,7 @@ class Inbox:
             self._ahead.append(await self._next())
         except Exception as error:  # noqa: BLE001  the application gets it, when it asks
             self._failure = error
+
+
+def _announces_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(key.lower() in (b"content-length", b"transfer-encoding") for key, _ in headers)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-import anyio
-
 from ...operations import Kind, Level
 from .. import media
 from ..codings import PREFERENCE, offers
@@ -86,20 +84,10 @@ class CompressionMiddleware:
                 text = f"expected an Accept-Encoding that allows one of {', '.join([*offered, IDENTITY])}\n"
                 return await reply(send, 406, text, varying([]))
         inbox = Inbox(scope, receive)
-        failure: BaseException | None = None
-        async with anyio.create_task_group() as group:
-            responder = Responder(
-                scope, inbox, send, group, accelerator, preferences, self._options, flush=self._flush
-            )
-            try:
-                await self.app(scope, inbox.receive, responder.send)
-                await responder.end()
-            except (GeneratorExit, anyio.get_cancelled_exc_class()):
-                raise
-            except BaseException as error:  # noqa: BLE001  raised below, as it is: the task group would wrap it
-                failure = error
-            finally:
-                await responder.aclose()
-        if failure is not None:
-            raise failure
+        responder = Responder(scope, inbox, send, accelerator, preferences, self._options, flush=self._flush)
+        try:
+            await self.app(scope, inbox.receive, responder.send)
+            await responder.end()
+        finally:
+            await responder.aclose()
         return None

@@ -9,8 +9,6 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar
 
-from anyio.abc import TaskGroup
-
 from ...accelerator import Accelerator
 from ...errors import WdasyncError
 from ...operations import Kind
@@ -49,7 +47,6 @@ class _State(enum.Enum):
 class Responder:
     """One response. :meth:`send` is what the application gets.
 
-    :param group: where the ear for the client's leaving is put
     :param flush: after each piece of a streamed body
     """
 
@@ -58,7 +55,6 @@ class Responder:
         scope: Scope,
         inbox: Inbox,
         send: Send,
-        group: TaskGroup,
         accelerator: Accelerator,
         preferences: Preferences,
         options: Options,
@@ -68,7 +64,6 @@ class Responder:
         self._scope = scope
         self._inbox = inbox
         self._send = send
-        self._group = group
         self._accelerator = accelerator
         self._preferences = preferences
         self._options = options
@@ -98,7 +93,7 @@ class Responder:
 
     async def aclose(self) -> None:
         """Give back what is held on a device."""
-        self._inbox.stop()
+        await self._inbox.aclose()
         if self._encoder is not None:
             await self._encoder.aclose()
 
@@ -134,7 +129,7 @@ class Responder:
             return await self._whole(message, body)
         events = essence(named.get("content-type", "")) == "text/event-stream"
         self._flush = is_bytes and (self._flush or events)
-        self._inbox.watch(self._group)
+        self._inbox.watch()
         return await self._stream(message)
 
     async def _pass(self, message: Message) -> None:
@@ -161,9 +156,10 @@ class Responder:
     async def _whole(self, message: Message, body: Any) -> None:
         encoder = self._encoder
         assert encoder is not None
-        if len(body) >= WATCHED:
-            self._inbox.watch(self._group)
-        pieces = await self._attempt(lambda: encoder.whole(body))
+        brief = len(body) < WATCHED
+        if not brief:
+            self._inbox.watch()
+        pieces = await self._attempt(lambda: encoder.whole(body), brief=brief)
         self._inbox.stop()
         length = sum(map(len, pieces)) if pieces else 0
         if not pieces or (
@@ -178,10 +174,10 @@ class Responder:
             await self._send({"type": BODY, "body": piece, "more_body": more})
         return None
 
-    async def _attempt(self, work: Callable[[], Awaitable[T]]) -> T | None:
+    async def _attempt(self, work: Callable[[], Awaitable[T]], *, brief: bool = False) -> T | None:
         """Work before the response has begun; ``None`` if it failed, or the client has left: then the plain body is sent."""
         try:
-            return await self._inbox.unless_gone(work)
+            return await self._inbox.unless_gone(work, brief=brief)
         except WdasyncError as error:
             logger.warning("%s is sent as it is: %s", self._scope.get("path"), error)
             return None
