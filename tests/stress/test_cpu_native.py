@@ -26,7 +26,6 @@ SUITE = [
     "test_paged.py",
     "test_ring.py",
     "test_sealing.py",
-    "test_spare.py",
     "test_streams.py",
 ]
 
