@@ -244,7 +244,7 @@ LOST = "is lost, and others do its work|is back$|: lost: |: back, after|no compl
 def test_an_accelerator_that_fails(server: Origin, model: str) -> None:
     """Whatever it does, bodies arrive, and compressed, since another one can do that."""
     with proxy(
-        server.address, "--model", model, "--limit-device", "0.6", "--backend", "mock", tells=LOST,
+        server.address, "--model", model, "--limit-device", "30", "--backend", "mock", tells=LOST,
         WDASYNC_MOCK_FAIL_INTERVAL="2", WDASYNC_MOCK_LOSE_INTERVAL="5", WDASYNC_DEADLINE="0.2",
     ) as running:  # fmt: skip
         for _ in range(10):
