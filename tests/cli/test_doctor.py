@@ -13,6 +13,7 @@ from tests.cli.conftest import Invoke
 from wdasync import registry
 from wdasync.backend import Check, DeviceInfo
 from wdasync.cli import doctor as doctor_module
+from wdasync.cli import wakes
 from wdasync.errors import BackendUnavailable, Status
 from wdasync.operations import Kind
 from wdasync.testing import mock
@@ -273,3 +274,14 @@ def test_a_device_that_tells_nobody(invoke: Invoke) -> None:
     assert failed(found) == [("self-test", "wake-ups")]
     assert all(found[name]["passed"] for name in ALGORITHMS)
     assert "/proc/interrupts" in found["self-test", "wake-ups"]["advice"]
+    assert "only the safety timer found them" in found["self-test", "wake-ups"]["found"]
+
+
+def test_a_quick_device_that_tells_nobody(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its completions are there before anybody would sleep, so that no timer has to find them."""
+    monkeypatch.setattr(wakes, "PATIENCE", 0.05)
+    with mock.backend.programmed(readiness=mock.Readiness.NEVER):
+        found = checks(invoke, status=1, WDASYNC_SAFETY_INTERVAL="1000")
+    assert failed(found) == [("self-test", "wake-ups")]
+    told = found["self-test", "wake-ups"]["found"]
+    assert told == "lost: mock/mock-0 finished its work, and woke nobody"

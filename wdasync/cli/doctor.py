@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from typing import Final, NamedTuple
 
 import click
+from anyio import to_thread
 from rich.console import Console
 from rich.table import Table
 
@@ -24,6 +25,7 @@ from ..errors import BackendUnavailable, ConfigError, WdasyncError
 from ..operations import Kind
 from .output import console, json_option, show, write_json
 from .running import run
+from .wakes import silent_devices
 
 __all__ = ["doctor"]
 
@@ -212,15 +214,22 @@ async def _self_test(backend: str | None) -> AsyncIterator[Check]:
         rows = [row for table in accelerator.capabilities().values() for row in table]
         for algorithm in dict.fromkeys(row.algorithm for row in rows if row.kind is Kind.COMPRESS):
             yield await _round_trip(accelerator, algorithm)
-        yield _wakes(accelerator.statistics().rescues)
+        rescues = accelerator.statistics().rescues
+    yield _wakes(rescues, await to_thread.run_sync(silent_devices, backend, SAMPLE))
 
 
-def _wakes(rescues: int) -> Check:
-    """Who waits is told: without that everything works, and slowly."""
-    if not rescues:
+def _wakes(rescues: int, silent: list[str]) -> Check:
+    """Who waits is told: without that everything works, and slowly.
+
+    :param rescues: operations that the safety timer found
+    :param silent: devices that told nobody when they were asked to
+    """
+    if not rescues and not silent:
         return Check("wake-ups", True, "none was lost")
+    found = ["completions were there, and only the safety timer found them"] if rescues else []
+    found += [f"{name} finished its work, and woke nobody" for name in silent]
     return Check(
-        "wake-ups", False, "lost: completions were there, and only the safety timer found them",
+        "wake-ups", False, f"lost: {'; '.join(found)}",
         "report it to those who make the device's driver; a device's interrupts are counted in /proc/interrupts. Until then each "
         "such operation takes up to twice safety_interval",
     )  # fmt: skip
