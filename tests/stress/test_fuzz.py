@@ -26,11 +26,15 @@ CLANG = next((path for name in ("clang", "clang-19", "clang-14") if (path := shu
 
 
 def merged(program: Path, folder: Path, found: Path) -> None:
-    """What the kept corpus lacks is put into it, as few and as small cases as have the coverage."""
-    smallest = folder / "smallest"
-    smallest.mkdir()
-    fuzz(program, "-merge=1", f"-max_len={LARGEST}", str(smallest), str(folder / "corpus"), str(found))
-    write_corpus(CORPUS, {path.read_bytes() for path in smallest.iterdir()})
+    """What the kept corpus lacks is put into it, as few and as small cases as have the coverage. What it has stays: good units
+    have smaller ones beside them that are wrong in the end, and cover as much.
+    """
+    kept = folder / "kept"
+    kept.mkdir()
+    for number, case in enumerate(read_corpus(CORPUS)):
+        (kept / str(number)).write_bytes(case)
+    fuzz(program, "-merge=1", f"-max_len={LARGEST}", str(kept), str(folder / "corpus"), str(found))
+    write_corpus(CORPUS, {path.read_bytes() for path in kept.iterdir()})
 
 
 def test_decoders_guided(tmp_path: Path, tell: Teller) -> None:
