@@ -11,6 +11,9 @@
 /* Nanoseconds between two looks: more than a tick of the coarse clock, and few enough that a client does not mind. */
 enum { LOOK_AFTER = 10000000 };
 
+/* Nanoseconds after which a look is so long ago that what the owner has done since says nothing of now. */
+enum { FORGET_AFTER = 5 * LOOK_AFTER };
+
 /* It is busy from one part in so many on. Where less of a core is wanted, hardly anybody waits for who has the rest. */
 enum { BUSY_PART = 4 };
 
@@ -34,7 +37,8 @@ void owner_is_here(struct owner *owner)
 static void look(struct owner *owner)
 {
     int64_t now = nanoseconds(CLOCK_MONOTONIC), used = nanoseconds(owner->clock);
-    atomic_store(&owner->busy, (used - owner->used) * BUSY_PART > now - atomic_load(&owner->looked));
+    int64_t passed = now - atomic_load(&owner->looked);
+    atomic_store(&owner->busy, passed < FORGET_AFTER && (used - owner->used) * BUSY_PART > passed);
     owner->used = used;
     atomic_store(&owner->looked, now);
 }
