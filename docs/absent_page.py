@@ -72,9 +72,7 @@ async def pager(offset: int, length: int) -> bytes:
 
 async def compress(trace: Path) -> None:
     """One request whose page is absent."""
-    output = mmap.mmap(
-        -1, mmap.PAGESIZE
-    )  # a page of its own: elsewhere the output could lie in two
+    output = mmap.mmap(-1, mmap.PAGESIZE)  # elsewhere it could lie in two pages
     async with wdasync.open_accelerator("hip08", fallback=False, trace=str(trace)) as acc:
         result = await acc.execute(
             wdasync.Compress(wdasync.PagedBuffer(len(CONTENT), pager), "gzip", into=output)
