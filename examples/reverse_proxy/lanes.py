@@ -193,10 +193,12 @@ class Lanes(Generic[J]):
 
     def _rescue(self) -> None:
         """Those whose device touches their memory no more go on."""
-        free = [flight for flight in self._stranded if not flight.place.winding]
-        self._stranded = [flight for flight in self._stranded if flight.place.winding]
-        for flight in free:
-            self._elsewhere(flight)
+        stranded, self._stranded = self._stranded, []
+        for flight in stranded:
+            if flight.place.winding:  # asked once: its thread may say otherwise at any moment
+                self._stranded.append(flight)
+            else:
+                self._elsewhere(flight)
 
     def _elsewhere(self, flight: _Flight[J]) -> None:
         flight.tried.append(flight.place)

@@ -17,6 +17,7 @@ from examples.reverse_proxy.lcore import Lcore
 from examples.reverse_proxy.mempool import Mbuf
 from examples.reverse_proxy.offload import Done, Offload
 from examples.reverse_proxy.options import Options
+from examples.reverse_proxy.places import Place
 from examples.reverse_proxy.policy import Policy
 from examples.reverse_proxy.relay import Relay
 from examples.reverse_proxy.work import Stream, Work
@@ -248,6 +249,20 @@ def test_a_buffer_is_not_used_while_a_device_that_is_lost_may_write_to_it(
         assert both.reap(4) == []
     assert (both.lanes.flying, both.pool.in_use, both.waiting) == (1, 1, True)
     program.unblock_close()
+    assert outputs(both, [it]) == [text(5000)]
+
+
+def test_queues_that_are_closed_just_while_somebody_looks(
+    polled: PolledDevice, both: Offload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked twice in one look, the thread that closes them answered differently, and the work was lost."""
+    answers = iter([True])
+    monkeypatch.setattr(Place, "winding", property(lambda _: next(answers, False)))
+    device(polled).program.stick(count=1)
+    it = client()
+    both.put(it, whole())
+    both.submit(4)
+    device(polled).program.lose_device("pulled out")
     assert outputs(both, [it]) == [text(5000)]
 
 
