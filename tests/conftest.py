@@ -4,7 +4,6 @@ import signal
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from tests.sbin import look_in_sbin
 
@@ -21,11 +20,15 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return EVENT_LOOPS[request.param]
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Whoever runs the tests may ignore some signals, as ``nohup`` and a shell's background jobs do; children inherit it."""
     look_in_sbin()
-    settings.register_profile("untimed", settings(deadline=None))  # a busy machine is no defect
-    settings.load_profile("untimed")
+    # In the guest it is not there: its import takes seconds.
+    if config.pluginmanager.hasplugin("hypothesispytest"):
+        from hypothesis import settings
+
+        settings.register_profile("untimed", settings(deadline=None))  # a busy machine is no defect
+        settings.load_profile("untimed")
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

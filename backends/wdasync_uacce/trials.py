@@ -23,16 +23,19 @@ TEXT: Final = b"".join(b"%d cubed is %d; " % (number, number**3) for number in r
 #: Algorithm -> wbits with which the standard library writes and reads it: the second opinion.
 WBITS: Final = {"gzip": 31, "zlib": 15, "deflate": -15}
 
-#: Seconds that an operation may take.
-PATIENCE: Final = 5.0
+#: Seconds that an operation may take: some kilobytes of data, and work with public keys.
+PATIENCE: Final = 2.0
+KEY_PATIENCE: Final = 10.0
 
 _DISTRUST: Final = (
     "do not use this device: set WDASYNC_BACKEND=cpu, and report it with the kernel's log (dmesg)"
 )
 
 
-def try_device(device: EngineDevice, patience: float = PATIENCE) -> Iterator[Check]:
-    """A check for each kind of operation with each algorithm. Blocks for up to ``patience`` seconds each."""
+def try_device(
+    device: EngineDevice, patience: float = PATIENCE, key_patience: float = KEY_PATIENCE
+) -> Iterator[Check]:
+    """A check for each kind of operation with each algorithm. Blocks for up to so many seconds each."""
     for queue_class in device.capabilities.queue_classes:
         rows = [row for row in device.capabilities if row.queue_class == queue_class and _is_tried(row)]
         try:
@@ -42,7 +45,7 @@ def try_device(device: EngineDevice, patience: float = PATIENCE) -> Iterator[Che
             continue
         try:
             for row in rows:
-                yield _try_one(device, queue, row, patience)
+                yield _try_one(device, queue, row, key_patience if row.algorithm in FAMILIES else patience)
         finally:
             queue.stop()
             queue.close()

@@ -24,10 +24,13 @@ CHECKOUT = Path(__file__).parents[3]
 CACHE = CHECKOUT / ".nox" / "guest-cache"
 INSIDE = "tests/guest/inside"
 
-#: Plug-ins that are there and not asked for would be loaded too, and some take long.
-PLUGINS = ("anyio", "pytest_timeout")
+#: Plug-ins that are there and not asked for would be loaded too, and some take long; pytest's own, too.
+PLUGINS = ("anyio", "pytest_timeout", "no:cacheprovider", "no:doctest", "no:legacypath")
+
+#: What is imported and collected stays: the collector would go over it again and again, for seconds (conftest.py starts it).
+START = "import gc, sys; gc.disable(); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
 PYTEST = [
-    sys.executable, "-m", "pytest", "-q", "-c", "pyproject.toml", "-o", "norecursedirs=", "-p", "no:cacheprovider",
+    sys.executable, "-c", START, "-q", "-c", "pyproject.toml", "-o", "norecursedirs=",
     *(word for plugin in PLUGINS for word in ("-p", plugin)),
 ]  # fmt: skip
 
@@ -81,7 +84,11 @@ def job(
 
 def compile_ahead() -> Iterable[subprocess.Popen[bytes]]:
     """Bytecode of all that is imported, and of the tests as pytest has them: an emulated processor takes long for it."""
-    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "GUEST_MODULES": "none"}
+    environment = os.environ | {
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "GUEST_MODULES": "none",
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
     compiler = [sys.executable, "-m", "compileall", "-q", *SOURCES]
     for command in (compiler, [*PYTEST, "--collect-only", INSIDE]):
         yield subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=subprocess.DEVNULL)

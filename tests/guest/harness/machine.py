@@ -20,8 +20,9 @@ MEMORY_MIB = 1024
 #: A probe of /dev/kvm proves nothing: it can be opened on machines whose hypervisor runs no stock kernel.
 ACCELERATOR = "tcg,thread=multi"
 
-#: Strings are copied byte by byte in emulation if the processor calls that fast, and in larger steps if not.
-PROCESSOR = "max,-erms"
+#: Strings are copied byte by byte in emulation if the processor calls that fast, and in larger steps if not. The wide registers of
+#: AVX2 are emulated by calls for each instruction, and half of them are not.
+PROCESSOR = "max,-erms,-avx2"
 
 #: No mitigations: they cost an emulated processor much, and protect nothing here. No self-tests of the kernel's ciphers. The
 #: time is that of the time stamp counter: any other takes a trip into the emulator for each look. An oops ends the run.

@@ -1,5 +1,6 @@
 """Tests that need the guest: they load kernel modules."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,12 @@ from tests.guest.inside.sharing import run_share
 
 if "GUEST_MODULES" not in os.environ:
     collect_ignore_glob = ["*"]
+
+
+def pytest_collection_finish() -> None:
+    """From here on things come and go. What there is now stays, and is not looked at again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
