@@ -93,9 +93,8 @@ class Planner:
         if self.capabilities.find(kind, algorithm) is None:
             return self._unknown(kind, algorithm)
         implementation = table.work_of(kind, algorithm, self._available).implementation
-        other = table.otherwise(implementation, kind)
-        if other is not None and not seals(algorithm):
-            implementation = other
+        if implementation == "openssl-seal" and not seals(algorithm):
+            implementation = "cryptography"
         return number_of(Plan(kind, algorithm, implementation, 0, 0))
 
     def _unknown(self, kind: Kind, algorithm: object) -> str:

@@ -364,13 +364,23 @@ unsigned worker_number(const struct worker *worker)
     return worker->number;
 }
 
-/* More lies in the lanes of this queue while this worker is about to be busy: let another one come. */
-static void share(enum crew_name crew, struct queue *queue)
+/* More lies in the lanes of this queue while this worker is about to be busy: let another one come. To a Python thread only if it
+   will be busy for long: two that want the interpreter's lock all the time are slower than one. */
+void worker_share(struct worker *worker, struct queue *queue, const struct slot *slot)
 {
-    if (crew == CREW_PAGED && lane_has_work(&queue->lanes[LANE_PAGED]))
-        wake_one(&process->crews[CREW_PAGED]);
-    else if (crew != CREW_PAGED && has_native_work(queue))
-        wake_native(queue);
+    switch (worker->crew) {
+    case CREW_PAGED:
+        if (lane_has_work(&queue->lanes[LANE_PAGED]))
+            wake_one(&process->crews[CREW_PAGED]);
+        break;
+    case CREW_PYTHON:
+        if (slot->lengthy && lane_has_work(&queue->lanes[LANE_PYTHON]))
+            wake_one(&process->crews[CREW_PYTHON]);
+        break;
+    default:
+        if (slot->request.kind != KIND_NOP && has_native_work(queue))
+            wake_native(queue);
+    }
 }
 
 /* A spare worker gives way to all other threads, or goes: as one more full worker it would take the owner's core. */
@@ -411,8 +421,7 @@ static void *native_main(void *argument)
     while ((*slots = worker_next(worker, &queue))) {
         struct request *requests[BATCH_MOST];
         unsigned count = claim_more(queue, slots);
-        if (slots[0]->request.kind != KIND_NOP)
-            share(worker->crew, queue);
+        worker_share(worker, queue, slots[0]);
         for (unsigned i = 0; i < count; i++) {
             requests[i] = &slots[i]->request;
             if (requests[i]->kind != KIND_HAND_OVER) {
