@@ -21,6 +21,4 @@ measure: Any
 crc32c: Any
 try_digests: Any
 new_secret: Any
-new_signer: Any
-try_signing: Any
 set_batches: Any

@@ -33,7 +33,6 @@ SOURCES = (
     "ring",
     "sealing",
     "session",
-    "signing",
 )
 SANITIZERS = {
     "": ["-O2"],
@@ -72,7 +71,6 @@ ffibuilder.cdef(
     int library_dictionaries(const char *name);
     const char *library_origin(const char *name);
     const char *library_linked(void);
-    int library_signs(void);
     int start_workers(unsigned size, unsigned spare);
     unsigned workers(void);
     unsigned spare_workers(void);

@@ -78,7 +78,6 @@ class Engine(enum.IntEnum):
     DIGEST = 9
     SEAL = 10
     CHAIN = 11
-    SIGN = 12
 
 
 class Implementation(NamedTuple):

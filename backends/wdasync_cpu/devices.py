@@ -93,8 +93,9 @@ class Planner:
         if self.capabilities.find(kind, algorithm) is None:
             return self._unknown(kind, algorithm)
         implementation = table.work_of(kind, algorithm, self._available).implementation
-        if implementation == "openssl-seal" and not seals(algorithm):
-            implementation = "cryptography"
+        other = table.otherwise(implementation, kind)
+        if other is not None and not seals(algorithm):
+            implementation = other
         return number_of(Plan(kind, algorithm, implementation, 0, 0))
 
     def _unknown(self, kind: Kind, algorithm: object) -> str:

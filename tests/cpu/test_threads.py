@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -54,6 +54,27 @@ def test_a_codec_that_raises(
     assert len(caplog.records) == 10
     assert threads.failures() == before
     assert gzip.decompress(good(run(python_queue, [Compress(b"fine", "gzip")])[0])) == b"fine"
+
+
+def test_a_burst_is_shared_by_the_threads(python_queue: CpuQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of them takes one, sees that there are more, and wakes another. Here each waits for the other."""
+    both = threading.Barrier(2, timeout=20)
+    compress = packages.compress
+
+    def together(*what: Any) -> Outcome:
+        both.wait()
+        return compress(*what)
+
+    run(python_queue, [Compress(b"x", "gzip")] * 4)  # they are started
+    monkeypatch.setattr(packages, "compress", together)
+    for _ in range(10):
+        time.sleep(0.01)  # they fall asleep
+        assert (
+            python_queue.enqueue_burst([(number, Compress(bytes(100_000), "gzip")) for number in (1, 2)]) == 2
+        )
+        done = drain(python_queue, 2)
+        assert {each.status for each in done} == {Status.SUCCESS}
+        assert len({each.detail.where for each in done}) == 2
 
 
 def test_a_codec_without_memory(python_queue: CpuQueue, monkeypatch: pytest.MonkeyPatch) -> None:

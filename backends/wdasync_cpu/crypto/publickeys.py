@@ -37,11 +37,8 @@ def _private(key: CpuKey, method: str) -> Any:
 
 
 def sign(operation: Sign, key: CpuKey) -> Outcome:
-    """Sign. What comes after with this key, native code does, if it can."""
-    method, how = _private(key, "sign"), _how(operation)
-    outcome = delivered(operation, method(bytes(join(operation.source)), *how))
-    key.read_signer(operation, how)
-    return outcome
+    """Sign."""
+    return delivered(operation, _private(key, "sign")(bytes(join(operation.source)), *_how(operation)))
 
 
 def verify(operation: Verify, key: CpuKey) -> Outcome:

@@ -68,8 +68,6 @@ struct kit {
     void *ciphers[SEALS]; /* OpenSSL's */
     uint8_t *text;        /* of a sealing, until it is known to be good */
     size_t text_size;
-    void *signing;         /* OpenSSL's state of a signature, while it is made */
-    void *signing_context; /* so too, of a digest's */
     uint8_t *joined;
     size_t joined_room;
 };
@@ -165,7 +163,6 @@ uint32_t check_crc32c(uint32_t value, const uint8_t *data, size_t size, bool pla
 /* Digests: see digest.c. */
 void run_digest(struct kit *kit, struct request *request);
 void forget_digests(struct kit *kit);
-const char *digest_name(enum digest digest);              /* OpenSSL's */
 bool can_batch(enum digest digest);                       /* whether a library was found that makes several at once */
 void set_batches(enum digest digest, unsigned least);     /* from so many on it is quicker; 0: it never is */
 bool may_batch(const struct request *request);            /* whether it may wait in LANE_BATCH */
@@ -181,10 +178,6 @@ bool run_digests(struct kit *kit, struct request *const *requests, unsigned coun
 bool can_seal(const struct secret *secret, const struct sealing *sealing, uint8_t format); /* it is an ordinary case */
 void run_sealing(struct kit *kit, struct request *request);
 void forget_sealing(struct kit *kit);
-
-/* Signatures: see signing.c. If OpenSSL cannot make one, that is a DEVICE_ERROR without words. */
-void run_signing(struct kit *kit, struct request *request);
-void forget_signing(struct kit *kit);
 
 /* Sequences: see chain.c. */
 bool only_looks(const struct request *step); /* it hands its input on */

@@ -36,11 +36,6 @@ static const struct {
 /* So many of the same length are worth a batch; 0: none are. */
 static _Atomic unsigned worth[DIGESTS];
 
-const char *digest_name(enum digest digest)
-{
-    return DIGEST[digest].name;
-}
-
 bool can_batch(enum digest digest)
 {
     return ipsec_mb && DIGEST[digest].job;
