@@ -30,7 +30,6 @@ class Flow:
         self._home: tuple[PolledDevice, int] | None = None
         self._content = b""
         self._flush = Flush.NONE
-        self._failed = False
 
     def take(self, pieces: Sequence[bytes], flush: Flush) -> None:
         """The next step of it."""
@@ -38,21 +37,22 @@ class Flow:
         if self._ledger is not None:
             self._ledger.take(self._content, flush)
 
-    def offer(self, polled: PolledDevice) -> CompressChunk | None:
-        """The step, for this device; ``None``: it cannot go on there."""
+    def offer(self, polled: PolledDevice, *, moving: bool) -> CompressChunk | None:
+        """The step, for this device; ``None``: it cannot go on there.
+
+        :param moving: its own device is out of use, or has failed at this step
+        """
         here = (polled, polled.resets)
         if self._session is None:
             self._begin(polled)
-        elif self._home != here and self._lost():
+        elif moving:
             self._move(polled)
         if self._home != here or self._session is None:
             return None
-        self._failed = True  # if it is asked again, the device did not do it
         return CompressChunk(self._session, self._content, self._flush)
 
     def made(self, output: bytes) -> bytes:
         """The step is done; what the client gets of it."""
-        self._failed = False
         if self._ledger is None:
             return output
         self._ledger.made(output)
@@ -63,12 +63,6 @@ class Flow:
         if self._session is not None:
             self._session.close()
             self._session = self._home = None
-
-    def _lost(self) -> bool:
-        """Whether its device has failed, or knows nothing of it any more."""
-        assert self._home is not None
-        polled, resets = self._home
-        return self._failed or polled.device.lost is not None or polled.resets != resets
 
     def _begin(self, polled: PolledDevice) -> None:
         row = polled.device.capabilities.find(Kind.COMPRESS_CHUNK, self._spec.algorithm)

@@ -8,6 +8,7 @@ more until it is back; what it had goes to the next one as soon as its queues ar
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import product
 from typing import Final, Generic, Protocol, TypeVar
 
 from wdasync import BackendUnavailable, Kind, Operation, PolledDevice, Status
@@ -24,8 +25,11 @@ ELSEWHERE: Final = frozenset({Status.DEVICE_ERROR, Status.ABORTED})
 class Job(Protocol):
     """Something to be done, by one device or by another."""
 
-    def offer(self, polled: PolledDevice) -> Operation | None:
-        """The operation for this device; ``None``: it cannot do it. Asked again, for others, if the device failed."""
+    def offer(self, polled: PolledDevice, *, moving: bool) -> Operation | None:
+        """The operation for this device; ``None``: it cannot do it. Asked again, for others, if the device failed.
+
+        :param moving: all said no: if it belongs to a device, that one is out of use, or has failed at it
+        """
 
 
 J = TypeVar("J", bound=Job)
@@ -149,20 +153,24 @@ class Lanes(Generic[J]):
         return [lane for place in self._places for lane in place.lanes.values()]
 
     def _board(self, flight: _Flight[J]) -> None:
-        for place in self._places:
-            if not place.lanes or place.lost or place in flight.tried:
-                continue
-            operation = flight.job.offer(place.polled)
-            if operation is None:
-                continue
-            row = place.polled.device.capabilities.find(operation.kind, operation.algorithm)
-            assert row is not None, "a job offers what the device has"
-            self._tag = (self._tag + 1) & 0xFFFFFFFF
-            self._flights[self._tag] = flight
-            flight.place, flight.lane = place, place.lanes[row.queue_class]
-            flight.lane.hold(self._tag, operation)
-            return
+        # Who is out of use is seen once, and from this loop: what its own thread knows of a device changes at any moment.
+        places = [
+            place for place in self._places if place.lanes and not place.lost and place not in flight.tried
+        ]
+        for moving, place in product((False, True), places):
+            operation = flight.job.offer(place.polled, moving=moving)
+            if operation is not None:
+                self._hold(flight, place, operation)
+                return
         self._ended.append((flight.job, None))
+
+    def _hold(self, flight: _Flight[J], place: Place, operation: Operation) -> None:
+        row = place.polled.device.capabilities.find(operation.kind, operation.algorithm)
+        assert row is not None, "a job offers what the device has"
+        self._tag = (self._tag + 1) & 0xFFFFFFFF
+        self._flights[self._tag] = flight
+        flight.place, flight.lane = place, place.lanes[row.queue_class]
+        flight.lane.hold(self._tag, operation)
 
     def _completed(self, place: Place, completion: Completion) -> None:
         flight = self._flights.get(completion.tag)

@@ -51,7 +51,8 @@ class _Whole:
         self.connection, self.work = connection, work
         self.mbuf, self._level = mbuf, level
 
-    def offer(self, polled: PolledDevice) -> Operation | None:
+    def offer(self, polled: PolledDevice, *, moving: bool) -> Operation | None:
+        del moving  # it belongs to none
         work, algorithm = self.work, ALGORITHMS[self.work.coding]
         if polled.device.capabilities.find(Kind.COMPRESS, algorithm) is None:
             return None
@@ -77,8 +78,8 @@ class _Piece:
         self.connection, self.work, self._flow = connection, work, flow
         flow.take(work.pieces, work.flush)
 
-    def offer(self, polled: PolledDevice) -> Operation | None:
-        return self._flow.offer(polled)
+    def offer(self, polled: PolledDevice, *, moving: bool) -> Operation | None:
+        return self._flow.offer(polled, moving=moving)
 
     def output(self, completion: Completion | None) -> bytes | None:
         if completion is None or completion.status is not Status.SUCCESS:

@@ -37,7 +37,8 @@ class _Signature:
     def __init__(self, connection: Connection, signing: Signing, signer: Signer) -> None:
         self.connection, self._signing, self._signer = connection, signing, signer
 
-    def offer(self, polled: PolledDevice) -> Operation | None:
+    def offer(self, polled: PolledDevice, *, moving: bool) -> Operation | None:
+        del moving  # it belongs to none
         return self._signer.operation(self._signing, polled)
 
 

@@ -137,6 +137,30 @@ def test_held_operations_are_released_one_by_one(opened: Opener) -> None:
     assert tags(queue) == [3]
 
 
+def test_release_by_another_thread_while_one_is_counted(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = opened()
+    program, next_queue = program_of(queue), queue.device.next_queue
+    program.hold()
+    fill(queue, 3)
+    others: list[threading.Thread] = []
+
+    def meanwhile() -> MockQueue | None:
+        others.append(threading.Thread(target=program.release))
+        others[-1].start()
+        others[-1].join(0.05)
+        return next_queue()
+
+    program.release(1)
+    monkeypatch.setattr(queue.device, "next_queue", meanwhile)
+    found = list(queue.dequeue_burst(64))
+    others[0].join()
+    found += queue.dequeue_burst(64)
+    assert [done.tag for done in found] == [0, 1, 2]
+    assert program.allowance is None
+
+
 def test_release_wakes_the_sleeper(opened: Opener) -> None:
     queue = opened()
     program_of(queue).hold()

@@ -216,7 +216,7 @@ class MockDevice:
 
     def next_queue(self) -> MockQueue | None:
         """Whose turn it is, while operations are counted."""
-        ready = [queue for queue in self.queues if queue.ready()]
+        ready = [queue for queue in list(self.queues) if queue.ready()]
         turn = self.served + 1
         lower = Priority.LOW if turn % 64 == 0 else Priority.NORMAL if turn % 16 == 0 else None
         chosen = [queue for queue in ready if queue.priority is lower] or sorted(
@@ -238,7 +238,7 @@ class MockDevice:
     def _lose(self) -> None:
         if self._losing is not None:
             self._lost, self._losing = self._losing[0], None
-        for queue in self.queues:
+        for queue in list(self.queues):  # another thread may be closing some
             queue.wake.ring()
 
     def _all_queues_closed(self, what: str) -> None:

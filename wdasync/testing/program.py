@@ -163,6 +163,7 @@ class Program:
         self.close_failures = 0
         self.refusals = self.options.refuse
         self.allowance: int | None = None
+        self._counting = threading.RLock()  # of the allowance
 
     def change(self, **options: Any) -> None:
         """Replace some of the options, for what comes."""
@@ -172,7 +173,8 @@ class Program:
 
     def hold(self) -> None:
         """From now on nothing completes, until :meth:`release`."""
-        self.allowance = 0
+        with self._counting:
+            self.allowance = 0
 
     def release(self, count: int | None = None) -> None:
         """Let ``count`` operations complete, or all, and hold no more.
@@ -180,13 +182,14 @@ class Program:
         Counted ones complete in the order of a device with one engine: those of a queue of higher priority first, but
         one in 16 is of a ``NORMAL`` queue, and one in 64 of a ``LOW`` one, if there are such.
         """
-        self.allowance = None if count is None else (self.allowance or 0) + count
+        with self._counting:
+            self.allowance = None if count is None else (self.allowance or 0) + count
         self.wake()
 
     def wake(self) -> None:
         """Ring the queues that are armed, whether or not there is a reason."""
-        for device in self.devices:
-            for queue in device.queues:
+        for device in list(self.devices):
+            for queue in list(device.queues):  # another thread may be closing some
                 queue.wake.ring()
 
     # Misfortune
@@ -230,7 +233,7 @@ class Program:
     def spurious(self, tag: int) -> None:
         """A completion of something that was never asked for appears in every queue."""
         for device in self.devices:
-            for queue in device.queues:
+            for queue in list(device.queues):
                 queue.post_spurious(tag)
 
     def refuse(self, times: int) -> None:
@@ -283,11 +286,15 @@ class Program:
         """
         if self.allowance is None:
             return True
-        if self.allowance == 0 or queue.device.next_queue() is not queue:
-            return False
-        self.allowance -= 1
-        queue.device.served += 1
-        if self.allowance:
+        with self._counting:
+            if self.allowance is None:
+                return True
+            if self.allowance == 0 or queue.device.next_queue() is not queue:
+                return False
+            self.allowance -= 1
+            queue.device.served += 1
+            more = self.allowance > 0
+        if more:
             self.wake()  # it may be another one's turn now
         return True
 

@@ -1,6 +1,7 @@
 """The accelerator in poll mode, without sockets: what becomes of work whose device, buffer, session or client is not there."""
 
 import gzip
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -309,13 +310,48 @@ def test_a_stream_goes_on_on_the_next_device(polled: PolledDevice, both: Offload
     assert stream.handle is None
 
 
+@pytest.mark.parametrize("reset", ["has not begun", "is under way"])
+def test_a_stream_goes_on_though_its_device_never_said_that_it_is_lost(
+    polled: PolledDevice, both: Offload, monkeypatch: pytest.MonkeyPatch, reset: str
+) -> None:
+    """It was silent, and nothing of this stream was there at that time. Or it is just being reset: it says that it is there again before
+    anybody counts that."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> None:
+        begun.set()
+        go_on.wait()
+
+    monkeypatch.setattr(places, "PAUSE", 0.001 if reset == "is under way" else 60)
+    monkeypatch.setattr(polled, "reset", slowly)
+    connection, stream = client(), Stream("gzip")
+    both.put(connection, Work("gzip", [text(5000)], stream, Flush.SYNC))
+    (first,) = reap(both, 1)
+    device(polled).program.stick(count=1)
+    other = client()
+    both.put(other, whole())
+    both.submit(4)
+    both.lanes.tick(time.monotonic() + 6)
+    assert outputs(both, [other]) == [text(5000)]
+    if reset == "is under way":
+        assert begun.wait(30)
+    both.put(connection, Work("gzip", [text(300)], stream, Flush.FINISH))
+    (second,) = reap(both, 1)
+    go_on.set()
+    assert isinstance(first.output, bytes)
+    assert isinstance(second.output, bytes)
+    assert gzip.decompress(first.output + second.output) == text(5000) + text(300)
+    assert device(polled).lost is None
+
+
 def test_nobody_goes_on_with_brotli() -> None:
     with wdasync.open_device("cpu") as one, wdasync.open_device("cpu") as other:
         for algorithm in ("br", "gzip"):
             flow = Flow(algorithm, "fast", movable=True)
             flow.take([text(9000)], Flush.SYNC)
-            assert flow.offer(one) is not None
-            onward = flow.offer(other)  # asked again: the first has failed
+            assert flow.offer(one, moving=False) is not None
+            assert flow.offer(other, moving=False) is None
+            onward = flow.offer(other, moving=True)  # the first has failed
             assert (onward is None) == (algorithm == "br")
             flow.close()
 
