@@ -479,6 +479,24 @@ async def test_a_stopped_queue_is_given_time_to_hand_out_the_rest() -> None:
     assert status(flight) is Status.SUCCESS
 
 
+async def test_an_idle_lane_hears_that_its_device_is_lost() -> None:
+    """Nothing of it will fail, and others may wait for its queue to be closed."""
+    bench = Bench()
+    bench.lane.readable()
+    assert bench.lane.state is LaneState.OPEN
+    bench.submit()
+    bench.loop.turn()
+    bench.lost = "pulled out"
+    bench.lane.readable()
+    assert bench.lane.state is LaneState.OPEN, "its operations will tell"
+    bench.queue.complete()
+    bench.lane.readable()
+    assert bench.lane.state is LaneState.OPEN
+    bench.lane.readable()
+    assert bench.lane.state is LaneState.LOST
+    bench.lane.readable()
+
+
 async def test_a_lane_that_is_lost_is_not_waited_for() -> None:
     bench = Bench()
     bench.submit()

@@ -284,6 +284,18 @@ class TestFaults:
         await second.aclose()
 
 
+async def comes_back(acc: wdasync.Accelerator) -> None:
+    """The device is there again for this one."""
+    with anyio.fail_after(PATIENCE):
+        while True:
+            try:
+                assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
+            except wdasync.WdasyncError:
+                await anyio.sleep(0.01)
+            else:
+                return
+
+
 @pytest.mark.anyio
 class TestLoss:
     async def test_of_the_device_is_of_all_and_it_returns_for_all(self) -> None:
@@ -294,17 +306,19 @@ class TestLoss:
             for acc in (first, second):
                 with pytest.raises(wdasync.WdasyncError):
                     await acc.compress(TEXT, "gzip")
-            with anyio.fail_after(PATIENCE):
-                for acc in (first, second):
-                    while True:
-                        try:
-                            assert gzip.decompress(await acc.compress(TEXT, "gzip")) == TEXT
-                        except wdasync.WdasyncError:
-                            await anyio.sleep(0.01)
-                        else:
-                            break
+            for acc in (first, second):
+                await comes_back(acc)
             assert the_machine() is machine
             assert contexts(machine) == {machine.process.pasid}
+
+    async def test_who_has_nothing_to_do_keeps_it_from_nobody(self) -> None:
+        settings = {"reopen_delay": 0.01, "reopen_limit": 0.05}
+        async with open_chip(**settings) as idle, open_chip(**settings) as busy:
+            for acc in (idle, busy):
+                await acc.compress(TEXT, "gzip")
+            the_machine().remove(ZIP.name, "unplugged")
+            await comes_back(busy)
+            await comes_back(idle)
 
     async def test_who_comes_too_late_is_told(self) -> None:
         async with open_chip(reopen_delay=1000):

@@ -259,9 +259,14 @@ class Lane:
     def readable(self) -> None:
         """The event loop saw the queue's descriptor readable."""
         if self._taking:
+            idle = not self.in_flight
             self._armed = False
             self.wakes += 1
             self.reap()
+            if idle and (reason := self._is_lost()):
+                self.lose(
+                    reason
+                )  # nobody asks it for anything that could fail, and its queue may be in the way of others
 
     def look_again(self) -> None:
         """The event loop has registered the descriptor, and may have eaten a wake by that."""
