@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from .connection import Connection
@@ -32,6 +33,9 @@ __all__ = ["Lcore"]
 #: Seconds between two looks at the clock of all connections.
 TICK = 0.1
 
+#: Steps of handshakes after which others are served.
+STEPS = 2
+
 #: Seconds until a queue that was full is asked again.
 RETRY = 0.001
 
@@ -45,7 +49,7 @@ class Lcore:
         self._tls = tls
         self._policy: Policy = options.policy
         self._connections: set[Connection] = set()
-        self._poller = Poller()
+        self._poller = Poller(clear=tls is None)
         self._sleeper = Sleeper(self._poller.fileno())
         self._receiver = Receiver(self._poller, self.pool, figures, self._accept, self._broke)
         self._sender = Sender(self._poller, figures, options.policy.limits.linger, self._close)
@@ -165,21 +169,38 @@ class Lcore:
             connection.signing = True
             self._signer.ask(connection, engine.signing)
         if clear:
+            if connection.client.greeting:
+                self._poller.greeted(connection.client)
             relay.client_sent(clear)
         if over:
             relay.client_sent(b"")
 
-    def sign(self, burst: int) -> int:
+    def greet(self, burst: int, serve: Callable[[], int]) -> int:
+        """A step of each of so many handshakes; how many that were.
+
+        :param serve: serves those who are through theirs, for whom a burst of such steps would be a long time
+        """
+        steps = 0
+        for item in self._receiver.greetings(burst):
+            self.advance(self.handle(item))
+            steps += 1
+            if steps % STEPS == 0:
+                serve()
+        return steps + self.sign(burst, serve)
+
+    def sign(self, burst: int, serve: Callable[[], int] | None = None) -> int:
         """Handshakes that have their signatures go on; and what others want signed is submitted. How many that were."""
         if self._signer is None:
             return 0
         signed = self._signer.reap(burst)
-        for connection, signature in signed:
+        for number, (connection, signature) in enumerate(signed, 1):
             if connection.engine is not None and not connection.closed:
                 connection.signing = False
                 connection.engine.answer(signature)
                 self._decrypt(connection, connection.engine, b"")
                 self.advance(connection)
+            if serve is not None and number % STEPS == 0:
+                serve()
         return len(signed) + self._signer.submit(burst)
 
     def _accept(self, burst: int) -> None:
@@ -189,7 +210,8 @@ class Lcore:
             engine = self._tls.engine() if self._tls else None
             relay = Relay(self._policy, peer, self.options.authority, "https" if engine else "http")
             connection = Connection(relay, engine)
-            connection.client = self._poller.add(Port(sock, connection, upstream=False))
+            greeting = engine is not None
+            connection.client = self._poller.add(Port(sock, connection, upstream=False, greeting=greeting))
             self._connections.add(connection)
             self._poller.watch(connection.client, select.EPOLLIN)
 

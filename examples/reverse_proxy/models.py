@@ -29,6 +29,9 @@ class Model(Protocol):
     def turn(self) -> int:
         """Everything once; how much there was to do."""
 
+    def serve(self) -> int:
+        """So too, without handshakes."""
+
     def completions(self) -> int:
         """Only look whether the accelerator, or who signs, is done with something."""
 
@@ -54,17 +57,23 @@ class RunToCompletion:
         self._burst = lcore.options.burst
 
     def turn(self) -> int:
+        return self.serve() + self._lcore.greet(self._burst, self.serve)
+
+    def serve(self) -> int:
         lcore, offload = self._lcore, self._lcore.offload
         received = lcore.receive(min(self._burst, offload.ring.free_count))
         for item in received:
             lcore.advance(lcore.handle(item))
-        return len(received) + offload.submit(self._burst) + self.completions()
+        return len(received) + offload.submit(self._burst) + self._reap()
 
     def completions(self) -> int:
+        return self._reap() + self._lcore.sign(self._burst)
+
+    def _reap(self) -> int:
         done = self._lcore.offload.reap(self._burst)
         for it in done:
             self._lcore.advance(self._lcore.complete(it))
-        return len(done) + self._lcore.sign(self._burst)
+        return len(done)
 
     def occupancy(self) -> dict[str, int]:
         return _in_use(self._lcore)
@@ -80,19 +89,25 @@ class Pipeline:
         self._tx: Ring[Connection] = Ring(lcore.options.ring)
 
     def turn(self) -> int:
+        return self.serve() + self._lcore.greet(self._burst, self.serve)
+
+    def serve(self) -> int:
         return (
             self._receive()
             + self._http()
             + self._lcore.offload.submit(self._burst)
-            + self.completions()
+            + self._reap()
             + self._transmit()
         )
 
     def completions(self) -> int:
+        return self._reap() + self._lcore.sign(self._burst)
+
+    def _reap(self) -> int:
         done = self._lcore.offload.reap(min(self._burst, self._tx.free_count))
         for it in done:
             self._to_transmit(self._lcore.complete(it))
-        return len(done) + self._lcore.sign(self._burst)
+        return len(done)
 
     def occupancy(self) -> dict[str, int]:
         return {"rx": self._rx.count, "tx": self._tx.count, **_in_use(self._lcore)}

@@ -1,4 +1,8 @@
-"""The sockets that are watched: an epoll descriptor that is asked without waiting."""
+"""The sockets that are watched: an epoll descriptor that is asked without waiting.
+
+It holds another one, with the clients whose handshakes are not over, and the listener for such. A step of a handshake takes as long as
+many requests of others, and hundreds of clients may come at once. So who looks at the first has not to look at the second.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +15,33 @@ __all__ = ["Poller"]
 
 
 class Poller:
-    """Ports, and one listener."""
+    """Ports, and one listener.
 
-    def __init__(self) -> None:
-        self._epoll = select.epoll()
+    :param clear: clients need no handshake
+    """
+
+    def __init__(self, *, clear: bool = True) -> None:
+        self._epoll, self._greetings = select.epoll(), select.epoll()
+        self._epoll.register(self._greetings.fileno(), select.EPOLLIN)
+        self._listening = self._epoll if clear else self._greetings
         self._ports: dict[int, Port] = {}
         self._listener: int | None = None
 
     def fileno(self) -> int:
-        """Readable when :meth:`ready` would give something."""
+        """Readable when :meth:`ready` or :meth:`greetings` would give something."""
         return self._epoll.fileno()
 
     def ready(self, limit: int) -> list[tuple[Port | None, int]]:
         """Up to so many that have something to say, and which events; ``None`` is the listener. It goes round: nobody is left out."""
         if not limit:
             return []
-        found = self._epoll.poll(0, limit)
+        return self._known(self._epoll.poll(0, limit))
+
+    def greetings(self, limit: int) -> list[tuple[Port | None, int]]:
+        """So too, those whose handshakes are not over."""
+        return self._known(self._greetings.poll(0, limit)) if limit else []
+
+    def _known(self, found: list[tuple[int, int]]) -> list[tuple[Port | None, int]]:
         return [
             (self._ports.get(fd), mask) for fd, mask in found if fd in self._ports or fd == self._listener
         ]
@@ -34,10 +49,10 @@ class Poller:
     def listen(self, listener: socket.socket | None) -> None:
         """Watch for new clients there; ``None``: for none at all."""
         if self._listener is not None:
-            self._epoll.unregister(self._listener)
+            self._listening.unregister(self._listener)
         self._listener = None if listener is None else listener.fileno()
         if self._listener is not None:
-            self._epoll.register(self._listener, select.EPOLLIN)
+            self._listening.register(self._listener, select.EPOLLIN)
 
     def add(self, port: Port) -> Port:
         """One more, which is watched for nothing yet."""
@@ -47,18 +62,29 @@ class Poller:
     def watch(self, port: Port, mask: int) -> None:
         """From now on for these events. A port that was left alone and still is for nothing is not even asked whether it broke."""
         if port.mask is None and mask:
-            self._epoll.register(port.fd, mask)
+            self._of(port).register(port.fd, mask)
         elif port.mask is None or port.mask == mask:
             return
         else:
-            self._epoll.modify(port.fd, mask)
+            self._of(port).modify(port.fd, mask)
         port.mask = mask
+
+    def greeted(self, port: Port) -> None:
+        """Its handshake is over: it is looked at with all others."""
+        mask = port.mask
+        self.leave(port)
+        port.greeting = False
+        if mask is not None:
+            self.watch(port, mask)
 
     def leave(self, port: Port) -> None:
         """Watch it for nothing, not even for its end."""
         if port.mask is not None:
-            self._epoll.unregister(port.fd)
+            self._of(port).unregister(port.fd)
             port.mask = None
+
+    def _of(self, port: Port) -> select.epoll:
+        return self._greetings if port.greeting else self._epoll
 
     def drop(self, port: Port) -> None:
         """Close it. What it was about to send is lost."""

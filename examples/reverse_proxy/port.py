@@ -23,6 +23,7 @@ class Port:
     :ivar connection: whose it is
     :ivar upstream: which end it is
     :ivar opening: ``connect`` is under way
+    :ivar greeting: it is a client's, whose handshake is not over
     :ivar unread: something that was read from it waits to be looked at
     :ivar mask: the events that epoll watches for; ``None``: it is not registered
     :ivar shut: nothing more is sent
@@ -30,11 +31,13 @@ class Port:
     """
 
     __slots__ = (
-        "_sending", "_waiting", "broken", "connection", "fd", "mask", "opening", "shut", "sock", "unread", "upstream",
+        "_sending", "_waiting", "broken", "connection", "fd", "greeting", "mask", "opening", "shut", "sock", "unread", "upstream",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, connection: Connection, *, upstream: bool) -> None:
-        self.sock, self.fd = sock, sock.fileno()
+    def __init__(
+        self, sock: socket.socket, connection: Connection, *, upstream: bool, greeting: bool = False
+    ) -> None:
+        self.sock, self.fd, self.greeting = sock, sock.fileno(), greeting
         self.connection, self.upstream = connection, upstream
         self.opening = self.unread = self.shut = self.broken = False
         self.mask: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from .figures import Figures
@@ -14,6 +14,9 @@ from .port import Port
 __all__ = ["Received", "Receiver"]
 
 BAD = select.EPOLLERR | select.EPOLLHUP
+
+#: Clients that are taken in at once, if each of them costs a handshake.
+ARRIVALS = 4
 
 
 class Received(NamedTuple):
@@ -59,6 +62,15 @@ class Receiver:
                 port.unread = True
                 found.append(item)
         return found
+
+    def greetings(self, burst: int) -> Iterator[Received]:
+        """So too, of clients whose handshakes are not over; each is read when it is its turn, since others are served in between."""
+        for port, mask in self._poller.greetings(burst):
+            if port is None:
+                self._accept(min(burst, ARRIVALS))
+            elif not port.unread and not port.connection.closed and (item := self._look(port, mask)):
+                port.unread = True
+                yield item
 
     def _look(self, port: Port, mask: int) -> Received | None:
         wanted = port.mask or 0
