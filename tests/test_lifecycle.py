@@ -18,8 +18,10 @@ import anyio
 import pytest
 
 import wdasync
+from wdasync.backend import PageFaults
 from wdasync.eventloop import current_event_loop
-from wdasync.testing.mock import backend
+from wdasync.testing._mock_faults import Faults
+from wdasync.testing.mock import MockDevice, backend
 
 pytestmark = pytest.mark.anyio
 
@@ -407,3 +409,52 @@ def test_the_package_s_names_are_complete() -> None:
     public = {name for name in vars(wdasync) if not name.startswith("_")}
     modules = {name for name in public if type(getattr(wdasync, name)).__name__ == "module"}
     assert public - modules - {"annotations"} == set(exported)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("opening", ["succeeds", "fails"])
+async def test_a_device_is_closed_after_its_coroutine_has_ended(
+    monkeypatch: pytest.MonkeyPatch, opening: str
+) -> None:
+    """It may be waiting for descriptors of the device, and somebody else gets their numbers."""
+    events: list[str] = []
+    serve, close = Faults.serve, MockDevice.close
+
+    async def served(self: Faults) -> None:
+        try:
+            await serve(self)
+        finally:
+            events.append("served")
+
+    def closed(self: MockDevice) -> None:
+        events.append("closed")
+        close(self)
+
+    monkeypatch.setattr(Faults, "serve", served)
+    monkeypatch.setattr(MockDevice, "close", closed)
+    with backend.programmed(page_faults=PageFaults.HANDLER) as program:
+        program.queue_failures = opening == "fails"
+        try:
+            async with wdasync.open_accelerator("mock", fallback=False):
+                await anyio.wait_all_tasks_blocked()
+        except wdasync.BackendUnavailable:
+            assert opening == "fails"
+    assert events in (["served", "closed"], ["closed"] if opening == "fails" else [])
+
+
+@pytest.mark.anyio
+async def test_many_that_open_and_close_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def use() -> None:
+        for _ in range(6):
+            async with wdasync.open_accelerator("hip08", fallback=False) as acc:
+                for _ in range(2):
+                    await acc.compress(b"x" * 20_000, "gzip")
+                    await anyio.sleep(0.001)
+                statistics = acc.statistics()
+                assert statistics.rescues == 0
+                assert all(place.state == "open" for place in statistics.places)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(8):
+            group.start_soon(use)
+    assert "serve raised" not in caplog.text

@@ -144,11 +144,12 @@ class Accelerator(MemoryWork, CryptoWork):
             await self._reaper.drain(self._config.close_timeout)
         except anyio.get_cancelled_exc_class() as error:
             cancelled = error
+        # The service task ends before the devices do: it may be waiting for their descriptors, whose numbers others get.
         for step in (
             self._execution.stop_opening,
             self._reaper.close,
-            self._close_devices,
             self._execution.loop.stop,
+            self._close_devices,
         ):
             cancelled = await insist(step) or cancelled
         for stream in list(self._fault_streams):

@@ -76,6 +76,7 @@ class KeyHandle:
         """Revoke it, and wait until it is wiped. To cancel this does not undo it. Idempotent."""
         key = self._key
         if key.in_flight:
+            self._execution.check_loop()
             wiped = anyio.Event()
             key.on_wiped.append(wiped.set)
             key.revoke()

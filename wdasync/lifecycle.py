@@ -123,7 +123,7 @@ async def _open(
             _serve(loop, place)
         await _open_usual_lanes(opener, places)
     except BaseException:
-        for step in (recovery.stop, reaper.close, partial(close_devices, loop, places), loop.stop):
+        for step in (recovery.stop, reaper.close, loop.stop, partial(close_devices, loop, places)):
             await insist(step)
         raise
     execution = Execution(config, schedule, opener, recovery, observer)

@@ -29,6 +29,9 @@ GRAMMAR: Final = "a number of queues, or a list of sync-comp, sync-decomp, async
 
 _ITEM: Final = re.compile(r"(sync|async)(?:-(comp|decomp))?:(\d+)@(\d+)", re.ASCII)
 
+#: More queues of one kind than any device has.
+MOST: Final = 4096
+
 #: Direction as UADK writes it -> what is done in it.
 _KINDS: Final[Mapping[str, frozenset[Kind]]] = {
     "comp": frozenset({Kind.COMPRESS, Kind.COMPRESS_CHUNK}),
@@ -56,8 +59,8 @@ class QueueCounts:
         :raises ValueError: if it is neither a number nor such a list; the text says what is wrong
         """
         if isinstance(value, int) or value.strip().isdecimal():
-            if int(value) < 1:
-                raise ValueError(f"{GRAMMAR}; at least 1 of them")
+            if not 1 <= int(value) <= MOST:
+                raise ValueError(f"{GRAMMAR}; at least 1 of them, and at most {MOST}")
             return cls(int(value))
         items: dict[tuple[str, str], int] = {}
         nodes: set[int] = set()
@@ -66,6 +69,8 @@ class QueueCounts:
             if match is None:
                 raise ValueError(f"{GRAMMAR}; {part.strip()!r} is none of these")
             mode, direction, count, node = match[1], match[2] or "", int(match[3]), int(match[4])
+            if count > MOST:
+                raise ValueError(f"{GRAMMAR}; at most {MOST} of them, in {part.strip()!r}")
             if count:
                 nodes.add(node)
                 items[mode, direction] = max(count, items.get((mode, direction), 0))

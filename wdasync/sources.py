@@ -5,6 +5,7 @@ Each value keeps its origin and its exact place, so that an error about it can s
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -184,11 +185,11 @@ def find_file(environ: Mapping[str, str], cwd: Path) -> Path | None:
     named = environ.get("WDASYNC_CONFIG")
     if named is None:
         path = cwd / FILE_NAME
-        return path if path.exists() else None
+        return path if _is_there(path) else None
     if not named:
         return None
     path = cwd / named
-    if not path.exists():
+    if not _is_there(path):
         raise ConfigError(
             f"WDASYNC_CONFIG: expected the path of a file, got {named!r}, which does not exist in {cwd}; "
             "correct the path, or unset the variable"
@@ -198,10 +199,24 @@ def find_file(environ: Mapping[str, str], cwd: Path) -> Path | None:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: expected TOML, got {error}; see https://toml.io") from error
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}; see its owner, mode and encoding") from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number or a nesting that is too long is none of TOML's errors
+        raise ConfigError(f"{path}: expected TOML, got {error}; see https://toml.io") from error
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something of that name, if only a link that leads nowhere: reading it says what is wrong.
+
+    :raises ConfigError: if that cannot be known
+    """
+    try:
+        return os.path.lexists(path)
+    except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error}; see its owner, mode and encoding") from error
 
 

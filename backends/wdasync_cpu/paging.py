@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 
 from wdasync.errors import PageFaultError
 from wdasync.faults import Access, FaultReporter, FaultResponse, PageFault
@@ -118,9 +119,12 @@ class FaultLine:
                 await buffer.fetch(page)
             if scope.cancelled_caught:
                 why = f"{buffer!r}: expected page {page} within {self._deadline:g} s, and the pager still waits; raise fault_deadline"
+        except anyio.get_cancelled_exc_class():
+            # Of this task, or of something that the pager waits for: then other faults are still to be answered.
+            await anyio.lowlevel.checkpoint_if_cancelled()
         except PageFaultError as error:
             why = str(error)
-        except Exception as error:
+        except BaseException as error:  # whatever it is, other faults are still to be answered
             logger.exception("page %d of %r cannot be fetched", page, buffer)
             why = f"{buffer!r}: page {page}: {type(error).__name__}: {error}"
         finally:

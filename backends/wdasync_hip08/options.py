@@ -60,7 +60,9 @@ class Options:
         },
     )
     window: int = field(default=4, metadata={"help": "entries of one queue that are in work at a time"})
-    seed: int = field(default=0, metadata={"help": "scrambles the physical addresses"})
+    seed: int = field(
+        default=0, metadata={"help": "scrambles the physical addresses", "least": 0, "most": (1 << 64) - 1}
+    )
     tlb_entries: int = field(default=64, metadata={"help": "translations that the SMMU remembers"})
     stall_quota: int = field(
         default=8,

@@ -34,7 +34,7 @@ __all__ = ["Lcore"]
 TICK = 0.1
 
 #: Steps of handshakes after which others are served.
-STEPS = 2
+STEPS = 4
 
 #: Seconds until a queue that was full is asked again.
 RETRY = 0.001
@@ -50,7 +50,7 @@ class Lcore:
         self._policy: Policy = options.policy
         self._connections: set[Connection] = set()
         self._poller = Poller(clear=tls is None)
-        self._sleeper = Sleeper(self._poller.fileno())
+        self._sleeper = Sleeper(*self._poller.descriptors)
         self._receiver = Receiver(self._poller, self.pool, figures, self._accept, self._broke)
         self._sender = Sender(self._poller, figures, options.policy.limits.linger, self._close)
         self._listener = Listener(self._poller, (options.host, options.port), clear=tls is None)

@@ -1,7 +1,7 @@
-"""The sockets that are watched: an epoll descriptor that is asked without waiting.
+"""The sockets that are watched: epoll descriptors that are asked without waiting.
 
-It holds another one, with the clients whose handshakes are not over, and the listener for such. A step of a handshake takes as long as
-many requests of others, and hundreds of clients may come at once. So who looks at the first has not to look at the second.
+One is for the clients whose handshakes are not over, and the listener for such. A step of a handshake takes as long as many requests of
+others, and hundreds of clients may come at once. So who looks at the others has not to look at these.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class Poller:
 
     def __init__(self, *, clear: bool = True) -> None:
         self._epoll, self._greetings = select.epoll(), select.epoll()
-        self._epoll.register(self._greetings.fileno(), select.EPOLLIN)
         self._listening = self._epoll if clear else self._greetings
         self._ports: dict[int, Port] = {}
         self._listener: int | None = None
 
-    def fileno(self) -> int:
-        """Readable when :meth:`ready` or :meth:`greetings` would give something."""
-        return self._epoll.fileno()
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """Readable when :meth:`ready`, or :meth:`greetings`, would give something."""
+        return self._epoll.fileno(), self._greetings.fileno()
 
     def ready(self, limit: int) -> list[tuple[Port | None, int]]:
         """Up to so many that have something to say, and which events; ``None`` is the listener. It goes round: nobody is left out."""

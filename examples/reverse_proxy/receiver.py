@@ -16,7 +16,7 @@ __all__ = ["Received", "Receiver"]
 BAD = select.EPOLLERR | select.EPOLLHUP
 
 #: Clients that are taken in at once, if each of them costs a handshake.
-ARRIVALS = 4
+ARRIVALS = 8
 
 
 class Received(NamedTuple):

@@ -1,6 +1,6 @@
 """How the loop sleeps: on the sockets, the queues' descriptors, and a call to stop.
 
-This is the outer of two epoll descriptors; the inner one, see ``poller.py``, is one of those that it watches. So while there is work
+This is the outer epoll descriptor; the inner ones, see ``poller.py``, are among those that it watches. So while there is work
 nobody polls a queue's descriptor, and nobody arms; queues are looked at, which costs no system call.
 """
 
@@ -19,14 +19,14 @@ __all__ = ["Sleeper"]
 class Sleeper:
     """Everything that may wake the loop.
 
-    :param poller: the inner epoll descriptor
+    :param pollers: the inner epoll descriptors
     """
 
-    def __init__(self, poller: int) -> None:
+    def __init__(self, *pollers: int) -> None:
         self._epoll = select.epoll()
         self._stop = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._queues: dict[Queue, int] = {}
-        for fd in (self._stop, poller):
+        for fd in (self._stop, *pollers):
             self._epoll.register(fd, select.EPOLLIN)
 
     def heed(self, *numbers: signal.Signals) -> None:

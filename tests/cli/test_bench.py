@@ -209,6 +209,7 @@ def test_a_loop_that_is_not_there(invoke: Invoke, monkeypatch: pytest.MonkeyPatc
         (("--size", "-1"), 2, "from 1 byte to 1 MiB"),
         (("--rounds", "0"), 2, "'--rounds'"),
         (("--seconds", "0"), 2, "'--seconds'"),
+        (("--seconds", "nan"), 2, "expected a number of seconds, got nan"),
         (("--in-flight", "0"), 2, "'--in-flight'"),
         (("--json", "no/where.json"), 1, "no/where.json: expected a file that can be written"),
         (("--json", "."), 2, "is a directory"),

@@ -3,11 +3,15 @@
 import errno
 import gzip
 import os
+import signal
 import stat
 import subprocess
+import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -315,3 +319,123 @@ def test_a_folder_that_is_not_there_is_named_as_the_user_did(invoke: Invoke, pag
     result = invoke("compress", page, "-o", "nowhere/page.gz")
     assert result.exit_code == 1
     assert result.stderr == "Error: nowhere/page.gz: No such file or directory\n"
+
+
+# --- what is not a file, and what others do meanwhile -----------------------------------------------------
+
+
+def test_a_result_that_is_no_file_removes_nothing(invoke: Invoke, page: Path, tmp_path: Path) -> None:
+    for target in ("/dev/null", "-"):
+        result = invoke("compress", "-K", page, "-o", target)
+        assert (result.exit_code, "--remove needs a file for the result" in result.output) == (2, True)
+        assert page.exists()
+
+
+def test_only_files_are_removed(invoke: Invoke, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    holder = os.open(pipe, os.O_RDWR)
+    result = invoke("compress", "-K", pipe, "-o", tmp_path / "out.gz")
+    os.close(holder)
+    assert (result.exit_code, "--remove needs a regular file" in result.output) == (2, True)
+    assert names(tmp_path) == {"pipe"}
+
+
+@pytest.mark.parametrize("what", ["another file", "more of it"])
+def test_what_was_not_read_is_not_removed(
+    invoke: Invoke, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Of a log, say, that was rotated, or went on."""
+    content, commit = page.read_bytes(), transfer.Output.commit
+
+    def meanwhile(self: transfer.Output, *words: Any, **more: Any) -> None:
+        if what == "another file":
+            page.rename(tmp_path / "page.1")
+            page.write_bytes(b"new")
+        else:
+            page.write_bytes(content + b"more")
+        commit(self, *words, **more)
+
+    monkeypatch.setattr(transfer.Output, "commit", meanwhile)
+    result = invoke("compress", "-K", page, "-o", tmp_path / "out.gz")
+    assert (result.exit_code, "it is kept" in result.output) == (1, True)
+    assert gzip.decompress((tmp_path / "out.gz").read_bytes()) == content
+    assert page.read_bytes() == (b"new" if what == "another file" else content + b"more")
+
+
+def test_nobody_else_reads_what_is_not_complete(
+    invoke: Invoke, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page.chmod(0o600)
+    modes: list[int] = []
+    commit = transfer.Output.commit
+
+    def look(self: transfer.Output, *words: Any, **more: Any) -> None:
+        modes.extend(stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob(".*wdasync-part"))
+        commit(self, *words, **more)
+
+    monkeypatch.setattr(transfer.Output, "commit", look)
+    before = os.umask(0o022)
+    try:
+        assert invoke("compress", page, "-o", tmp_path / "out.gz").exit_code == 0
+    finally:
+        os.umask(before)
+    assert modes == [0o600]
+    assert stat.S_IMODE((tmp_path / "out.gz").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_a_result_of_standard_input_has_the_permissions_of_any_new_file(
+    start: Start, page: Path, tmp_path: Path, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        with page.open("rb") as content:
+            started = start("compress", "-", "-o", str(tmp_path / "out.gz"), stdin=content)
+        assert started.wait(60) == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out.gz").stat().st_mode) == 0o666 & ~umask
+
+
+def test_a_pipe_with_a_name(start: Start, page: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    started = start("compress", page, "-o", str(pipe))
+    assert gzip.decompress(pipe.read_bytes()) == page.read_bytes()
+    assert started.wait(60) == 0
+
+
+def heeds(pid: int, number: int) -> bool:
+    """Whether a program has a handler for a signal."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(line for line in lines if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def test_a_pipe_that_nobody_reads_can_be_given_up(start: Start, page: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    started = start("compress", page, "-o", str(pipe))
+    while not heeds(started.pid, signal.SIGTERM):
+        assert started.poll() is None
+        time.sleep(0.01)
+    started.terminate()
+    assert started.wait(60) == 128 + signal.SIGTERM
+
+
+def test_standard_output_by_its_name(page: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "wdasync", "compress", str(page), "-o", "/dev/stdout"],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert gzip.decompress(done.stdout) == page.read_bytes()
+
+
+def test_links_in_a_circle(invoke: Invoke, page: Path, tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    result = invoke("compress", page, "-o", loop)
+    assert (result.exit_code, "loop" in result.output) == (1, True)
+    assert "Traceback" not in result.output

@@ -209,6 +209,8 @@ def test_a_policy_of_another_shape(
 
 FILES = [
     (b"depth = ", "expected TOML, got .*at end of document"),
+    (b"depth = " + b"9" * 5000, "expected TOML, got .*digits"),
+    (b"a = " + b"[" * 3000, "expected TOML, got "),
     (b"level = '\xff'", "cannot be read: .*utf-8"),
     (b"threads = 3", r"threads: expected a table, got 3 .*write \[threads\]"),
 ]
@@ -221,6 +223,30 @@ def test_a_file_that_cannot_be_understood(tmp_path: Path, content: bytes, messag
     with pytest.raises(ConfigError, match=message) as caught:
         load(environ={}, cwd=tmp_path)
     assert str(file) in str(caught.value)
+
+
+def test_a_file_with_a_mark_of_its_encoding(tmp_path: Path) -> None:
+    (tmp_path / "wdasync.toml").write_bytes(b"\xef\xbb\xbfdepth = 7")
+    assert load(environ={}, cwd=tmp_path).config.depth == 7
+
+
+@pytest.mark.parametrize("environ", [{}, {"WDASYNC_CONFIG": "wdasync.toml"}])
+def test_a_link_that_leads_nowhere_is_no_default(tmp_path: Path, environ: dict[str, str]) -> None:
+    (tmp_path / "wdasync.toml").symlink_to("nowhere")
+    with pytest.raises(ConfigError, match=r"wdasync\.toml: cannot be read: .*No such file"):
+        load(environ=environ, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("environ", [{}, {"WDASYNC_CONFIG": "wdasync.toml"}])
+def test_a_folder_that_may_not_be_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
+) -> None:
+    def refused(path: object) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.path.lexists", refused)
+    with pytest.raises(ConfigError, match=r"wdasync\.toml: cannot be read: .*Permission denied"):
+        load(environ=environ, cwd=tmp_path)
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:

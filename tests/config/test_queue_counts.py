@@ -156,3 +156,9 @@ def test_the_variable_of_uadk(tmp_path: Path) -> None:
     (tmp_path / "wdasync.toml").write_text("open_queues = 3\n")
     assert load(environ=environ, cwd=tmp_path).queues("chip-9").each == 3
     assert load(environ={"WD_COMP_CTX_NUM": " "}, cwd=tmp_path).origins["open_queues"].startswith("file")
+
+
+@pytest.mark.parametrize("text", [4097, "4097", "9" * 30, "sync:4097@0", f"sync-comp:1@0,async:{'9' * 30}@1"])
+def test_more_than_anybody_has(text: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="at most 4096"):
+        load({"open_queues": text}, environ={}, cwd=tmp_path)

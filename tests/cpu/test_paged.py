@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import errno
 import gzip
@@ -222,6 +223,34 @@ async def test_a_unit_with_a_missing_page() -> None:
         with pytest.raises(wdasync.PageFaultError):
             await acc.decompress_into(book.buffer(), into, "gzip")
     assert book.asked == [0, 1, 2, 3, 4]
+
+
+class Worse(BaseException):
+    """Nothing that a pager should raise."""
+
+
+@pytest.mark.parametrize("how", ["cancelled", "worse"])
+async def test_a_pager_that_ends_badly_is_the_end_of_nothing_else(
+    how: str, anyio_backend: tuple[str, dict[str, Any]]
+) -> None:
+    """What it waits for is cancelled by somebody, or it raises something that no program should."""
+    if how == "cancelled" and anyio_backend[0] == "trio":
+        pytest.skip("there a cancellation is always of a scope that one is in")
+
+    async def bad(offset: int, length: int) -> bytes:
+        if how == "worse":
+            raise Worse
+        task = asyncio.create_task(asyncio.sleep(60))
+        asyncio.get_running_loop().call_soon(task.cancel)
+        await task
+        raise AssertionError
+
+    async with open_cpu() as acc:
+        for _ in range(2):
+            with anyio.fail_after(60):
+                with pytest.raises(wdasync.PageFaultError):
+                    await acc.compress(PagedBuffer(len(TEXT), bad), "gzip")
+                assert gzip.decompress(await acc.compress(PagedBuffer(len(TEXT), Book(TEXT)), "gzip")) == TEXT
 
 
 async def test_a_pager_that_takes_too_long() -> None:

@@ -291,6 +291,12 @@ def test_the_command_says_if_there_was_nothing(
     assert main([]) == 2
 
 
+def test_the_command_does_not_know_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nope"]) == 2
+    told = capsys.readouterr()
+    assert (told.out, "nope" in told.err) == ("", True)
+
+
 def test_the_command_lists_checks(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--checks"]) == 0
     out = capsys.readouterr().out

@@ -177,3 +177,13 @@ def test_cancelled_alarms_do_not_come() -> None:
     while not seen:
         time.sleep(0.001)
     assert seen == ["kept"]
+
+
+def test_an_alarm_that_never_comes() -> None:
+    alarm, seen = Alarm(), []
+    alarm.at(1e300, lambda: seen.append("never"))
+    alarm.at(time.monotonic() + 0.02, lambda: seen.append("soon"))
+    while not seen:
+        time.sleep(0.001)
+    alarm.cancel()
+    assert seen == ["soon"]

@@ -27,7 +27,7 @@ from .benchmarks.rounds import Advance, LoopRun, Plan, run_rounds, steps
 from .benchmarks.sides import HOP, OTHERS, OURS, SIDES
 from .benchmarks.targets import judge
 from .benchmarks.works import WORKS
-from .commands import Failure
+from .commands import Failure, Finite
 from .output import console, write_json
 from .workload import read_input
 
@@ -93,7 +93,7 @@ _SIDES: Final = "\b\nSides:\n" + "\n".join(
     help="Operations at a time, for throughput.",
 )
 @click.option("--rounds", type=click.IntRange(1), help="Turns of each side; fewer than 7 say little.")
-@click.option("--seconds", type=click.FloatRange(0.001, 60), help="Length of a turn.")
+@click.option("--seconds", type=Finite(0.001, 60), help="Length of a turn.")
 @click.option("--json", metavar="FILE", type=FILE, help="Write every round there; - is standard output.")
 @click.option("--chart", metavar="FILE", type=FILE, help="Draw the ratios there, as .svg or .png.")
 @click.pass_context
@@ -147,7 +147,7 @@ def bench(
     if json == STDOUT:
         write_json(document(report))
     elif json is not None:
-        json.write_text(dumps(document(report), indent=1, ensure_ascii=False) + "\n")
+        json.write_text(dumps(document(report), indent=1) + "\n")
     if chart is not None:
         charts.draw(chart, report)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ import click
 
 from ..errors import WdasyncError
 
-__all__ = ["COMMANDS", "GROUP", "Failure", "app", "ended_by", "main"]
+__all__ = ["COMMANDS", "GROUP", "Failure", "Finite", "app", "ended_by", "main"]
 
 #: Entry-point group of plug-in commands: name of the command -> a :class:`click.Command`.
 GROUP: Final = "wdasync.commands"
@@ -35,6 +36,17 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 
 class Failure(click.ClickException):
     """A clear line on standard error, and status 1."""
+
+
+class Finite(click.FloatRange):
+    """A number in a range; "nan" is in every one of click's."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """A float."""
+        found: float = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"expected a number of seconds, got {value}", param, ctx)
+        return found
 
 
 def ended_by(number: signal.Signals) -> click.exceptions.Exit:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from .. import Accelerator, AcceleratorStatistics, Compress, PageFault, Reason, Result, open_accelerator
 from .backends import find_backends
-from .commands import Failure
+from .commands import Failure, Finite
 from .output import console, progress, show, size, table
 from .running import run
 from .workload import Handler, Outcome, cut, drive, read_input
@@ -81,7 +81,7 @@ class Trial:
     "--seconds",
     default=SECONDS,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=Finite(0, min_open=True),
     help="Time for each backend, at most.",
 )
 def demo(file: str | None, clients: int, seconds: float) -> None:

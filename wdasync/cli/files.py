@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -166,11 +167,13 @@ def _transfer(job: Job, target: str, steps: Steps, *, text: bool) -> None:
         raise click.UsageError("--remove needs a file for the result, got standard output")
     started = time.monotonic()
     with Input(job.file) as source:
+        if not job.keep and source.size is None:
+            raise click.UsageError(f"--remove needs a regular file, got {source.name}")
         if source.path is not None and target != STANDARD and _same(source.path, Path(target)):
             raise Failure(f"{target}: is the input itself; name another file with -o")
         result = run(lambda: _pump(job, source, target, steps, text=text))
         if not job.keep and source.path is not None:
-            source.path.unlink()
+            _remove(source.path, source.stat)
     if not job.quiet:
         _summary(source, result, time.monotonic() - started)
 
@@ -179,10 +182,29 @@ def _same(one: Path, other: Path) -> bool:
     return other.exists() and one.samefile(other)
 
 
+def _remove(path: Path, read: os.stat_result) -> None:
+    """Remove what was read; what has its name now may be something else, as of a log that was rotated.
+
+    :param read: of the file, before it was read
+    :raises Failure: if it is, or was written to meanwhile
+    """
+    now = path.stat()
+    if any(
+        getattr(now, name) != getattr(read, name) for name in ("st_dev", "st_ino", "st_size", "st_mtime_ns")
+    ):
+        raise Failure(
+            f"{path}: was changed, or is another file, since it was read: it is kept, and so is the result"
+        )
+    path.unlink()
+
+
 async def _pump(job: Job, source: Input, target: str, steps: Steps, *, text: bool) -> Output:
     """Make the result, and name it. A signal cancels this, so none comes between a file and its removal."""
     backend = tuple(job.backend.split(",")) if job.backend else None
     with Output(target, force=job.force, text=text) as result:
+        if not job.keep and not result.is_file:
+            raise click.UsageError(f"--remove needs a file for the result, got {result.name}")
+        await result.begin()
         with progress(Path(source.name).name, source.size, quiet=job.quiet) as advance:
             async with open_accelerator(backend) as accelerator:
                 async with (

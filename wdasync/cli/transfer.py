@@ -26,6 +26,17 @@ CHUNK: Final = 1 << 20
 STANDARD: Final = "-"
 
 
+#: Seconds between two looks whether somebody reads a pipe.
+READER: Final = 0.02
+
+
+def _umask() -> int:
+    """What a new file is not allowed."""
+    found = os.umask(0o077)
+    os.umask(found)
+    return found
+
+
 @contextmanager
 def _blaming(name: str) -> Iterator[None]:
     """Errors name the file that the user named, or that they have no name for."""
@@ -104,20 +115,47 @@ class Output:
             if os.isatty(1) and not text:
                 raise Failure("standard output is a terminal; name a file with -o, or give --force")
             return
-        # Through links, so that a link stays one.
-        self.path, self.name = Path(name).resolve(), name
-        kind = self.path.stat().st_mode if self.path.exists() else stat.S_IFREG
+        self.path, self.name, self._fd = Path(name), name, -1
+        kind = self._kind()
         if stat.S_ISDIR(kind):
             raise Failure(f"{name}: is a directory; name a file with -o")
+        if stat.S_ISFIFO(kind):
+            return  # who opens it waits for a reader: see begin()
         if not stat.S_ISREG(kind):
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+            self._fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC)
             return
+        with _blaming(name):
+            self.path = Path(os.path.realpath(name))  # through links, so that a link stays one
         if self.path.exists() and not force:
             raise self._exists()
-        # In the same directory, so that a rename is all it takes; with the permissions of any new file.
+        # In the same directory, so that a rename is all it takes. Nobody else reads it before its permissions are known.
         self._part = self.path.with_name(f".{secrets.token_hex(8)}.wdasync-part")
         with _blaming(name):
-            self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether something will be there afterwards."""
+        return self._part is not None
+
+    def _kind(self) -> int:
+        with _blaming(self.name):
+            try:
+                return Path(self.name).stat().st_mode
+            except FileNotFoundError:
+                return stat.S_IFREG
+
+    async def begin(self) -> None:
+        """A pipe with a name: wait for its reader where a signal can end the wait."""
+        while self._fd < 0:
+            try:
+                self._fd = os.open(self.name, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                await anyio.sleep(READER)
+            else:
+                os.set_blocking(self._fd, True)
 
     def _exists(self) -> Failure:
         return Failure(f"{self.name}: exists already; give --force to replace it, or name another with -o")
@@ -163,8 +201,8 @@ class Output:
         if self._part is None:
             return
         assert self.path is not None
+        os.fchmod(self._fd, 0o666 & ~_umask() if like is None else stat.S_IMODE(like.st_mode) & 0o777)
         if like is not None:
-            os.fchmod(self._fd, stat.S_IMODE(like.st_mode) & 0o777)
             os.utime(self._fd, ns=(like.st_atime_ns, like.st_mtime_ns))
         if durable:
             os.fsync(self._fd)

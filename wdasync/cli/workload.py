@@ -182,7 +182,7 @@ async def drive(
                     return
 
         async with anyio.create_task_group() as group:
-            for _ in range(clients):
+            for _ in range(min(clients, len(requests))):
                 group.start_soon(client)
         outcome.seconds = time.perf_counter() - started
     outcome.stall = meter.longest

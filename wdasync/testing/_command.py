@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from ..backend import Backend
+from ..errors import WdasyncError
 from ..registry import get_backend
 from ..values import Mismatch, convert, field_types
 from ._checks import CHECKS, ContractCheck, Report
@@ -29,10 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write("".join(map(_described, CHECKS.values())))
         return 0
     status = 2
-    for name in given.backend or present():
-        for report in _reports(name, given):
-            sys.stdout.write(f"{report}\n")
-            status = max(0 if status == 2 else status, bool(report.failed))
+    try:
+        for name in given.backend or present():
+            for report in _reports(name, given):
+                sys.stdout.write(f"{report}\n")
+                status = max(0 if status == 2 else status, bool(report.failed))
+    except WdasyncError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     return status
 
 

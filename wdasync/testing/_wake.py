@@ -163,6 +163,6 @@ class Alarm:
                 left = self._due[0][0] - time.monotonic()
                 if left <= 0:
                     return heapq.heappop(self._due)[2]
-                self._changed.wait(left)
+                self._changed.wait(min(left, threading.TIMEOUT_MAX))
             self._running = False
             return None
