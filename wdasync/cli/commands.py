@@ -41,7 +41,7 @@ class Failure(click.ClickException):
 class Finite(click.FloatRange):
     """A number in a range; "nan" is in every one of click's."""
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """A float."""
         found: float = super().convert(value, param, ctx)
         if not math.isfinite(found):
