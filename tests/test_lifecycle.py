@@ -439,7 +439,8 @@ async def test_a_device_is_closed_after_its_coroutine_has_ended(
                 await anyio.wait_all_tasks_blocked()
         except wdasync.BackendUnavailable:
             assert opening == "fails"
-    assert events in (["served", "closed"], ["closed"] if opening == "fails" else [])
+    # What fails at once ends before its coroutine has begun.
+    assert events == ["served", "closed"] or (opening == "fails" and events == ["closed"])
 
 
 @pytest.mark.anyio

@@ -5,7 +5,6 @@ Each value keeps its origin and its exact place, so that an error about it can s
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -202,10 +201,7 @@ def _document(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}; see its owner, mode and encoding") from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # a number or a nesting that is too long is none of TOML's errors
+    except (ValueError, RecursionError) as error:  # what is too long or too deep is no TOMLDecodeError
         raise ConfigError(f"{path}: expected TOML, got {error}; see https://toml.io") from error
 
 
@@ -215,9 +211,12 @@ def _is_there(path: Path) -> bool:
     :raises ConfigError: if that cannot be known
     """
     try:
-        return os.path.lexists(path)
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error}; see its owner, mode and encoding") from error
+    return True
 
 
 def _variable(name: str) -> str:

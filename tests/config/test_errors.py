@@ -241,10 +241,10 @@ def test_a_link_that_leads_nowhere_is_no_default(tmp_path: Path, environ: dict[s
 def test_a_folder_that_may_not_be_entered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
 ) -> None:
-    def refused(path: object) -> bool:
+    def refused(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("os.path.lexists", refused)
+    monkeypatch.setattr(Path, "lstat", refused)
     with pytest.raises(ConfigError, match=r"wdasync\.toml: cannot be read: .*Permission denied"):
         load(environ=environ, cwd=tmp_path)
 

@@ -264,9 +264,8 @@ class Lane:
             self.wakes += 1
             self.reap()
             if idle and (reason := self._is_lost()):
-                self.lose(
-                    reason
-                )  # nobody asks it for anything that could fail, and its queue may be in the way of others
+                # Nobody asks it for anything that could fail, and its queue may be in the way of others.
+                self.lose(reason)
 
     def look_again(self) -> None:
         """The event loop has registered the descriptor, and may have eaten a wake by that."""
