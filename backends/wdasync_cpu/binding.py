@@ -27,12 +27,14 @@ from . import _native
 __all__ = [
     "LIBRARIES",
     "LINKED",
+    "LOST_MEMORY",
     "Library",
     "add_plan",
     "close_session",
     "crc32c",
     "explain",
     "finish_task",
+    "guarded_copy",
     "headers",
     "join",
     "leave",
@@ -153,6 +155,22 @@ explain: Callable[[int, bytes | memoryview, int, bool, bytes | None], tuple[int,
     _native.explain
 )
 measure: Callable[[bytes | memoryview, int], int | tuple[int, int, str]] = _native.measure
+
+
+#: Why memory of the caller's is not there, for people.
+LOST_MEMORY: Final[str] = _native.ffi.string(_native.lib.guard_why()).decode()
+
+
+def guarded_copy(to: bytearray | memoryview, source: bytes | memoryview) -> int:
+    """Copy to the beginning of ``to``, without the interpreter's lock; the number of the byte that is not there, on either side. If
+    all are, it is the length of the source.
+    """
+    ffi = _native.ffi
+    with (
+        ffi.from_buffer("char[]", to, require_writable=True) as begin,
+        ffi.from_buffer("char[]", source) as data,
+    ):
+        return int(_native.lib.guarded_copy(begin, data, len(source)))
 
 
 def module_file(name: str) -> str | None:

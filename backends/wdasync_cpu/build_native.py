@@ -72,6 +72,8 @@ ffibuilder.cdef(
     const char *library_origin(const char *name);
     const char *library_linked(void);
     int start_workers(unsigned size, unsigned spare);
+    size_t guarded_copy(void *to, const void *from, size_t size);
+    const char *guard_why(void);
     unsigned workers(void);
     unsigned spare_workers(void);
     void crews_shut_down(void);

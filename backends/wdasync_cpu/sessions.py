@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from wdasync.backend import StreamSpec
-from wdasync.buffers import join
 from wdasync.errors import DataCause, Status
 from wdasync.operations import CompressChunk, DecompressChunk, Flush, Operation
 
 from . import binding, codecs, packages
 from .binding import Outcome
 from .codecs import Format
+from .guarded import whole
 from .packages import Decoder, Encoder, FrameKind, Stop, Stopped
 from .plans import Plan
 
@@ -71,13 +71,13 @@ class CpuSession:
             self._encoder = packages.encoder(self._plan, self.spec.dictionary)
         if stop():
             raise Stopped
-        output = self._encoder.step(join(operation.source), operation.flush)
+        output = self._encoder.step(whole(operation.source), operation.flush)
         ended = operation.flush is Flush.FINISH
         self._over = "the stream has ended" if ended else ""
         return Status.SUCCESS, output, operation.nbytes, len(output), ended, None
 
     def _decompress(self, operation: DecompressChunk) -> Outcome:
-        data = join(operation.source)
+        data = whole(operation.source)
         if self._decoder is not None and self._decoder.ended:
             self._later = True
             if not self._next_member(data):

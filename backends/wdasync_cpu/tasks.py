@@ -10,6 +10,7 @@ from wdasync.operations import Compress, Decompress, Kind, Operation
 from . import binding, packages
 from .binding import Outcome
 from .crypto import work
+from .guarded import Gone
 from .plans import plan_of
 from .sessions import CpuSession
 
@@ -40,4 +41,6 @@ def run(operation: Operation, number: int, hand: object) -> Outcome:
                 return operation.session.step(operation, stop)
     except packages.BadDictionary as error:
         return packages.failed(Status.INVALID_ARGS, f"dictionary: {error}")
+    except Gone as error:
+        return packages.failed(Status.PAGE_FAULT, str(error))
     return packages.failed(Status.INVALID_ARGS, "not a stream of this backend")

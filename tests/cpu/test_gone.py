@@ -1,6 +1,7 @@
 """Buffers whose memory goes away: a file is mapped, and truncated before or while a worker reads it or writes to it.
 
-Only native code can be guarded. Level 0 and small windows are done by it on every machine.
+Native code is guarded; what Python calls gets a copy that was made under the guard. Level 0 and small windows are done by native code on
+every machine.
 """
 
 from __future__ import annotations
@@ -14,15 +15,38 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 import wdasync
-from tests.cpu.support import CHECKOUT, PATIENCE, good, noise, pack, run, unpack, words
+from tests.cpu.support import CHECKOUT, PATIENCE, good, noise, open_device, pack, run, unpack, words
 from tests.storm import resident
-from wdasync.backend import Direction, Status, StreamSpec
-from wdasync.operations import Compress, CompressChunk, Decompress, DecompressChunk, Flush, Operation
+from wdasync.backend import DigestSpec, Direction, Status, StreamSpec
+from wdasync.operations import (
+    Compress,
+    CompressChunk,
+    Decompress,
+    DecompressChunk,
+    Decrypt,
+    DigestChunk,
+    Encrypt,
+    Flush,
+    Key,
+    KeyedOperation,
+    KeySpec,
+    Mac,
+    Open,
+    Operation,
+    PrivateDecrypt,
+    PublicEncrypt,
+    Seal,
+    Sign,
+    Verify,
+)
 from wdasync_cpu import Options, binding
 from wdasync_cpu.backend import CpuBackend
 from wdasync_cpu.codecs import IMPLEMENTATIONS
@@ -141,6 +165,131 @@ def test_in_the_callers_thread(native_device: CpuDevice) -> None:
         done = inline.run(Compress(gone(noise(size)), "gzip"))
         assert (done.status, done.output) == (Status.PAGE_FAULT, None)
         assert unpack(good(inline.run(Compress(words(size), "gzip"))), "gzip") == words(size)
+
+
+# -- work of Python ---------------------------------------------------------------------------------------------------
+
+SECRET = Key(bytes(range(16)), "a key")
+LONG = Key(bytes(range(32)), "a key")
+SIGNER = Key(ec.generate_private_key(ec.SECP256R1()), "a key")
+OWNER = Key(rsa.generate_private_key(65537, 1024), "a key")
+OAEP = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
+
+
+def of_keys(source: Any) -> list[KeyedOperation]:
+    """Everything that is done with a key by a library that is called from Python."""
+    return [
+        Mac(SECRET, source, "hmac-sha256"),
+        Mac(SECRET, source, "aes-128-cmac"),
+        *(Encrypt(SECRET, source, f"aes-128-{mode}", iv=bytes(16)) for mode in ("cbc", "ctr")),
+        *(Encrypt(LONG, source, name, iv=bytes(16)) for name in ("aes-128-xts", "sm4-xts")),
+        Decrypt(SECRET, source, "sm4-cbc", iv=bytes(16)),
+        *(Seal(SECRET, bytes(12), source, name) for name in ("aes-128-ccm", "sm4-ccm", "sm4-gcm")),
+        *(Open(SECRET, bytes(12), source, name) for name in ("aes-128-ccm", "sm4-ccm", "sm4-gcm")),
+        Seal(SECRET, bytes(16), source, "aes-128-gcm"),
+        Seal(LONG, bytes(12), source, "chacha20-poly1305"),
+        Seal(Key(bytes(48), "a key"), bytes(16), source, "aes-128-cbc-hmac-sha256"),
+        Open(Key(bytes(48), "a key"), bytes(16), source, "aes-128-cbc-hmac-sha256"),
+        Sign(SIGNER, source, "ecdsa-p256", None, hashes.SHA256()),
+        Verify(SIGNER, b"a signature", source, "ecdsa-p256", None, hashes.SHA256()),
+        PublicEncrypt(OWNER, source, "rsa", OAEP),
+        PrivateDecrypt(OWNER, source, "rsa", OAEP),
+    ]
+
+
+def told(device: CpuDevice, operation: KeyedOperation) -> KeyedOperation:
+    operation.session = device.open_key(KeySpec(operation.algorithm, operation.key.material))
+    return operation
+
+
+@pytest.fixture(scope="module")
+def device() -> Iterator[CpuDevice]:
+    device = open_device()
+    yield device
+    device.close()
+
+
+@pytest.fixture
+def queue(device: CpuDevice) -> Iterator[CpuQueue]:
+    queue = device.open_queue(64)
+    yield queue
+    queue.close()
+
+
+def test_keys(device: CpuDevice, queue: CpuQueue) -> None:
+    """In a thread, and in the caller's."""
+    inline = device.inline
+    assert inline is not None
+    for source in (gone(noise(2 * PAGE), PAGE), [noise(PAGE), memoryview(gone(noise(PAGE)))]):
+        for operation in of_keys(source):
+            told(device, operation)
+            for done in (*run(queue, [operation]), inline.run(operation)):
+                assert done.status is Status.PAGE_FAULT, operation.algorithm
+                assert (done.output, done.consumed, done.produced) == (None, 0, 0)
+                assert f"no memory at byte {PAGE} of the input" in done.detail.message
+
+
+def test_keys_and_memory_that_stays(device: CpuDevice, queue: CpuQueue) -> None:
+    """The copy is what was there, also of several pieces."""
+    content = noise((2 << 20) + 64)
+    mapped = mmap.mmap(-1, len(content))
+    mapped[:] = content
+    for kept, copied in zip(of_keys(content), of_keys([mapped, b"", mapped]), strict=True):
+        if not isinstance(kept, Mac | Encrypt | Decrypt | Seal):
+            continue
+        kept.source, kept.nbytes = (content, content), 2 * len(content)
+        one, other = run(queue, [told(device, kept), told(device, copied)])
+        assert good(one) == good(other)
+
+
+def test_where_keys_put_their_output(device: CpuDevice, queue: CpuQueue) -> None:
+    for into in lost(bytes(3 * PAGE))[:2]:
+        (done,) = run(
+            queue, [told(device, Encrypt(SECRET, bytes(3 * PAGE), "aes-128-cbc", iv=bytes(16), into=into))]
+        )
+        assert done.status is Status.PAGE_FAULT
+        assert "of the output" in done.detail.message
+
+
+def test_digests(device: CpuDevice, queue: CpuQueue) -> None:
+    content = noise(3 << 20)
+    for spec in (DigestSpec("sha256"), DigestSpec("hmac-sm3", b"key")):
+        session = device.open_digest(spec)
+        (done,) = run(queue, [DigestChunk(session, gone(content, 2 << 20))])
+        assert done.status is Status.PAGE_FAULT
+        assert f"at byte {2 << 20} of the input" in done.detail.message
+        (done,) = run(queue, [DigestChunk(session, b"more")])
+        assert done.status is Status.INVALID_STATE
+        session.close()
+
+
+@pytest.mark.parametrize("variant", ["packages", "standard library"])
+def test_codecs_of_packages(variant: str) -> None:
+    device = open_device(variant)
+    queue, content = device.open_queue(64), noise(600_000)
+    rows = {row.algorithm for row in device.capabilities if row.kind is Compress.kind}
+    assert {"gzip"} <= rows
+    for algorithm in sorted(rows & {*ALGORITHMS, "zstd", "lz4", "lz4-block"}):
+        (made,) = run(queue, [Compress(content, algorithm)])
+        packed = good(made)
+        work: list[Operation] = [
+            Compress(gone(content, 500 * 1024 // PAGE * PAGE), algorithm),
+            Decompress(gone(packed, PAGE), algorithm),
+            Compress(content, algorithm, into=gone(bytes(700_000))),
+            Decompress(packed, algorithm, into=gone(bytes(700_000), PAGE)),
+        ]
+        if algorithm != "lz4-block":
+            sessions = [device.open_session(StreamSpec(way, algorithm)) for way in Direction]
+            work += [CompressChunk(sessions[0], gone(content)), DecompressChunk(sessions[1], gone(packed))]
+        for done in run(queue, work):
+            assert done.status is Status.PAGE_FAULT, algorithm
+            assert "no memory at byte" in done.detail.message
+        (made,) = run(
+            queue, [Compress([memoryview(content)[:9], memoryview(bytearray(content))[9:]], algorithm)]
+        )
+        assert good(run(queue, [Decompress(bytearray(good(made)), algorithm)])[0]) == content
+    queue.close()
+    device.close()
 
 
 def test_between_others_that_are_there(native_queue: CpuQueue) -> None:

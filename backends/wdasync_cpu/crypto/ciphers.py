@@ -7,11 +7,11 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final
 
-from wdasync.buffers import join
 from wdasync.errors import Status
 from wdasync.operations import CIPHERS, SEALS, Decrypt, Encrypt, Kind, Open, Seal, problem_of_sizes
 
 from ..binding import Outcome
+from ..guarded import whole
 from ..packages import Stop, failed
 from . import sm4
 from .inputs import Refused, delivered, pieces
@@ -66,14 +66,14 @@ def cipher(operation: Encrypt | Decrypt, key: CpuKey, stop: Stop) -> Outcome:
     if algorithm.endswith("-xts") and size > 16 << 20:
         raise Refused(f"data: expected at most 2**20 blocks of 16 bytes, got {size} bytes")
     if algorithm == "sm4-xts":
-        secret, data = bytes(key.material), bytes(join(operation.source))
+        secret, data = bytes(key.material), bytes(whole(operation.source))
         decrypt = operation.kind is Kind.DECRYPT
         return delivered(operation, sm4.xts(secret, operation.iv, data, decrypt=decrypt))
     block = key.made("cipher", lambda secret: block_cipher(algorithm, secret))
     name = algorithm.rpartition("-")[2]
     context = _context(block, _mode(name, operation.iv), decrypt=operation.kind is Kind.DECRYPT)
     if name == "xts":  # In one piece: it must know where the last block is.
-        return delivered(operation, context.update(join(operation.source)) + context.finalize())
+        return delivered(operation, context.update(whole(operation.source)) + context.finalize())
     output = [context.update(piece) for piece in pieces(operation.source, stop)]
     output.append(context.finalize())
     return delivered(operation, b"".join(output))
@@ -86,14 +86,14 @@ def seal(operation: Seal, key: CpuKey, stop: Stop) -> Outcome:
     """Encrypt and authenticate."""
     del stop
     _check(operation, key, operation.nbytes)
-    data = join(operation.source)
+    data = whole(operation.source)
     if "-hmac-" in operation.algorithm:
         return delivered(operation, _compose(operation, key, data))
     if operation.algorithm == "sm4-ccm":
         return delivered(operation, b"".join(_sm4_ccm(operation, key, bytes(data))))
-    whole = _whole(operation, key)
-    if whole is not None:
-        return delivered(operation, whole.encrypt(operation.nonce, data, operation.aad))
+    at_once = _at_once(operation, key)
+    if at_once is not None:
+        return delivered(operation, at_once.encrypt(operation.nonce, data, operation.aad))
     context = _gcm(operation, key, None)
     text = context.update(data) + context.finalize()
     return delivered(operation, text + context.tag[: operation.tag_length])
@@ -103,26 +103,25 @@ def open_sealed(operation: Open, key: CpuKey, stop: Stop) -> Outcome:
     """Check and decrypt. What is wrong is not said: it may tell somebody how to guess on."""
     del stop
     size = operation.nbytes - operation.tag_length
+    blocks = "-hmac-" in operation.algorithm
+    _check(operation, key, max(0, size - size % 16 if blocks else size))
     if size < 0:
-        _check(operation, key, 0)
         return failed(Status.CHECKSUM_FAILED, "")
     from cryptography.exceptions import InvalidTag
 
-    data = join(operation.source)
+    data = whole(operation.source)
     try:
-        if "-hmac-" in operation.algorithm:
-            _check(operation, key, size - size % 16)
+        if blocks:
             # It is read twice: what is decrypted must be what was found right.
             return _decompose(operation, key, memoryview(data if operation.immutable else bytes(data)))
-        _check(operation, key, size)
         if operation.algorithm == "sm4-ccm":
             data = bytes(data)
             text, tag = _sm4_ccm(operation, key, data[:size])
             right = hmac.compare_digest(tag, data[size:])
             return delivered(operation, text) if right else failed(Status.CHECKSUM_FAILED, "")
-        whole = _whole(operation, key)
-        if whole is not None:
-            return delivered(operation, whole.decrypt(operation.nonce, data, operation.aad))
+        at_once = _at_once(operation, key)
+        if at_once is not None:
+            return delivered(operation, at_once.decrypt(operation.nonce, data, operation.aad))
         view = memoryview(data)
         context = _gcm(operation, key, bytes(view[size:]))
         return delivered(operation, context.update(view[:size]) + context.finalize())
@@ -163,17 +162,17 @@ def _too_long(name: str, size: int) -> str:
 
 
 #: Algorithm's last word -> what does it in one call.
-_WHOLE: Final[dict[str, str]] = {"gcm": "AESGCM", "ccm": "AESCCM", "poly1305": "ChaCha20Poly1305"}
+_AT_ONCE: Final[dict[str, str]] = {"gcm": "AESGCM", "ccm": "AESCCM", "poly1305": "ChaCha20Poly1305"}
 
 
-def _whole(operation: Seal | Open, key: CpuKey) -> Any:
+def _at_once(operation: Seal | Open, key: CpuKey) -> Any:
     """What does it in one call; ``None`` if nothing does."""
     name, length = operation.algorithm.rpartition("-")[2], operation.tag_length
     if operation.algorithm.startswith("sm4") or (name == "gcm" and length != 16):
         return None
 
     def make(secret: bytearray) -> Any:
-        kind = getattr(import_module(f"{_CIPHERS}.aead"), _WHOLE[name])
+        kind = getattr(import_module(f"{_CIPHERS}.aead"), _AT_ONCE[name])
         return kind(secret, tag_length=length) if name == "ccm" else kind(secret)
 
     return key.made(length, make)

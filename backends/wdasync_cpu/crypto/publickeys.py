@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Final
 
-from wdasync.buffers import join
 from wdasync.errors import Status
 from wdasync.operations import Exchange, Generate, PrivateDecrypt, PublicEncrypt, Sign, Verify
 
 from ..binding import Outcome
+from ..guarded import whole
 from ..packages import failed
 from .inputs import Refused, delivered
 from .keys import CURVE_CLASSES, CpuKey
@@ -38,7 +38,7 @@ def _private(key: CpuKey, method: str) -> Any:
 
 def sign(operation: Sign, key: CpuKey) -> Outcome:
     """Sign."""
-    return delivered(operation, _private(key, "sign")(bytes(join(operation.source)), *_how(operation)))
+    return delivered(operation, _private(key, "sign")(bytes(whole(operation.source)), *_how(operation)))
 
 
 def verify(operation: Verify, key: CpuKey) -> Outcome:
@@ -47,7 +47,7 @@ def verify(operation: Verify, key: CpuKey) -> Outcome:
 
     public = key.material if hasattr(key.material, "verify") else key.material.public_key()
     try:
-        public.verify(operation.signature, bytes(join(operation.source)), *_how(operation))
+        public.verify(operation.signature, bytes(whole(operation.source)), *_how(operation))
     except InvalidSignature:
         return failed(Status.CHECKSUM_FAILED, "")
     return Status.SUCCESS, b"", operation.nbytes, 0, False, None
@@ -56,13 +56,13 @@ def verify(operation: Verify, key: CpuKey) -> Outcome:
 def encrypt(operation: PublicEncrypt, key: CpuKey) -> Outcome:
     """Encrypt for the owner of the private key."""
     public = key.material if hasattr(key.material, "encrypt") else key.material.public_key()
-    return delivered(operation, public.encrypt(bytes(join(operation.source)), operation.padding))
+    return delivered(operation, public.encrypt(bytes(whole(operation.source)), operation.padding))
 
 
 def decrypt(operation: PrivateDecrypt, key: CpuKey) -> Outcome:
     """Decrypt with a private key. Why it is not valid is nobody's business."""
     method = _private(key, "decrypt")
-    data = bytes(join(operation.source))
+    data = bytes(whole(operation.source))
     try:
         return delivered(operation, method(data, operation.padding))
     except ValueError:

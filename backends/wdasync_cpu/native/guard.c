@@ -102,9 +102,15 @@ bool guard_install(void)
     return installed;
 }
 
+static const char WHY[] = "a mapped file that was truncated, or whose disk is full";
+
+const char *guard_why(void)
+{
+    return WHY;
+}
+
 static void say_where(struct request *request, uintptr_t address)
 {
-    static const char WHY[] = "a mapped file that was truncated, or whose disk is full";
     size_t position = 0;
     for (uint32_t i = 0; i < request->count + request->others; position += request->segments[i++].size) {
         const struct segment *segment = &request->segments[i];
@@ -156,4 +162,26 @@ bool guarded_all(void (*work)(void *kit, struct request *const *requests, unsign
     work(kit, requests, count);
     current = NULL;
     return true;
+}
+
+size_t guarded_copy(void *to, const void *from, size_t size)
+{
+    struct segment input = {from, size};
+    struct request request = {.segments = &input, .count = 1, .into = true, .out = to, .room = size};
+    struct request *const requests[] = {&request};
+    struct guard guard;
+    guard_install(); /* it was, unless no device is open */
+    guard.requests = requests;
+    guard.count = 1;
+    if (sigsetjmp(guard.back, 0)) {
+        leave(&guard);
+        uintptr_t begin = (uintptr_t)(lies_in(from, size, guard.address) ? from : to);
+        return guard.address > begin ? guard.address - begin : 0;
+    }
+    current = &guard;
+    atomic_signal_fence(memory_order_seq_cst); /* nothing is touched before the guard is up, or after it is down */
+    memcpy(to, from, size);
+    atomic_signal_fence(memory_order_seq_cst);
+    current = NULL;
+    return size;
 }

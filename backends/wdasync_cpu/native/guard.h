@@ -20,4 +20,10 @@ bool guarded(void (*work)(void *kit, struct request *request), void *kit, struct
 bool guarded_all(void (*work)(void *kit, struct request *const *requests, unsigned count), void *kit,
                  struct request *const *requests, unsigned count);
 
+/* Copies, without harm if memory of either side is not there. The number of the byte that was not; `size`: all were. */
+size_t guarded_copy(void *to, const void *from, size_t size);
+
+/* Why memory is not there, for people. */
+const char *guard_why(void);
+
 #endif

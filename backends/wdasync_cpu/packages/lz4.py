@@ -5,12 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from wdasync.buffers import Segment, join
+from wdasync.buffers import Segment
 from wdasync.errors import DataCause, Status
 from wdasync.operations import Compress, Decompress, Flush
 
 from .. import binding
 from ..binding import Outcome
+from ..guarded import whole
 from ..plans import Plan
 from .frames import FrameDecoder
 from .outcomes import deliver, failed
@@ -58,12 +59,12 @@ def compress_block(operation: Compress, plan: Plan) -> bytes:
         mode = {"mode": "high_compression", "compression": plan.level}
     if operation.dictionary is not None:
         mode["dict"] = operation.dictionary.content
-    return bytes(import_module("lz4.block").compress(join(operation.source), store_size=False, **mode))
+    return bytes(import_module("lz4.block").compress(whole(operation.source), store_size=False, **mode))
 
 
 def decompress_block(operation: Decompress) -> Outcome:
     """A whole block. The C side says how long the content is; the package cannot."""
-    data = join(operation.source)
+    data = whole(operation.source)
     known = b"" if operation.dictionary is None else operation.dictionary.content
     length = binding.measure(data, len(known))
     if not isinstance(length, int):

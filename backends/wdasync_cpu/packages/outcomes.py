@@ -6,6 +6,7 @@ from wdasync.backend import Detail
 from wdasync.errors import DataCause, Status
 
 from ..binding import Outcome
+from ..guarded import put
 
 __all__ = ["deliver", "failed"]
 
@@ -16,7 +17,10 @@ def failed(status: Status, message: str, cause: DataCause | None = None) -> Outc
 
 
 def deliver(output: bytes, consumed: int, destination: memoryview | None) -> Outcome:
-    """The output of an operation, or its place if the caller gave one."""
+    """The output of an operation, or its place if the caller gave one.
+
+    :raises Gone: that is not there
+    """
     size = len(output)
     if destination is None:
         return Status.SUCCESS, output, consumed, size, False, None
@@ -24,5 +28,5 @@ def deliver(output: bytes, consumed: int, destination: memoryview | None) -> Out
         return failed(
             Status.OUT_OF_SPACE_TERMINATED, f"the output does not fit into {len(destination)} bytes"
         )
-    destination[:size] = output
+    put(output, destination)
     return Status.SUCCESS, None, consumed, size, False, None

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from wdasync.backend import Detail
-from wdasync.buffers import join
+from wdasync.buffers import Segment, listed
 from wdasync.errors import DataCause, Status
 from wdasync.operations import Compress, Decompress, Flush
 
 from .. import binding, codecs
 from ..binding import Outcome
 from ..codecs import Format
+from ..guarded import held, put, whole
 from ..plans import Plan
 from .choice import complaint, decoder, encoder
 from .contract import Stop, Stopped
@@ -35,7 +36,7 @@ def compress(operation: Compress, plan: Plan, stop: Stop) -> Outcome:
     if codecs.ALGORITHMS[plan.algorithm].format is Format.LZ4_BLOCK:
         output = compress_block(operation, plan)
     elif plan.implementation == "deflate-package":
-        output = compress_at_once(join(operation.source), plan)
+        output = compress_at_once(whole(operation.source), plan)
     else:
         stream, parts = encoder(plan, operation.dictionary, operation.nbytes), []
         for piece in _pieces(operation):
@@ -47,12 +48,13 @@ def compress(operation: Compress, plan: Plan, stop: Stop) -> Outcome:
     return deliver(output, operation.nbytes, operation.destination)
 
 
-def _pieces(operation: Compress) -> Iterator[memoryview]:
-    source = operation.source
-    for segment in source if type(source) is tuple else (source,):
-        view = memoryview(segment)  # type: ignore[arg-type]  # not a tuple, so a Segment
+def _pieces(operation: Compress) -> Iterator[Segment]:
+    position = 0
+    for segment in listed(operation.source):
+        view = memoryview(segment)
         for start in range(0, len(view), PIECE):
-            yield view[start : start + PIECE]
+            yield held(view[start : start + PIECE], position + start)
+        position += len(view)
 
 
 def decompress(operation: Decompress, plan: Plan, stop: Stop) -> Outcome:
@@ -70,7 +72,7 @@ class _Unpacking:
         self.plan = plan
         self.stop = stop
         self.complaint = complaint(plan)
-        self.data = memoryview(join(operation.source))
+        self.data = memoryview(whole(operation.source))
         self.format = codecs.ALGORITHMS[plan.algorithm].format
         room = operation.max_length if operation.destination is None else len(operation.destination)
         self.limit = min(operation.max_length, room)
@@ -173,7 +175,7 @@ class _Unpacking:
         text = f"the output does not fit into {self.limit} bytes; {self.produced} bytes of it do, from the first {begin} bytes of input"
         if not begin:
             return failed(Status.OUT_OF_SPACE_TERMINATED, text)
-        operation.destination[: self.produced] = b"".join(self.parts)
+        put(b"".join(self.parts), operation.destination)
         return Status.OUT_OF_SPACE_RECOVERABLE, None, begin, self.produced, False, Detail(text)
 
     def explain(self, begin: int, position: int, error: Exception | None) -> Outcome:
