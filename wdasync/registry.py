@@ -48,9 +48,10 @@ def get_backend(name: str) -> Backend:
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """``" (did you mean …?)"`` if one of ``known`` is like ``name``, else nothing.
+    """``" (did you mean …?)"`` if one of ``known`` is like ``name``, in small letters or large ones, else nothing.
 
     :param prefix: what all names begin with, left out of both and of the comparison
     """
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {prefix + close[0]!r}?)" if close else ""
+    spelt = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(name.lower(), list(spelt), n=1)
+    return f" (did you mean {prefix + spelt[close[0]]!r}?)" if close else ""

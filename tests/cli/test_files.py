@@ -4,12 +4,14 @@ import errno
 import gzip
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +266,13 @@ USAGE = [
     (("compress", "page.html", "-o", "nowhere/x.gz"), 1, "No such file or directory"),
     (("compress", "--force", "page.html", "-o", "page.html"), 1, "is the input itself"),
     (("compress",), 2, "Missing argument"),
+    (("compress", ""), 2, "expected a name, got an empty one"),
+    (("compress", "page.html", "-o", ""), 2, "expected a name, got an empty one"),
+    (("compress", "page.html", "-a", ""), 2, "expected a name, got an empty one"),
+    (("compress", "page.html", "-b", ""), 2, "expected a name, got an empty one"),
+    (("compress", "page.html", "-b", "Mock"), 1, "did you mean 'mock'?"),
+    (("compress", "page.html", "-a", "GZIP"), 2, "no suffix is known for 'GZIP' (did you mean 'gzip'?)"),
+    (("decompress", "page.html", "-a", "Zlib"), 2, "no suffix is known for 'Zlib' (did you mean 'zlib'?)"),
 ]
 
 
@@ -302,7 +311,7 @@ def test_wrong_input_leaves_nothing(
         (tmp_path / "x").write_text("mine")
     result = invoke("decompress", "x.gz", "-f", "--remove")
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: decompress gzip")
+    assert result.stderr.startswith("Error: x.gz: decompress gzip")
     assert result.stderr.count("\n") == 1
     assert names(tmp_path) == {"page.html", "x.gz"} | ({"x"} if existing else set())
     assert not existing or (tmp_path / "x").read_text() == "mine"
@@ -321,6 +330,81 @@ def test_a_folder_that_is_not_there_is_named_as_the_user_did(invoke: Invoke, pag
     assert result.stderr == "Error: nowhere/page.gz: No such file or directory\n"
 
 
+def test_wrong_standard_input(start: Start) -> None:
+    _, messages = start("decompress", "-").communicate(gzip.compress(b"hello")[:-4])
+    assert messages.startswith(b"Error: standard input: decompress gzip: expected ")
+
+
+def test_a_file_that_cannot_be_read_is_named(
+    invoke: Invoke, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a disk that breaks."""
+
+    def broken(fd: int, length: int) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "read", broken)
+    result = invoke("compress", page, "-b", "cpu")
+    assert (result.exit_code, result.stderr) == (1, f"Error: {page}: Input/output error\n")
+    assert names(tmp_path) == {"page.html"}
+
+
+@pytest.mark.parametrize("step", ["fchmod", "utime", "fsync"])
+def test_a_result_that_cannot_be_completed_is_named(
+    invoke: Invoke, page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, step, full)
+    result = invoke("compress", "-K", "page.html")
+    assert (result.exit_code, result.stderr) == (1, "Error: page.html.gz: No space left on device\n")
+    assert names(tmp_path) == {"page.html"}
+
+
+# --- the result is the input ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["page.html", "-"])
+@pytest.mark.parametrize("target", ["-", "/dev/stdout"])
+def test_a_file_that_would_be_appended_to_itself(start: Start, page: Path, source: str, target: str) -> None:
+    """It would be read as long as it grows."""
+    content = page.read_bytes()
+    with page.open("rb") as reader, page.open("ab") as writer:
+        started = start("compress", "-f", source, "-o", target, stdin=reader, stdout=writer)
+        _, messages = started.communicate(timeout=60)
+    assert (started.returncode, b"is the input itself" in messages) == (1, True)
+    assert page.read_bytes() == content
+
+
+def test_a_pipe_to_itself(invoke: Invoke, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    holder = os.open(tmp_path / "pipe", os.O_RDWR)
+    result = invoke("compress", "pipe", "-o", "pipe")
+    os.close(holder)
+    assert (result.exit_code, "is the input itself" in result.stderr) == (1, True)
+
+
+def test_a_connection_may_be_both(start: Start) -> None:
+    """As inetd starts programs."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            start("compress", "-", stdin=theirs, stdout=theirs)
+        ours.sendall(b"hello")
+        ours.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(partial(ours.recv, 4096), b""))
+    assert gzip.decompress(answer) == b"hello"
+
+
+@pytest.mark.parametrize(("number", "name"), [(0, "standard input"), (1, "standard output")])
+def test_a_standard_stream_that_is_closed(start: Start, page: Path, number: int, name: str) -> None:
+    """Its number is that of the next thing that is opened."""
+    started = start("compress", "-" if number == 0 else page, "-o", "-", preexec_fn=lambda: os.close(number))
+    _, messages = started.communicate(timeout=60)
+    assert (started.returncode, messages.decode()) == (1, f"Error: {name}: Bad file descriptor\n")
+
+
 # --- what is not a file, and what others do meanwhile -----------------------------------------------------
 
 
@@ -329,6 +413,19 @@ def test_a_result_that_is_no_file_removes_nothing(invoke: Invoke, page: Path, tm
         result = invoke("compress", "-K", page, "-o", target)
         assert (result.exit_code, "--remove needs a file for the result" in result.output) == (2, True)
         assert page.exists()
+
+
+@pytest.mark.parametrize("force", [(), ("-f",)])
+def test_a_link_is_not_removed(invoke: Invoke, page: Path, tmp_path: Path, force: tuple[str, ...]) -> None:
+    """The link would be gone, and the file still there."""
+    (tmp_path / "link").symlink_to(page)
+    result = invoke("compress", "-K", *force, "link")
+    assert result.exit_code == 2
+    assert "--remove needs a regular file, got link, a symbolic link" in " ".join(result.stderr.split())
+    assert names(tmp_path) == {"page.html", "link"}
+    assert invoke("compress", "link").exit_code == 0
+    assert gzip.decompress((tmp_path / "link.gz").read_bytes()) == page.read_bytes()
+    assert not (tmp_path / "link.gz").is_symlink()
 
 
 def test_only_files_are_removed(invoke: Invoke, tmp_path: Path) -> None:

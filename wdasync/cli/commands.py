@@ -17,7 +17,7 @@ import click
 
 from ..errors import WdasyncError
 
-__all__ = ["COMMANDS", "GROUP", "Failure", "Finite", "app", "ended_by", "main"]
+__all__ = ["COMMANDS", "GROUP", "Failure", "Finite", "Name", "app", "ended_by", "main"]
 
 #: Entry-point group of plug-in commands: name of the command -> a :class:`click.Command`.
 GROUP: Final = "wdasync.commands"
@@ -47,6 +47,18 @@ class Finite(click.FloatRange):
         if not math.isfinite(found):
             self.fail(f"expected a number of seconds, got {value}", param, ctx)
         return found
+
+
+class Name(click.ParamType[str]):
+    """Of a file, a backend, an algorithm. One that is empty is a variable of a script that was never set."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name."""
+        if not value:
+            self.fail("expected a name, got an empty one", param, ctx)
+        return value
 
 
 def ended_by(number: signal.Signals) -> click.exceptions.Exit:

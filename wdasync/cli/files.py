@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -12,8 +14,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from .. import Accelerator, open_accelerator
-from .commands import Failure
+from .. import Accelerator, DataError, open_accelerator
+from ..registry import nearest
+from .commands import Failure, Name
 from .output import console, progress, size
 from .running import run
 from .transfer import STANDARD, Input, Output
@@ -67,17 +70,28 @@ class Job:
 
 
 OPTIONS: Final = (
-    click.argument("file", metavar="FILE"),
-    click.option("-o", "--output", metavar="PATH", help="Where the result goes; - is standard output."),
+    click.argument("file", metavar="FILE", type=Name()),
     click.option(
-        "-a", "--algorithm", metavar="NAME", help=f"One of {', '.join(SUFFIXES)}, or what a backend has."
+        "-o", "--output", metavar="PATH", type=Name(), help="Where the result goes; - is standard output."
     ),
     click.option(
-        "-k/-K", "--keep/--remove", default=True, help="Keep FILE (default), or remove it afterwards."
+        "-a",
+        "--algorithm",
+        metavar="NAME",
+        type=Name(),
+        help=f"One of {', '.join(SUFFIXES)}, or what a backend has.",
+    ),
+    click.option(
+        "-k/-K",
+        "--keep/--remove",
+        default=True,
+        help="Keep FILE (default), or remove it afterwards; no symbolic link is removed.",
     ),
     click.option("-f", "--force", is_flag=True, help="Replace an existing file; write to a terminal."),
     click.option("-q", "--quiet", is_flag=True, help="No progress bar, no summary."),
-    click.option("-b", "--backend", metavar="NAME", help="Use this backend; several: cpu,other."),
+    click.option(
+        "-b", "--backend", metavar="NAME", type=Name(), help="Use this backend; several: cpu,other."
+    ),
 )
 
 
@@ -139,7 +153,7 @@ def _compressed_name(file: str, algorithm: str) -> str:
     if file == STANDARD:
         return STANDARD
     if algorithm not in SUFFIXES:
-        raise click.UsageError(f"no suffix is known for {algorithm!r}; name the result with -o")
+        raise _no_suffix(algorithm)
     if file.endswith(SUFFIXES[algorithm]):
         raise click.UsageError(
             f"{file}: has the suffix {SUFFIXES[algorithm]} already; name the result with -o"
@@ -147,11 +161,18 @@ def _compressed_name(file: str, algorithm: str) -> str:
     return file + SUFFIXES[algorithm]
 
 
+def _no_suffix(algorithm: str) -> click.UsageError:
+    meant = nearest(algorithm, SUFFIXES)
+    return click.UsageError(f"no suffix is known for {algorithm!r}{meant}; name the result with -o")
+
+
 def _plain_name(file: str, algorithm: str) -> str:
     if file == STANDARD:
         return STANDARD
-    suffix = SUFFIXES.get(algorithm)
-    if suffix is None or not file.endswith(suffix) or Path(file).name == suffix:
+    if algorithm not in SUFFIXES:
+        raise _no_suffix(algorithm)
+    suffix = SUFFIXES[algorithm]
+    if not file.endswith(suffix) or Path(file).name == suffix:
         raise click.UsageError(f"{file}: no suffix of {algorithm} to cut off; name the result with -o")
     return file.removesuffix(suffix)
 
@@ -167,19 +188,45 @@ def _transfer(job: Job, target: str, steps: Steps, *, text: bool) -> None:
         raise click.UsageError("--remove needs a file for the result, got standard output")
     started = time.monotonic()
     with Input(job.file) as source:
-        if not job.keep and source.size is None:
-            raise click.UsageError(f"--remove needs a regular file, got {source.name}")
-        if source.path is not None and target != STANDARD and _same(source.path, Path(target)):
-            raise Failure(f"{target}: is the input itself; name another file with -o")
-        result = run(lambda: _pump(job, source, target, steps, text=text))
+        _check_removable(job, source)
+        if _is(source.stat, target):
+            name = "standard output" if target == STANDARD else target
+            raise Failure(f"{name}: is the input itself; name another file with -o")
+        try:
+            result = run(lambda: _pump(job, source, target, steps, text=text))
+        except DataError as error:
+            raise DataError(f"{source.name}: {error}", cause=error.cause) from error
         if not job.keep and source.path is not None:
             _remove(source.path, source.stat)
     if not job.quiet:
         _summary(source, result, time.monotonic() - started)
 
 
-def _same(one: Path, other: Path) -> bool:
-    return other.exists() and one.samefile(other)
+def _check_removable(job: Job, source: Input) -> None:
+    """With a link only the link would go, as a surprise; gzip, xz and zstd refuse it, too."""
+    if job.keep or source.path is None:
+        return
+    if source.size is None:
+        raise click.UsageError(f"--remove needs a regular file, got {source.name}")
+    if source.path.is_symlink():
+        raise click.UsageError(
+            f"--remove needs a regular file, got {source.name}, a symbolic link; name the file it points to"
+        )
+
+
+def _is(source: os.stat_result, target: str) -> bool:
+    """Whether the result would go into what is read. A terminal or a connection may be both.
+
+    :param target: a path, or ``-``
+    """
+    if target == STANDARD and sys.stdout is None:
+        return False  # It is closed, and its number may be that of the input. That is told when it is opened.
+    try:
+        result = os.fstat(1) if target == STANDARD else Path(target).stat()
+    except OSError:  # It is not there yet. What else it may be is told when it is opened.
+        return False
+    both_ways = stat.S_ISCHR(result.st_mode) or stat.S_ISSOCK(result.st_mode)
+    return os.path.samestat(source, result) and not both_ways
 
 
 def _remove(path: Path, read: os.stat_result) -> None:

@@ -7,11 +7,12 @@ import os
 import secrets
 import select
 import stat
+import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TextIO
 
 import anyio
 
@@ -46,17 +47,29 @@ def _blaming(name: str) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, name) from error
 
 
+def _open(stream: TextIO | None, name: str) -> None:
+    """Whoever started us may have closed it. Its number is then that of whatever is opened next.
+
+    :raises OSError: EBADF
+    """
+    if stream is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), name)
+
+
 class Input:
     """A file or standard input, open for reading.
 
     :ivar name: for people
     :ivar path: ``None``: standard input
-    :ivar size: bytes, where it is known
+    :ivar size: bytes, where it is known; of a regular file
+    :ivar stat: what was known of it when it was opened
     """
 
     def __init__(self, name: str) -> None:
         self.path = None if name == STANDARD else Path(name)
         self.name = "standard input" if self.path is None else name
+        if self.path is None:
+            _open(sys.stdin, self.name)
         self._fd = 0 if self.path is None else os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         self.stat = os.fstat(self._fd)
         if stat.S_ISDIR(self.stat.st_mode):
@@ -88,7 +101,8 @@ class Input:
                 # A pipe or a terminal: wait where a signal can end the wait.
                 with suppress(PermissionError):  # what epoll says of files that never block, like /dev/null
                     await anyio.wait_readable(self._fd)
-            chunk = os.read(self._fd, CHUNK)
+            with _blaming(self.name):
+                chunk = os.read(self._fd, CHUNK)
             if not chunk:
                 return
             yield chunk
@@ -112,6 +126,7 @@ class Output:
         self.written = 0
         if name == STANDARD:
             self.path, self.name, self._fd = None, "standard output", 1
+            _open(sys.stdout, self.name)
             if os.isatty(1) and not text:
                 raise Failure("standard output is a terminal; name a file with -o, or give --force")
             return
@@ -201,15 +216,16 @@ class Output:
         if self._part is None:
             return
         assert self.path is not None
-        os.fchmod(self._fd, 0o666 & ~_umask() if like is None else stat.S_IMODE(like.st_mode) & 0o777)
-        if like is not None:
-            os.utime(self._fd, ns=(like.st_atime_ns, like.st_mtime_ns))
-        if durable:
-            os.fsync(self._fd)
-        if self._force:
-            self._part.replace(self.path)
-        else:
-            self._publish(self._part, self.path)
+        with _blaming(self.name):
+            os.fchmod(self._fd, 0o666 & ~_umask() if like is None else stat.S_IMODE(like.st_mode) & 0o777)
+            if like is not None:
+                os.utime(self._fd, ns=(like.st_atime_ns, like.st_mtime_ns))
+            if durable:
+                os.fsync(self._fd)
+            if self._force:
+                self._part.replace(self.path)
+            else:
+                self._publish(self._part, self.path)
         self._part = None
 
     def _publish(self, part: Path, path: Path) -> None:
