@@ -1,9 +1,11 @@
 """The table of commands, plug-ins, and what becomes of errors."""
 
 import os
+import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import IO
 
 import click
 import pytest
@@ -115,6 +117,7 @@ def test_a_plug_in_cannot_replace_a_command(
 ERRORS = [
     (DataError("the text"), "Error: the text\n"),
     (PermissionError(13, "Permission denied", "/some/file"), "Error: /some/file: Permission denied\n"),
+    (OSError(24, "Too many open files"), "Error: Too many open files\n"),
     (OSError("no errno"), "Error: no errno\n"),
     (TimeoutError(), "Error: TimeoutError\n"),
     (ExceptionGroup("", [ExceptionGroup("", [DataError("inside")])]), "Error: inside\n"),
@@ -161,6 +164,62 @@ def test_an_interrupt_outside_of_any_loop(invoke: Invoke, monkeypatch: pytest.Mo
     raiser(monkeypatch, KeyboardInterrupt())
     result = invoke("fail")
     assert (result.exit_code, result.stderr) == (130, "Ended by SIGINT.\n")
+
+
+# --- standard output that takes nothing ------------------------------------------------------------------
+
+WRITERS = {
+    "help": ("--help",),
+    "help of a command": ("bench", "--help"),
+    "version": ("--version",),
+    "doctor": ("doctor",),
+    "doctor, JSON": ("doctor", "--json"),
+    "devices": ("devices",),
+    "config": ("config",),
+    "demo": ("demo", "-s", "0.01"),
+    "a plain print": ("shout",),
+}
+
+#: With a command more, that writes as a stranger's might.
+PROGRAM = """
+import sys
+import click
+from wdasync.cli import app, main
+from wdasync.cli.commands import COMMANDS
+COMMANDS["shout"] = ("__main__", "shout")
+shout = click.Command("shout", callback=lambda: print("hello"))
+main()
+"""
+
+
+def write_to(
+    stdout: int | IO[bytes], words: tuple[str, ...], *, buffered: bool
+) -> "subprocess.CompletedProcess[bytes]":
+    environ = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
+    command = [sys.executable, "-c", PROGRAM, *words]
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, env=environ, timeout=100, check=False
+    )
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("words", WRITERS.values(), ids=WRITERS)
+def test_a_full_disk_is_one_line(words: tuple[str, ...], buffered: bool) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = write_to(full, words, buffered=buffered)
+    assert (done.returncode, done.stderr) == (1, b"Error: No space left on device\n")
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("words", WRITERS.values(), ids=WRITERS)
+def test_a_reader_that_is_gone_is_nothing_to_tell(words: tuple[str, ...], buffered: bool) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = write_to(writer, words, buffered=buffered)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_settings_that_are_wrong(invoke: Invoke, tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ in test_conformance_catches.py.
 
 import ast
 import inspect
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -301,6 +304,28 @@ def test_the_command_lists_checks(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--checks"]) == 0
     out = capsys.readouterr().out
     assert all(f"\n{name}: " in f"\n{out}" for name in CHECKS)
+
+
+@pytest.mark.parametrize("words", [["--checks"], ["--help"], ["mock", "-k", "poll_mode"]])
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [("/dev/full", b"standard output: No space left on device\n"), (None, b"")],
+    ids=["a full disk", "no reader"],
+)
+def test_the_command_cannot_write(words: list[str], target: str | None, said: bytes) -> None:
+    if target is not None:
+        stdout = os.open(target, os.O_WRONLY)
+    else:
+        reader, stdout = os.pipe()
+        os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "wdasync.testing.conformance", *words],
+            stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": ""}, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(stdout)
+    assert (done.returncode, done.stderr) == (1, said)
 
 
 @pytest.mark.parametrize(

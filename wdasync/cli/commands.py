@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final, NoReturn
@@ -84,16 +85,15 @@ class Commands(click.Group):
         point = _plug_ins().get(cmd_name)
         return None if point is None else _load(point)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """--help and --version are answered here."""
+        with _explaining():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; errors become one line and a status."""
-        try:
+        with _explaining():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise ended_by(signal.SIGINT) from None
-        except BaseExceptionGroup as group:
-            _explain(next(_leaves(group)))
-        except (WdasyncError, OSError) as error:
-            _explain(error)
 
 
 def _plug_ins() -> dict[str, EntryPoint]:
@@ -120,6 +120,20 @@ def _load(point: EntryPoint) -> click.Command:
     )
 
 
+@contextmanager
+def _explaining() -> Iterator[None]:
+    """Errors become one line and a status. That standard output takes nothing is one of them."""
+    try:
+        yield
+        _flush()
+    except KeyboardInterrupt:
+        raise ended_by(signal.SIGINT) from None
+    except BaseExceptionGroup as group:
+        _explain(next(_leaves(group)))
+    except (WdasyncError, OSError) as error:
+        _explain(error)
+
+
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
@@ -134,8 +148,9 @@ def _explain(error: BaseException) -> NoReturn:
         raise error  # click ends quietly on a broken pipe
     if os.environ.get("WDASYNC_DEBUG"):
         click.echo("".join(traceback.format_exception(error)), err=True)
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        raise Failure(f"{os.fsdecode(error.filename)}: {error.strerror}") from error
+    if isinstance(error, OSError) and error.strerror:
+        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        raise Failure(f"{name}{error.strerror}") from error
     raise Failure(str(error) or type(error).__name__) from error
 
 
@@ -158,5 +173,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             stream.reconfigure(
                 errors="replace"
             )  # An arrow that the terminal cannot show is no reason to fail.
-    app.main(arguments, prog_name="wdasync")
+    try:
+        app.main(arguments, prog_name="wdasync")
+    finally:
+        _give_up_output()
     raise AssertionError("click leaves by SystemExit")
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _give_up_output() -> None:
+    """Python would try again at its end to write what could not be written, and complain."""
+    try:
+        _flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,20 +26,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     :returns: the exit status: 0, 1 if a check failed, 2 if there was nothing to examine
     """
-    given = _parser().parse_args(arguments)
+    try:
+        given = _parser().parse_args(arguments)
+    except SystemExit:
+        _write("")  # argparse does not look whether its help arrived
+        raise
     if given.checks:
-        sys.stdout.write("".join(map(_described, CHECKS.values())))
+        _write("".join(map(_described, CHECKS.values())))
         return 0
     status = 2
     try:
         for name in given.backend or present():
             for report in _reports(name, given):
-                sys.stdout.write(f"{report}\n")
+                _write(f"{report}\n")
                 status = max(0 if status == 2 else status, bool(report.failed))
     except WdasyncError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return status
+
+
+def _write(text: str) -> None:
+    """To standard output.
+
+    :raises SystemExit: it does not take it; quietly, if that is because its reader has gone
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would try again at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(
+            1 if isinstance(error, BrokenPipeError) else f"standard output: {error.strerror}"
+        ) from None
 
 
 def _parser() -> argparse.ArgumentParser:
