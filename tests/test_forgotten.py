@@ -75,6 +75,29 @@ def test_a_loop_that_is_closed_under_it(name: str, uvloop: bool, monkeypatch: py
     assert all(lane.state == "closed" for lane in acc.statistics().lanes)
 
 
+@pytest.mark.parametrize("uvloop", [False, True], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_loop_that_is_closed_under_it_leaves_no_descriptor(
+    name: str, uvloop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What serves its devices lets go of them, though it never runs again."""
+    monkeypatch.setenv("WDASYNC_BACKEND", name)
+
+    def open_and_close() -> None:
+        loop = new_loop(uvloop)
+        loop.run_until_complete(wdasync.compress(PAGE))
+        loop.run_until_complete(asyncio.sleep(0.01))  # it serves
+        loop.set_exception_handler(lambda loop, context: None)  # "Task was destroyed but it is pending": it was
+        with pytest.warns(ResourceWarning, match="unclosed <Accelerator open on"):
+            loop.close()
+
+    open_and_close()  # what a first use opens for good is open
+    before = descriptors()
+    for _ in range(5):
+        open_and_close()
+    assert descriptors() == before
+
+
 def new_loop(uvloop: bool) -> asyncio.AbstractEventLoop:
     if not uvloop:
         return asyncio.new_event_loop()

@@ -176,6 +176,8 @@ class AsyncioLoop:
         for fd in list(self._watched):
             self.unwatch(fd)
         if not self.is_current():
+            if self._loop.is_closed():
+                self._end_tasks()
             then()
             return
         left = set(self._tasks)
@@ -190,6 +192,14 @@ class AsyncioLoop:
             task.cancel()
         if not left:
             self.in_background(then, _ignore)
+
+    def _end_tasks(self) -> None:
+        """Of a loop that will never run them again: else what they wait in, and what they hold, would stay for good."""
+        while self._tasks:
+            coroutine = self._tasks.pop().get_coro()
+            assert coroutine is not None
+            with suppress(Exception):  # a clean-up that wants the loop does not get it
+                coroutine.close()
 
 
 def _ignore(result: object, error: BaseException | None) -> None:
