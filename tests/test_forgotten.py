@@ -87,7 +87,9 @@ def test_a_loop_that_is_closed_under_it_leaves_no_descriptor(
         loop = new_loop(uvloop)
         loop.run_until_complete(wdasync.compress(PAGE))
         loop.run_until_complete(asyncio.sleep(0.01))  # it serves
-        loop.set_exception_handler(lambda loop, context: None)  # "Task was destroyed but it is pending": it was
+        loop.set_exception_handler(
+            lambda loop, context: None
+        )  # "Task was destroyed but it is pending": it was
         with pytest.warns(ResourceWarning, match="unclosed <Accelerator open on"):
             loop.close()
 

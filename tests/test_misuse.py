@@ -4,6 +4,7 @@ import gzip
 import mmap
 import zlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -11,7 +12,7 @@ import anyio.lowlevel
 import pytest
 
 import wdasync
-from wdasync import Accelerator, InvalidArgument
+from wdasync import Accelerator, Decompressor, InvalidArgument
 from wdasync.testing.mock import backend
 
 pytestmark = pytest.mark.anyio
@@ -170,21 +171,92 @@ async def test_a_stream_of_an_accelerator_that_was_closed() -> None:
     await stream.aclose()
 
 
-@pytest.mark.parametrize("method", ["reset", "aclose"])
-async def test_a_stream_belongs_to_its_loop(method: str) -> None:
-    async with wdasync.open_accelerator("mock", fallback=False) as acc, acc.compressor() as stream:
+STREAMS = ["compressor", "decompressor", "digester"]
+
+
+async def ended(stream: Any) -> None:
+    """Take a stream to its good end."""
+    if isinstance(stream, Decompressor):
+        await stream.decompress(gzip.compress(b"x"))
+    await stream.finish()
+
+
+def methods(stream: Any) -> list[Callable[[], Awaitable[object]]]:
+    """What may be called of a stream while it is open."""
+    names = ("compress", "flush", "decompress", "update", "finish")
+    calls = [getattr(stream, name) for name in names if hasattr(stream, name)]
+    return [partial(call, b"") if call.__name__ in ("compress", "update") else call for call in calls]
+
+
+@pytest.mark.parametrize("finished", [False, True], ids=["unfinished", "finished"])
+@pytest.mark.parametrize("kind", STREAMS)
+async def test_a_stream_belongs_to_its_loop(kind: str, finished: bool) -> None:
+    async with wdasync.open_accelerator("mock", fallback=False) as acc, getattr(acc, kind)() as stream:
+        if finished:
+            await ended(stream)
 
         def elsewhere() -> None:
             import asyncio
 
             async def use() -> None:
-                with pytest.raises(wdasync.ForeignLoopError):
-                    await getattr(stream, method)()
+                for method in [*methods(stream), stream.reset, stream.aclose]:
+                    with pytest.raises(wdasync.ForeignLoopError):
+                        await method()
 
             asyncio.run(use())
 
         await anyio.to_thread.run_sync(elsewhere)
-        assert await stream.finish(b"x")
+        await stream.reset()
+        await ended(stream)
+
+
+@pytest.mark.parametrize("finished", [False, True], ids=["unfinished", "finished"])
+@pytest.mark.parametrize("kind", STREAMS)
+async def test_what_a_stream_says_of_its_state(kind: str, finished: bool) -> None:
+    """Closed before finished, finished before poisoned."""
+    async with wdasync.open_accelerator("cpu", inline=False) as acc:
+        stream = getattr(acc, kind)()
+        if finished:
+            await ended(stream)
+            assert ", finished>" in repr(stream)
+            for method in methods(stream):
+                with pytest.raises(wdasync.InvalidState, match="expected an unfinished stream"):
+                    await method()
+            await stream.reset()
+            await ended(stream)
+        await stream.aclose()
+        for method in [*methods(stream), stream.reset]:
+            with pytest.raises(wdasync.ClosedResourceError):
+                await method()
+        await stream.aclose()
+
+
+async def test_a_poisoned_decompressor_does_not_end_well() -> None:
+    """Though a unit ended before, and the next one was broken."""
+    with backend.programmed() as program:
+        async with wdasync.open_accelerator("mock", fallback=False) as acc, acc.decompressor() as stream:
+            assert await stream.decompress(gzip.compress(b"x")) == b"x"
+            assert stream.eof
+            program.hold()
+            with pytest.raises(wdasync.OperationTimeout):
+                await stream.decompress(gzip.compress(b"more"), timeout=0.01)
+            program.release()
+            with pytest.raises(wdasync.InvalidState, match="expected a usable stream"):
+                await stream.finish()
+
+
+async def test_a_decompressor_that_is_used_is_not_finished_by_another_task() -> None:
+    with backend.programmed(latency=0.002):
+        async with (
+            wdasync.open_accelerator("mock", fallback=False) as acc,
+            acc.decompressor("zlib") as stream,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(stream.decompress, zlib.compress(bytes(4 << 20)))
+            while not acc.statistics().in_flight:
+                await anyio.lowlevel.checkpoint()
+            with pytest.raises(wdasync.BusyResourceError):
+                await stream.finish()
 
 
 @pytest.mark.parametrize("who", ["pager", "handler"])

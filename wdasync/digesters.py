@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self, cast
 
-from .errors import InvalidState
 from .operations import DigestChunk
 from .sessions import PinnedSession
 
@@ -27,10 +26,9 @@ class Digester:
     def __init__(self, session: PinnedSession, secret: bytearray | None) -> None:
         self._session = session
         self._secret = secret
-        self._finished = False
 
     def __repr__(self) -> str:
-        return f"<Digester {self._session!r}{' finished' if self._finished else ''}>"
+        return f"<Digester {self._session!r}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"{self!r} can be neither copied nor pickled: its state is on a device")
@@ -67,12 +65,10 @@ class Digester:
     async def finish(self, data: Source = b"", *, timeout: float | None = None) -> bytes:
         """The digest of everything, with ``data`` at its end if given."""
         output = await self._step(data, final=True, timeout=timeout)
-        self._finished = True
+        self._session.finished = True
         return output
 
     async def _step(self, data: Source, *, final: bool, timeout: float | None) -> bytes:
-        if self._finished and not self._session.closed:
-            raise InvalidState(f"{self!r}: expected an unfinished digest; call reset() to begin another")
         with self._session.use(timeout):
             completion = await self._session.run(
                 DigestChunk(cast("DigestSession", self._session.session), data, final)
@@ -82,7 +78,6 @@ class Digester:
     async def reset(self) -> None:
         """Begin anew, as if just opened; also makes a poisoned one usable again."""
         await self._session.reset()
-        self._finished = False
 
     async def aclose(self) -> None:
         """Give it back; its key is wiped, as it is when nobody holds it any more. Idempotent."""

@@ -101,6 +101,7 @@ class PinnedSession:
     :ivar place: the device
     :ivar session: the device's side
     :ivar poisoned: why the state cannot be trusted; empty: it can
+    :ivar finished: it has come to its good end
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class PinnedSession:
         self.place = place
         self.session = session
         self.poisoned = ""
+        self.finished = False
         self._execution = execution
         self._row = row
         self._priority = priority
@@ -120,7 +122,8 @@ class PinnedSession:
 
     def __repr__(self) -> str:
         spec = self.spec
-        state = "closed" if self._closed else f"poisoned: {self.poisoned}" if self.poisoned else "open"
+        usable = "finished" if self.finished else f"poisoned: {self.poisoned}" if self.poisoned else "open"
+        state = "closed" if self._closed else usable
         what = spec.kind.name.lower().removesuffix("_chunk")
         return f"<{what} {spec.algorithm} on {self.place.name}, {state}>"
 
@@ -129,11 +132,6 @@ class PinnedSession:
         """Base-2 logarithm of the history that the device uses for what was asked for."""
         return self.spec.window or self._row.window
 
-    @property
-    def closed(self) -> bool:
-        """Whether it was given back."""
-        return self._closed
-
     @contextmanager
     def use(self, timeout: float | None = None) -> Iterator[None]:
         """Nobody else may use it meanwhile. Nothing of what is to be done has begun if this raises at once.
@@ -141,10 +139,12 @@ class PinnedSession:
         :param timeout: seconds for everything that is awaited inside
         :raises ClosedResourceError: if it is closed
         :raises BusyResourceError: if another task uses it
-        :raises InvalidState: if it is poisoned
+        :raises InvalidState: if it is finished or poisoned
         :raises OperationTimeout: if the time is over; it is poisoned then
         """
         self._check()
+        if self.finished:
+            raise InvalidState(f"{self!r}: expected an unfinished stream; call reset() to begin another")
         if self.poisoned:
             raise InvalidState(f"{self!r}: expected a usable stream; call reset(), or open a new one")
         self._execution.check(timeout)
@@ -280,6 +280,7 @@ class PinnedSession:
             else:
                 self.session.reset()
                 self.poisoned = ""
+            self.finished = False
         finally:
             self._busy = False
 

@@ -18,7 +18,6 @@ from .errors import (
     DataError,
     DeviceError,
     InvalidArgument,
-    InvalidState,
     LimitExceeded,
     OperationAborted,
 )
@@ -52,10 +51,9 @@ class _Stream:
 
     def __init__(self, session: PinnedSession) -> None:
         self._session = session
-        self._finished = False
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._session!r}{' finished' if self._finished else ''}>"
+        return f"<{type(self).__name__} {self._session!r}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"{self!r} can be neither copied nor pickled: its state is on a device")
@@ -86,7 +84,6 @@ class _Stream:
         :raises DeviceError: if its device was lost, and no other can begin it; it stays poisoned
         """
         await self._session.reset()
-        self._finished = False
 
     async def aclose(self) -> None:
         """Give the stream back. Unfinished output is lost. Idempotent."""
@@ -132,12 +129,10 @@ class Compressor(_Stream):
     async def finish(self, data: Source = b"", *, timeout: float | None = None) -> bytes:
         """End the stream, after ``data`` if given; returns the rest of the output, check value included."""
         output = await self._step(data, Flush.FINISH, timeout)
-        self._finished = True
+        self._session.finished = True
         return output
 
     async def _step(self, data: Source, flush: Flush, timeout: float | None) -> bytes:
-        if self._finished:
-            raise InvalidState(f"{self!r}: expected an unfinished stream; call reset() to begin another")
         with self._session.use(timeout):
             if self._ledger is not None:
                 return await self._movable_step(self._ledger, data, flush)
@@ -235,8 +230,6 @@ class Decompressor(_Stream):
         if max_length is not None:
             check_bound(max_length, "max_length", 1)
         segments, _, immutable = pin_source(data)
-        if self._finished:
-            raise InvalidState(f"{self!r}: expected an unfinished stream; call reset() to begin another")
         with self._session.use(timeout):
             try:
                 self._kept += [segment for segment in listed(segments) if segment]
@@ -303,13 +296,14 @@ class Decompressor(_Stream):
 
         :raises DataError: if the input ended in the middle
         """
-        if not self._eof:
-            raise DataError(
-                f"decompress {self.algorithm}: expected the end of the stream, got the end of the input; "
-                "the input is truncated",
-                cause=DataCause.TRUNCATED,
-            )
-        self._finished = True
+        with self._session.use():
+            if not self._eof:
+                raise DataError(
+                    f"decompress {self.algorithm}: expected the end of the stream, got the end of the input; "
+                    "the input is truncated",
+                    cause=DataCause.TRUNCATED,
+                )
+            self._session.finished = True
 
 
 async def compress_all(
