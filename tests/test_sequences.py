@@ -85,8 +85,6 @@ async def test_the_error_is_the_step_s(acc: Accelerator) -> None:
         await sequence.run(DATA)
     with pytest.raises(wdasync.LimitExceeded, match=r"^step 1 of 1: .*max_length 10"):
         await acc.sequence().decompress(max_length=10).run(PACKED)
-    with pytest.raises(wdasync.UnsupportedOperation, match="step 2 of 2"):
-        await acc.sequence().crc32().digest("sha257").run(DATA)
 
 
 async def test_many_at_once(acc: Accelerator) -> None:
@@ -123,6 +121,54 @@ async def test_steps_that_cannot_be(acc: Accelerator, add: Any, message: str) ->
     async with wdasync.open_accelerator("mock") as other:
         with pytest.raises(InvalidArgument, match=message):
             add(acc.sequence(), other)
+
+
+@pytest.mark.parametrize(
+    ("add", "error", "message"),
+    [
+        (lambda new: new.compress(["gzip"]), InvalidArgument, r"algorithm: expected a str .* got \['gzip'\]"),
+        (lambda new: new.decompress(None), InvalidArgument, "algorithm: expected a str .* got None"),
+        (lambda new: new.digest({}), InvalidArgument, "algorithm: expected a str .* got {}"),
+        (lambda new: new.compress(level=99), InvalidArgument, "level: expected .* got 99"),
+        (lambda new: new.compress(level=True), InvalidArgument, "level: expected .* got True"),
+        (lambda new: new.compress(level=[]), InvalidArgument, r"level: expected .* got \[\]"),
+        (
+            lambda new: new.compress("gzap"),
+            wdasync.UnsupportedOperation,
+            "expected one of .*gzip.* got 'gzap'",
+        ),
+        (lambda new: new.digest("sha257"), wdasync.UnsupportedOperation, "expected one of .* got 'sha257'"),
+    ],
+)
+async def test_steps_that_nobody_can_do(
+    acc: Accelerator, add: Any, error: type[Exception], message: str
+) -> None:
+    """They are refused when they are added, and are no part of the sequence then."""
+    sequence = acc.sequence().crc32()
+    with pytest.raises(error, match=message):
+        add(sequence)
+    assert (await sequence.run(b"x")).seen == (zlib.crc32(b"x"),)
+
+
+async def test_a_step_that_is_done_at_one_priority_only() -> None:
+    """Whoever adds it may mean that one."""
+    urgent = wdasync.Rule("cpu", operation="compress", priority="high")
+    async with wdasync.open_accelerator("mock", policy=[urgent], fallback=False) as acc:
+        sequence = acc.sequence().compress("br")
+        assert (await sequence.run(DATA, priority=wdasync.Priority.HIGH)).output
+        with pytest.raises(wdasync.UnsupportedOperation, match="step 1 of 1: compress"):
+            await sequence.run(DATA)
+
+
+async def test_a_nonce_is_used_by_what_ran() -> None:
+    async with wdasync.open_accelerator("cpu") as acc:
+        aead = acc.aead("aes-256-gcm", bytes(32))
+        sequence = acc.sequence().encrypt(aead, bytes(12))
+        with pytest.raises(InvalidArgument, match="timeout"):
+            await sequence.run(DATA, timeout=-1)
+        assert await aead.decrypt(bytes(12), (await sequence.run(DATA)).output) == DATA
+    with pytest.raises(wdasync.ClosedResourceError):
+        await sequence.run(DATA)
 
 
 async def test_no_steps(acc: Accelerator) -> None:

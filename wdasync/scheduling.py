@@ -461,6 +461,18 @@ class Schedule:
         except TypeError:  # unhashable: one of them is a list or the like
             raise _wrong_types(operation.algorithm, operation.level, operation.window, priority) from None
 
+    def check(self, operation: Operation) -> None:
+        """Whether there can be such an operation here, at one priority or another. Raises as :meth:`route` does."""
+        first: UnsupportedOperation | None = None
+        for priority in Priority:
+            try:
+                self.route(operation, priority)
+                return
+            except UnsupportedOperation as error:
+                first = first or error
+        assert first is not None
+        raise first
+
     def choose(
         self,
         operation: Operation,

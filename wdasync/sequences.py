@@ -56,7 +56,8 @@ class SequenceResult:
 class OperationSequence:
     """Several operations, each on what the one before made. Made by :class:`~wdasync.Accelerator`, not by users.
 
-    Its methods that name a step add it, and return the sequence. :meth:`run` may be called any number of times, by several tasks
+    Its methods that name a step add it, and return the sequence. They raise :exc:`InvalidArgument` for an argument that cannot be,
+    and :exc:`UnsupportedOperation` for a step that no device can do. :meth:`run` may be called any number of times, by several tasks
     at once; but once only if a step encrypts with an :class:`~wdasync.Aead`: its nonce must not be used again.
 
     If a step fails, none after it begins; the error is the step's, and says which it was. A cancelled :meth:`run` ends the step
@@ -79,7 +80,9 @@ class OperationSequence:
         return [make() for make in self._makers]
 
     def _add(self, make: Callable[[], Operation]) -> Self:
-        self._fresh.append(make())  # its arguments are checked now
+        step = make()  # its arguments are checked now
+        self._execution.schedule.check(step)
+        self._fresh.append(step)
         self._makers.append(make)
         return self
 
@@ -170,9 +173,12 @@ class OperationSequence:
     ) -> SequenceResult:
         """Send ``data`` through all steps.
 
+        :raises ForeignLoopError: in another event loop than its accelerator's
+        :raises ClosedResourceError: if its accelerator is closed
         :raises InvalidState: if its nonce was used
         :raises WdasyncError: what the step raises that failed
         """
+        self._execution.check(timeout)
         operation = Sequence(data, self._take())
         if any(step.kind is Kind.SEAL for step in operation.steps):
             if self._used:
