@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Invoke
+from tests.cli.conftest import Invoke, Start
+from tests.cli.test_terminal import on_terminal
 from wdasync import registry
 from wdasync.backend import Check, DeviceInfo
 from wdasync.cli import doctor as doctor_module
@@ -104,6 +105,28 @@ def test_the_text(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "→ update it" in lines
     assert lines[-1] == "12 passed, 0 failed, 2 do not apply"
     assert max(map(len, result.output.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("columns", ["80", "40", "7"])
+def test_a_long_path_can_be_copied(invoke: Invoke, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    """Words go to the next line; what cannot be divided stays whole, and a terminal that divides it copies it whole."""
+    path = "/opt/" + "a-long-name/" * 12 + "libchip.so.1"
+    words = "some words that say where it was found: "
+    library = Check("library", False, words + path, f"rm {path}")
+    install(monkeypatch, mock=mock.backend, chip=Invented([CHIP], [library]))
+    lines = invoke("doctor", COLUMNS=columns).output.splitlines()
+    found = [line.split() for line in lines]
+    assert [path] in found
+    assert ["→", "rm"] in found
+    assert all(len(line) <= max(int(columns), 52) for line in lines if path not in line)
+
+
+def test_a_long_path_on_a_terminal(start: Start) -> None:
+    """Nothing is cut off there, either, and no line is divided by us."""
+    path = "/" + "x" * 200
+    status, shown = on_terminal(start, "doctor", stdout=True, WDASYNC_CONFIG=path)
+    assert status == 1
+    assert path in shown
 
 
 def test_the_text_of_a_failure(invoke: Invoke) -> None:

@@ -116,6 +116,12 @@ def test_it_fits_a_terminal(invoke: Invoke) -> None:
         assert max(map(len, invoke("config", *options).output.splitlines())) <= 80
 
 
+def test_a_long_path_is_not_divided(invoke: Invoke, tmp_path: Path) -> None:
+    path = tmp_path / f"{'x' * 100}.toml"
+    path.touch()
+    assert f"file: {path}\n" in invoke("config", WDASYNC_CONFIG=str(path)).output
+
+
 def test_the_document(invoke: Invoke, file: Path) -> None:
     document = json.loads(invoke("config", "--json").output)
     assert document["file"] == str(file)

@@ -10,12 +10,14 @@ import pytest
 from tests.cli.conftest import Start
 
 
-def on_terminal(start: Start, *arguments: str | Path, stdout: bool = False) -> tuple[int, str]:
+def on_terminal(
+    start: Start, *arguments: str | Path, stdout: bool = False, **environ: str
+) -> tuple[int, str]:
     """Run with standard error (and output, if asked) on a terminal; status and what the terminal was sent."""
     ours, theirs = pty.openpty()
     try:
         streams = {"stderr": theirs, **({"stdout": theirs} if stdout else {})}
-        process = start(*arguments, environ={"TERM": "xterm", "COLUMNS": "80"}, **streams)
+        process = start(*arguments, environ={"TERM": "xterm", "COLUMNS": "80", **environ}, **streams)
     finally:
         os.close(theirs)
     shown = b""

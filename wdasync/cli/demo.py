@@ -98,7 +98,7 @@ def demo(file: str | None, clients: int, seconds: float) -> None:
     out.print(
         f"{len(requests)} requests of 1 KiB to 256 KiB, {size(total)} in all, {clients} at a time, {ALGORITHM},"
     )
-    out.print(f"cut from {name}.")
+    out.print(f"cut from {name}.", soft_wrap=True)
     out.print("Each result is decompressed by the standard library and compared.")
     for why in left_out.values():
         out.print(f"left out: {why}", style="dim")

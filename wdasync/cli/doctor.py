@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import platform
 import sys
+import textwrap
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,14 +17,13 @@ from typing import Final, NamedTuple
 import click
 from anyio import to_thread
 from rich.console import Console
-from rich.table import Table
 
 from .. import Accelerator, Compress, Decompress, open_accelerator, registry
 from ..backend import Backend, Check
 from ..config import Config, Effective, load
 from ..errors import BackendUnavailable, ConfigError, WdasyncError
 from ..operations import Kind
-from .output import console, json_option, show, write_json
+from .output import console, json_option, write_json
 from .running import run
 from .wakes import silent_devices
 
@@ -46,6 +46,10 @@ SAMPLE: Final = b"".join(b"%d squared is %d; " % (number, number * number) for n
 
 #: Algorithm -> wbits with which the standard library reads it too: a second opinion.
 SECOND_OPINION: Final = {"gzip": 31, "zlib": 15, "deflate": -15}
+
+#: Columns before what was found, and those that it gets on any terminal.
+MARGIN: Final = 32
+NARROWEST: Final = 20
 
 SIGNS: Final = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("  – ", "dim")}
 
@@ -263,14 +267,18 @@ def _print(out: Console, finding: Finding, *, new: bool) -> None:
         out.print(f"\n{finding.group}", style="bold")
     check = finding.check
     sign, style = SIGNS[check.passed]
-    row = Table.grid(padding=(0, 2, 0, 0))
-    row.add_column(width=4)
-    row.add_column(width=24)
-    row.add_column()
-    row.add_row(sign, check.name, check.found, style=style if check.passed is not True else None)
+    lines = _wrapped(out, f"{sign}  {check.name:24}  ", check.found)
+    out.print(lines, style=style if check.passed is not True else None, soft_wrap=True)
     if check.advice:
-        row.add_row("", "", f"→ {check.advice}")
-    show(out, row)
+        out.print(_wrapped(out, "", f"→ {check.advice}"), soft_wrap=True)
+
+
+def _wrapped(out: Console, before: str, text: str) -> str:
+    """Words go to the next line, below each other. Paths stay whole, however long they are, so that they can be copied."""
+    lines = textwrap.wrap(
+        text, max(out.width - MARGIN, NARROWEST), break_long_words=False, break_on_hyphens=False
+    )
+    return (f"{before:{MARGIN}}" + f"\n{'':{MARGIN}}".join(lines)).rstrip()
 
 
 def _document(finding: Finding) -> dict[str, object]:

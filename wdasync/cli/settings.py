@@ -33,7 +33,7 @@ def config(as_json: bool, help_settings: bool) -> None:
         write_json(_document(effective, options))
         return
     out = console()
-    out.print(f"file: {effective.file or 'none was read'}")
+    out.print(f"file: {effective.file or 'none was read'}", soft_wrap=True)
     _print(out, effective, "", effective.config, explain=help_settings)
     _print_policy(out, effective.config.policy)
     for name, value in options.items():
