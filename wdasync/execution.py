@@ -693,6 +693,8 @@ def close_devices_here(places: Sequence[Place]) -> None:
     for place in places:
         try:
             place.device.close()
+        except WdasyncError as error:
+            logger.error("%s: close: %s", place.name, error)  # noqa: TRY400  it says what to do, and is no bug
         except Exception:
             logger.exception("%s: close raised", place.name)
 

@@ -29,6 +29,12 @@ from wdasync_uacce.sec_device import SecDevice
 __all__ = ["Hip08Backend", "Hip08Device", "Hip08Provoker", "machines"]
 
 
+def _untraceable(options: Options, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"hip08.trace: expected a file that can be written, got {options.trace!r}: {error.strerror}"
+    )
+
+
 def machines() -> list[Machine]:
     """The machines that accelerators of this process have on. Look, do not touch: they work meanwhile."""
     return all_machines().on()
@@ -72,7 +78,14 @@ class Hip08Device(EngineDevice):
             self.machine.reset(self.info.name)
 
     def close(self) -> None:
-        all_machines().detach(self._attachment)
+        """Switch the chip off, if nobody else uses it.
+
+        :raises ConfigError: the trace could not be written; everything else is done
+        """
+        try:
+            all_machines().detach(self._attachment)
+        except OSError as error:
+            raise _untraceable(self.machine.options, error) from error
 
 
 class Hip08Zip(Hip08Device, ZipDevice):
@@ -204,9 +217,7 @@ class Hip08Backend:
             attachment = all_machines().attach(options, on_fault, report)
         except OSError as error:
             if error.filename is not None:
-                raise ConfigError(
-                    f"hip08.trace: expected a file that can be written, got {options.trace!r}: {error.strerror}"
-                ) from error
+                raise _untraceable(options, error) from error
             advice = OPEN_ADVICE if error.errno in REFUSED else "give it less (option ram)"
             raise BackendUnavailable(
                 f"{info.name}: the chip's memory cannot be had: {error}; {advice}"

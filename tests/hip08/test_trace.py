@@ -2,6 +2,7 @@
 
 import gc
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,27 @@ async def test_an_accelerator_writes_its_trace(tmp_path: Path) -> None:
     text = path.read_text()
     assert "SQE fetch" in text
     assert "another day" not in text
+
+
+@pytest.mark.anyio
+async def test_a_trace_that_cannot_be_written_in_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """All else is done by then: it is one line of the log, with what to do, and no traceback."""
+    async with wdasync.open_accelerator("hip08", fallback=False, trace="/dev/full") as acc:
+        await acc.compress(b"now and then " * 100, "gzip")
+    (told,) = [record for record in caplog.records if record.name == "wdasync"]
+    assert told.exc_info is None
+    assert re.fullmatch(
+        r"hip08/\S+: close: hip08\.trace: expected a file that can be written, got '/dev/full': No space left on device",
+        told.getMessage(),
+    )
+
+
+def test_a_device_without_an_accelerator_raises_it() -> None:
+    device = wdasync.open_device("hip08", trace="/dev/full")
+    with pytest.raises(
+        wdasync.ConfigError, match="trace: expected a file that can be written, got '/dev/full'"
+    ):
+        device.close()
 
 
 def test_nothing_leaks_when_the_trace_cannot_be_written(new_machine: Any) -> None:
