@@ -22,6 +22,7 @@ SOURCES = (
     "decompress",
     "digest",
     "explain",
+    "finished",
     "frames",
     "guard",
     "library",

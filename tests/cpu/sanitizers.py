@@ -34,11 +34,11 @@ def has_sanitizer(name: str, folder: Path) -> bool:
     return made.returncode == 0 and run([str(folder / "probe")]).returncode == 0
 
 
-def build_stress(folder: Path, sanitizer: str = "") -> Path:
-    """The program that stresses the rings."""
-    program = folder / f"stress-{sanitizer or 'plain'}"
+def build_stress(folder: Path, sanitizer: str = "", source: Path = STRESS) -> Path:
+    """The program that stresses the rings, or another that has them in it."""
+    program = folder / f"{source.stem}-{sanitizer or 'plain'}"
     flags = [f"-fsanitize={sanitizer}"] if sanitizer else []
-    sources = [str(STRESS), *(str(NATIVE / f"{name}.c") for name in ("ring", "region", "owner"))]
+    sources = [str(source), *(str(NATIVE / f"{name}.c") for name in ("ring", "finished", "region", "owner"))]
     warnings = ["-Wall", "-Wextra", "-Werror"]
     command = [
         *COMPILER,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cpu.sanitizers import build_stress, has_sanitizer, stress
+from tests.cpu.sanitizers import build_stress, has_sanitizer, run, stress
 
 
 def operations(report: str) -> int:
@@ -28,3 +28,10 @@ def test_no_memory_error(tmp_path: Path) -> None:
     if not has_sanitizer("address,undefined", tmp_path):
         pytest.skip("the compiler has no address sanitizer that runs here")
     assert operations(stress(build_stress(tmp_path, "address,undefined"), 0.5, 2, 2, 8)) > 1000
+
+
+def test_when_the_owner_is_woken(tmp_path: Path) -> None:
+    """At once, unless there is much more to do for it that takes little time."""
+    program = build_stress(tmp_path, source=Path(__file__).parent / "native_finished.c")
+    done = run([str(program)], timeout=60)
+    assert (done.returncode, done.stdout) == (0, "good\n"), done.stdout + done.stderr

@@ -18,7 +18,7 @@
 enum { DEPTH = 64, PATIENCE_MS = 10000, MOST_PAGES = 8 };
 
 static double seconds;
-static struct plan nop = {.kind = KIND_NOP};
+static struct plan nop = {.kind = KIND_NOP}; /* it learns how long lengthy work takes, so that wake-ups wait for some of it */
 static _Atomic unsigned long total, withdrawn, slept, queues, touches;
 static struct fault_line *line; /* NULL: the kernel refuses */
 static uint8_t source[MOST_PAGES * REGION_PAGE];
@@ -233,8 +233,7 @@ static void *helper_main(void *argument)
     struct slot *slot;
     while ((slot = worker_next(worker, &queue))) {
         run(NULL, &slot->request);
-        queue_finish(queue, slot);
-        worker_done(worker);
+        worker_finish(worker, queue, &slot, 1);
     }
     crew_leave(worker);
     return NULL;

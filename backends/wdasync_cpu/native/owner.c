@@ -8,6 +8,8 @@
 
 #include <pthread.h>
 
+#include "clock.h"
+
 /* Nanoseconds between two looks: more than a tick of the coarse clock, and few enough that a client does not mind. */
 enum { LOOK_AFTER = 10000000 };
 
@@ -16,12 +18,6 @@ enum { FORGET_AFTER = 5 * LOOK_AFTER };
 
 /* It is busy from one part in so many on. Where less of a core is wanted, hardly anybody waits for who has the rest. */
 enum { BUSY_PART = 4 };
-
-static int64_t nanoseconds(clockid_t clock)
-{
-    struct timespec time;
-    return clock_gettime(clock, &time) ? 0 : time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
-}
 
 void owner_is_here(struct owner *owner)
 {

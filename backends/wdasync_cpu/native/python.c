@@ -1292,6 +1292,12 @@ static PyObject *leave(PyObject *self, PyObject *capsule)
     Py_RETURN_NONE;
 }
 
+static void finish_slot(struct hand *hand)
+{
+    worker_finish(hand->worker, hand->queue, &hand->slot, 1);
+    hand->slot = NULL;
+}
+
 /* next_task(hand) -> (operation, number of its plan, what its device runs it with), or None: no more */
 static PyObject *next_task(PyObject *self, PyObject *capsule)
 {
@@ -1317,9 +1323,7 @@ static PyObject *next_task(PyObject *self, PyObject *capsule)
     PyObject *task = Py_BuildValue("OnO", pin->operation, number, desk->run);
     if (!task) { /* no memory for a tuple: this thread ends, and its operation with it */
         fail_memory(&hand->slot->request, sizeof(void *) * 3);
-        queue_finish(hand->queue, hand->slot);
-        worker_done(hand->worker);
-        hand->slot = NULL;
+        finish_slot(hand);
     }
     return task;
 }
@@ -1367,9 +1371,7 @@ static PyObject *finish_task(PyObject *self, PyObject *args)
     bool good = finish_by_python(&hand->slot->request, pin_of(hand->queue->owner, hand->slot), outcome);
     if (!good)
         fail(&hand->slot->request, STATUS_DEVICE_ERROR, CAUSE_NONE, "the codec gave something that is no outcome");
-    queue_finish(hand->queue, hand->slot);
-    worker_done(hand->worker);
-    hand->slot = NULL;
+    finish_slot(hand);
     if (!good)
         return NULL;
     Py_RETURN_NONE;

@@ -5,11 +5,6 @@
  * slot. A withdrawn slot leaves a hole; the next submission fills it if no worker has passed. So a lane never holds
  * more than `depth` cells, however much is withdrawn.
  *
- * Finished slots. One word is both the top of the stack and the answer to "does the owner sleep?". A worker puts its
- * slot on top by compare-and-swap, and what it replaced tells whether it must wake the owner: publishing and deciding
- * are one step, and no wake-up can fall between them. The owner goes to sleep by turning EMPTY into ARMED, which
- * fails if anything lies there.
- *
  * Sleeping workers. A worker counts itself as a sleeper, then looks at all lanes once more; the owner publishes
  * `tail`, then looks at the count. All four are sequentially consistent, so one of the two sees the other. Who takes a
  * sleeper off the count owes it a post of the semaphore.
@@ -17,8 +12,8 @@
  * Spare workers. They are woken only if no native worker sleeps and the oldest cell of a lane has lengthy work, and claim
  * nothing else. What they do not take, a native worker will: each that takes something looks who else is needed.
  *
- * Closing. A worker announces the queue that it looks at, then checks that the queue is still registered; close()
- * removes the queue, then waits until nobody announces it.
+ * Closing. A worker announces the queue that it looks at, then checks that the queue is still registered; and that whose
+ * owner it has yet to wake. close() removes the queue, then waits until nobody announces it.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -33,16 +28,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
+#include "finished.h"
 #include "region.h"
-
-/* Top of the stack of finished slots, beside slot numbers. */
-#define EMPTY UINT32_MAX
-#define ARMED (UINT32_MAX - 1)
 
 /* Content of a cell; a slot number has CELL_SLOT added, and the flag CELL_LENGTHY. */
 enum { CELL_VACANT, CELL_HOLE, CELL_SLOT };
@@ -60,6 +52,8 @@ enum { SPIN_LEAST = 4, SPIN_MOST = 64 };
 
 struct worker {
     _Alignas(64) _Atomic(struct queue *) looking; /* the queue that it looks at or works for */
+    _Atomic(struct queue *) owing; /* the queue whose owner may have to be woken for what it finished there */
+    int64_t begun;                 /* when it got lengthy work, in nanoseconds */
     atomic_bool taken;
     enum crew_name crew;
     unsigned number;
@@ -275,8 +269,6 @@ static int64_t claim_from(struct queue *queue, const struct worker *worker)
     return found;
 }
 
-static void finish_all(struct queue *queue, struct slot **slots, unsigned count);
-
 /* One round over the queues of one priority. `looking` stays set if something was found. */
 static struct slot *claim_at(struct worker *worker, int priority, struct queue **owner)
 {
@@ -301,6 +293,17 @@ static struct slot *claim_at(struct worker *worker, int priority, struct queue *
     return NULL;
 }
 
+/* What this worker finished last is told now, unless it goes on with more for the same owner. `slot`: what it goes on with. */
+static void settle_debt(struct worker *worker, const struct slot *slot, const struct queue *owner)
+{
+    struct queue *queue = atomic_load_explicit(&worker->owing, memory_order_relaxed);
+    if (!queue)
+        return;
+    if (!slot || owner != queue || !finished_may_wait(queue, slot))
+        finished_tell(queue);
+    atomic_store(&worker->owing, NULL);
+}
+
 static struct slot *claim(struct worker *worker, struct queue **owner)
 {
     int first = PRIORITIES - 1;
@@ -310,10 +313,13 @@ static struct slot *claim(struct worker *worker, struct queue **owner)
     for (int i = 0; i < PRIORITIES; i++) {
         int priority = first - i < 0 ? first - i + PRIORITIES : first - i;
         struct slot *slot = claim_at(worker, priority, owner);
-        if (slot)
+        if (slot) {
+            settle_debt(worker, slot, *owner);
             return slot;
+        }
     }
     atomic_store(&worker->looking, NULL);
+    settle_debt(worker, NULL, NULL);
     return NULL;
 }
 
@@ -335,7 +341,7 @@ static struct slot *claim_spinning(struct worker *worker, struct queue **owner)
     return NULL;
 }
 
-struct slot *worker_next(struct worker *worker, struct queue **owner)
+static struct slot *wait_for_slot(struct worker *worker, struct queue **owner)
 {
     struct crew *crew = &process->crews[worker->crew];
     while (!atomic_load(&stopping)) {
@@ -351,11 +357,35 @@ struct slot *worker_next(struct worker *worker, struct queue **owner)
         if (slot)
             return slot;
     }
+    settle_debt(worker, NULL, NULL);
     return NULL;
 }
 
-void worker_done(struct worker *worker)
+struct slot *worker_next(struct worker *worker, struct queue **owner)
 {
+    struct slot *slot = wait_for_slot(worker, owner);
+    if (slot && slot->lengthy)
+        worker->begun = nanoseconds(CLOCK_MONOTONIC);
+    return slot;
+}
+
+/* What the next by the same plan may take: what this one took, if not less than the last ones. */
+static void plan_took(const struct plan *plan, int64_t took)
+{
+    _Atomic int64_t *known = &((struct plan *)plan)->took; /* none is in constant memory */
+    int64_t last = atomic_load_explicit(known, memory_order_relaxed);
+    last -= last / 8;
+    atomic_store_explicit(known, took > last ? took : last, memory_order_relaxed);
+}
+
+void worker_finish(struct worker *worker, struct queue *queue, struct slot **slots, unsigned count)
+{
+    bool later = slots[0]->lengthy && queue->priority < PRIORITIES - 1;
+    if (slots[0]->lengthy)
+        plan_took(slots[0]->request.plan, nanoseconds(CLOCK_MONOTONIC) - worker->begun);
+    if (later)
+        atomic_store(&worker->owing, queue);
+    finished_put(queue, slots, count, later);
     atomic_store_explicit(&worker->looking, NULL, memory_order_release);
 }
 
@@ -430,8 +460,7 @@ static void *native_main(void *argument)
             }
         }
         crew->run(worker->kit, requests, count);
-        finish_all(queue, slots, count);
-        worker_done(worker);
+        worker_finish(worker, queue, slots, count);
     }
     return NULL;
 }
@@ -527,6 +556,7 @@ struct worker *crew_join(enum crew_name name)
 
 void crew_leave(struct worker *worker)
 {
+    settle_debt(worker, NULL, NULL);
     atomic_store(&worker->looking, NULL);
     atomic_store(&worker->taken, false);
 }
@@ -590,9 +620,7 @@ static struct queue *queue_new(uint32_t depth, int priority)
     queue->mask = cells - 1;
     queue->place = -1;
     queue->generation = atomic_load(&generation);
-    queue->ready = queue->ready_last = EMPTY;
-    atomic_init(&queue->done, EMPTY);
-    queue->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    finished_init(queue);
     queue->slots = calloc(depth, sizeof *queue->slots);
     queue->free = calloc(depth, sizeof *queue->free);
     bool good = queue->event >= 0 && queue->slots && queue->free;
@@ -654,7 +682,7 @@ static bool somebody_looks(struct queue *queue)
     for (int i = 0; i < CREWS; i++) {
         struct crew *crew = &process->crews[i];
         for (unsigned j = 0; j < atomic_load(&crew->size); j++)
-            if (atomic_load(&crew->workers[j]->looking) == queue)
+            if (atomic_load(&crew->workers[j]->looking) == queue || atomic_load(&crew->workers[j]->owing) == queue)
                 return true;
     }
     return false;
@@ -691,7 +719,7 @@ void queue_free(struct queue *queue)
     free(queue);
 }
 
-/* ---- slots and completions ----------------------------------------------------------------------------------- */
+/* ---- slots --------------------------------------------------------------------------------------------------- */
 
 struct slot *queue_acquire(struct queue *queue)
 {
@@ -702,111 +730,4 @@ void queue_release(struct queue *queue, struct slot *slot)
 {
     slot->state = SLOT_FREE;
     queue->free[queue->free_count++] = (uint32_t)(slot - queue->slots);
-}
-
-void queue_finish(struct queue *queue, struct slot *slot)
-{
-    finish_all(queue, &slot, 1);
-}
-
-/* The first of them lies lowest, as if each had come by itself; the owner is woken once. */
-static void finish_all(struct queue *queue, struct slot **slots, unsigned count)
-{
-    uint32_t top = atomic_load_explicit(&queue->done, memory_order_relaxed);
-    for (unsigned i = 1; i < count; i++)
-        slots[i]->next = (uint32_t)(slots[i - 1] - queue->slots);
-    do
-        slots[0]->next = top == ARMED ? EMPTY : top;
-    while (!atomic_compare_exchange_weak_explicit(&queue->done, &top, (uint32_t)(slots[count - 1] - queue->slots),
-                                                  memory_order_acq_rel, memory_order_relaxed));
-    if (top == ARMED) {
-        uint64_t one = 1;
-        if (write(queue->event, &one, sizeof one) < 0) {
-            /* Only a counter near 2**64 could refuse. */
-        }
-    }
-}
-
-/* Has somebody taken the owner's ARMED away? Then one wake-up was ordered, and was or will be written. */
-static uint32_t look_at_top(struct queue *queue)
-{
-    uint32_t top = atomic_load_explicit(&queue->done, memory_order_relaxed);
-    if (queue->armed && top != ARMED) {
-        queue->armed = false;
-        queue->owed++;
-        queue->counters.wakes++;
-    }
-    return top;
-}
-
-/* Take wake-ups off the eventfd. One that is ordered but not yet written is left for the next time. The stack is
-   looked at again afterwards: a wake-up that was read here must not lose what it stands for. */
-static uint32_t settle_wakes(struct queue *queue)
-{
-    uint64_t count;
-    uint32_t top = look_at_top(queue);
-    if (queue->owed > 0 && !queue->closed && read(queue->event, &count, sizeof count) == (ssize_t)sizeof count) {
-        queue->owed -= (int64_t)count;
-        top = look_at_top(queue);
-    }
-    return top;
-}
-
-/* Take everything off the stack, and put it, oldest first, behind what is ready. */
-static void collect(struct queue *queue)
-{
-    uint32_t top = settle_wakes(queue);
-    if (top == EMPTY || top == ARMED)
-        return;
-    top = atomic_exchange_explicit(&queue->done, EMPTY, memory_order_acq_rel);
-    uint32_t last = top, oldest = EMPTY;
-    while (top != EMPTY) {
-        uint32_t below = queue->slots[top].next;
-        queue->slots[top].next = oldest;
-        oldest = top;
-        top = below;
-    }
-    if (queue->ready == EMPTY)
-        queue->ready = oldest;
-    else
-        queue->slots[queue->ready_last].next = oldest;
-    queue->ready_last = last;
-}
-
-struct slot *queue_take(struct queue *queue)
-{
-    if (queue->ready == EMPTY) {
-        if (!queue_is_ours(queue))
-            return NULL;
-        collect(queue);
-        if (queue->ready == EMPTY)
-            return NULL;
-    }
-    struct slot *slot = &queue->slots[queue->ready];
-    queue->ready = slot->next;
-    slot->state = SLOT_DONE;
-    return slot;
-}
-
-void queue_put_back(struct queue *queue, struct slot *slot)
-{
-    uint32_t number = (uint32_t)(slot - queue->slots);
-    slot->next = queue->ready;
-    if (queue->ready == EMPTY)
-        queue->ready_last = number;
-    queue->ready = number;
-}
-
-bool queue_arm(struct queue *queue)
-{
-    uint32_t top = EMPTY;
-    if (queue->ready != EMPTY)
-        return false;
-    if (!queue_is_ours(queue))
-        return true; /* nothing will ever come, in this process */
-    if (atomic_compare_exchange_strong(&queue->done, &top, ARMED) || top == ARMED) {
-        queue->armed = true;
-        return true;
-    }
-    return false;
 }

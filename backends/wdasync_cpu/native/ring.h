@@ -60,10 +60,12 @@ struct queue {
     uint32_t free_count;
     uint32_t mask;        /* cells of a lane, minus one */
     struct lane lanes[LANES];
-    _Alignas(64) _Atomic uint32_t done; /* top of the stack of finished slots, or EMPTY, or ARMED */
+    _Alignas(64) _Atomic uint32_t done; /* top of the stack of finished slots, or whether the owner sleeps */
+    _Atomic uint32_t untold;            /* finished since the owner went to sleep, without its being woken */
+    _Atomic int64_t untold_since;       /* in nanoseconds */
     _Alignas(64) uint32_t ready;        /* finished slots that the owner has taken off, oldest first */
     uint32_t ready_last;
-    bool armed;           /* the owner put ARMED there */
+    bool armed;           /* the owner said that it goes to sleep */
     int64_t owed;         /* wake-ups that were ordered and not yet read from the eventfd */
     atomic_bool stopping;
     bool closed;
@@ -102,7 +104,7 @@ struct worker *crew_join(enum crew_name crew);   /* a thread that is its own bec
 void crew_leave(struct worker *worker);
 struct slot *worker_next(struct worker *worker, struct queue **queue); /* waits; NULL: shut down */
 void worker_share(struct worker *worker, struct queue *queue, const struct slot *slot); /* before it works: who else is needed? */
-void worker_done(struct worker *worker);          /* the slot it got was finished */
+void worker_finish(struct worker *worker, struct queue *queue, struct slot **slots, unsigned count); /* those it got */
 unsigned worker_number(const struct worker *worker);
 void crews_shut_down(void);                       /* at exit: no more work; waits for the native workers */
 const atomic_bool *crews_stopping(void);
