@@ -1079,3 +1079,8 @@ def test_all_peers_can_be_named() -> None:
 def test_help_says_who_they_are(invoke: Invoke) -> None:
     output = invoke("bench", "--help").output
     assert all(f"  {name:12} " in output for name in bench_module.PEERS)
+
+
+def test_an_empty_name(invoke: Invoke) -> None:
+    result = invoke("bench", "")
+    assert (result.exit_code, "expected a name, got an empty one" in result.stderr) == (2, True)

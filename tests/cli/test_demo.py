@@ -243,3 +243,8 @@ def test_the_meter_notices_a_loop_that_was_away(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(RuntimeError, match="StopIteration"):
         asyncio.run(meter.run())
     assert meter.longest == pytest.approx(5.0)
+
+
+def test_an_empty_name(invoke: Invoke) -> None:
+    result = invoke("demo", "")
+    assert (result.exit_code, "expected a name, got an empty one" in result.stderr) == (2, True)

@@ -75,3 +75,9 @@ def test_the_document(invoke: Invoke) -> None:
         "distance": 21,
         "attributes": {"rev": "b\nc\n"},
     }
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "40"])
+def test_no_terminal_is_too_narrow(invoke: Invoke, columns: str) -> None:
+    """It divides the lines, and no name or number is divided by us."""
+    assert invoke("devices", COLUMNS=columns).output == invoke("devices", COLUMNS="80").output

@@ -405,6 +405,29 @@ def test_a_standard_stream_that_is_closed(start: Start, page: Path, number: int,
     assert (started.returncode, messages.decode()) == (1, f"Error: {name}: Bad file descriptor\n")
 
 
+STRANGE = "red\x1b[31m\nline\udcff\u00fc"
+WRITTEN = "red\\x1b[31m\\nline\\udcff\u00fc"
+
+
+def test_a_strange_name_is_no_command_to_a_terminal(invoke: Invoke, tmp_path: Path) -> None:
+    """A failure stays one line, whoever named the file."""
+    assert invoke("compress", STRANGE).stderr == f"Error: {WRITTEN}: No such file or directory\n"
+    (tmp_path / STRANGE).write_bytes(b"hello")
+    assert invoke("compress", STRANGE).exit_code == 0
+    told = invoke("compress", STRANGE).stderr
+    assert told.startswith(f"Error: {WRITTEN}.gz: exists already")
+    assert told.count("\n") == 1
+    (tmp_path / STRANGE).unlink()
+    assert invoke("decompress", f"{STRANGE}.gz").exit_code == 0
+    assert (tmp_path / STRANGE).read_bytes() == b"hello"
+
+
+def test_a_file_that_is_named_as_a_folder(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = invoke("compress", "file/", "-o", "out")
+    assert (result.exit_code, result.stderr) == (1, "Error: file/: Not a directory\n")
+
+
 # --- what is not a file, and what others do meanwhile -----------------------------------------------------
 
 

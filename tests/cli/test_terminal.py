@@ -44,6 +44,15 @@ def test_progress_and_summary(start: Start, page: Path, quiet: bool) -> None:
         assert f"{page} → {page}.gz: " in shown.replace("\r\n", "")
 
 
+def test_a_strange_name_commands_nothing(start: Start, tmp_path: Path) -> None:
+    """In the progress bar and the summary."""
+    (tmp_path / "red\x1b[31m").write_bytes(b"hello")
+    status, shown = on_terminal(start, "compress", "red\x1b[31m")
+    assert status == 0
+    assert "red\\x1b[31m \u2192 red\\x1b[31m.gz: 5 B" in shown
+    assert "red\x1b[31m" not in shown
+
+
 def test_no_compressed_bytes_on_a_terminal(start: Start, page: Path) -> None:
     status, shown = on_terminal(start, "compress", page, "-o", "-", stdout=True)
     assert status == 1

@@ -27,7 +27,7 @@ from .benchmarks.rounds import Advance, LoopRun, Plan, run_rounds, steps
 from .benchmarks.sides import HOP, OTHERS, OURS, SIDES
 from .benchmarks.targets import judge
 from .benchmarks.works import WORKS
-from .commands import Failure, Finite
+from .commands import Failure, Finite, Name
 from .output import console, write_json
 from .workload import read_input
 
@@ -64,7 +64,7 @@ _SIDES: Final = "\b\nSides:\n" + "\n".join(
 
 
 @click.command(short_help="Measure what an await costs, beside its alternatives.", epilog=_SIDES)
-@click.argument("file", required=False, metavar="[FILE]")
+@click.argument("file", required=False, metavar="[FILE]", type=Name())
 @click.option("-b", "--backend", metavar="NAME", help="Measure this backend; default: as configured.")
 @click.option(
     "--quick", "preset", flag_value="quick", help="Some seconds: no-op and 1 KiB, no other backends."

@@ -18,7 +18,7 @@ import click
 
 from ..errors import WdasyncError
 
-__all__ = ["COMMANDS", "GROUP", "Failure", "Finite", "Name", "app", "ended_by", "main"]
+__all__ = ["COMMANDS", "GROUP", "Failure", "Finite", "Name", "app", "ended_by", "main", "printable"]
 
 #: Entry-point group of plug-in commands: name of the command -> a :class:`click.Command`.
 GROUP: Final = "wdasync.commands"
@@ -37,6 +37,15 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 
 class Failure(click.ClickException):
     """A clear line on standard error, and status 1."""
+
+    def format_message(self) -> str:
+        """The line."""
+        return printable(self.message)
+
+
+def printable(text: str) -> str:
+    """As it is, but for what may stand in a file's name and would command a terminal, or begin another line."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 class Finite(click.FloatRange):

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from .. import Accelerator, AcceleratorStatistics, Compress, PageFault, Reason, Result, open_accelerator
 from .backends import find_backends
-from .commands import Failure, Finite
+from .commands import Failure, Finite, Name
 from .output import console, progress, show, size, table
 from .running import run
 from .workload import Handler, Outcome, cut, drive, read_input
@@ -72,7 +72,7 @@ class Trial:
 
 
 @click.command(short_help="Compare the backends found, on real data.")
-@click.argument("file", required=False, metavar="[FILE]")
+@click.argument("file", required=False, metavar="[FILE]", type=Name())
 @click.option(
     "-c", "--clients", default=CLIENTS, show_default=True, type=click.IntRange(1), help="Requests at a time."
 )

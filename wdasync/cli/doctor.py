@@ -47,9 +47,8 @@ SAMPLE: Final = b"".join(b"%d squared is %d; " % (number, number * number) for n
 #: Algorithm -> wbits with which the standard library reads it too: a second opinion.
 SECOND_OPINION: Final = {"gzip": 31, "zlib": 15, "deflate": -15}
 
-#: Columns before what was found, and those that it gets on any terminal.
+#: Columns before what was found.
 MARGIN: Final = 32
-NARROWEST: Final = 20
 
 SIGNS: Final = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("  – ", "dim")}
 
@@ -275,9 +274,7 @@ def _print(out: Console, finding: Finding, *, new: bool) -> None:
 
 def _wrapped(out: Console, before: str, text: str) -> str:
     """Words go to the next line, below each other. Paths stay whole, however long they are, so that they can be copied."""
-    lines = textwrap.wrap(
-        text, max(out.width - MARGIN, NARROWEST), break_long_words=False, break_on_hyphens=False
-    )
+    lines = textwrap.wrap(text, out.width - MARGIN, break_long_words=False, break_on_hyphens=False)
     return (f"{before:{MARGIN}}" + f"\n{'':{MARGIN}}".join(lines)).rstrip()
 
 

@@ -16,7 +16,7 @@ import click
 
 from .. import Accelerator, DataError, open_accelerator
 from ..registry import nearest
-from .commands import Failure, Name
+from .commands import Failure, Name, printable
 from .output import console, progress, size
 from .running import run
 from .transfer import STANDARD, Input, Output
@@ -252,7 +252,7 @@ async def _pump(job: Job, source: Input, target: str, steps: Steps, *, text: boo
         if not job.keep and not result.is_file:
             raise click.UsageError(f"--remove needs a file for the result, got {result.name}")
         await result.begin()
-        with progress(Path(source.name).name, source.size, quiet=job.quiet) as advance:
+        with progress(printable(Path(source.name).name), source.size, quiet=job.quiet) as advance:
             async with open_accelerator(backend) as accelerator:
                 async with (
                     aclosing(source.chunks(advance)) as chunks,
@@ -270,4 +270,5 @@ def _summary(source: Input, result: Output, seconds: float) -> None:
     shown = console(stderr=True)
     if shown.is_terminal and result.path is not None:
         before = "" if source.size is None else f"{size(source.size)} → "
-        shown.print(f"{source.name} → {result.name}: {before}{size(result.written)}, {seconds:.2f} s")
+        names = printable(f"{source.name} → {result.name}")
+        shown.print(f"{names}: {before}{size(result.written)}, {seconds:.2f} s")

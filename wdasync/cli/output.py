@@ -6,6 +6,7 @@ import enum
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final
 
 import click
 from rich import box
@@ -22,12 +23,18 @@ from rich.table import Table
 
 __all__ = ["console", "json_option", "progress", "show", "size", "table", "write_json"]
 
+#: Columns that tables have on any terminal. One that is narrower divides their lines; we would have to divide numbers and names.
+NARROWEST: Final = 80
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 
 
 def console(*, stderr: bool = False) -> Console:
     """A console that prints words as they are: no markup, no emoji, no guessed highlighting."""
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    found = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not stderr and found.width < NARROWEST:
+        found.width = NARROWEST
+    return found
 
 
 def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:

@@ -70,7 +70,7 @@ class Input:
         self.name = "standard input" if self.path is None else name
         if self.path is None:
             _open(sys.stdin, self.name)
-        self._fd = 0 if self.path is None else os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = 0 if self.path is None else os.open(name, os.O_RDONLY | os.O_CLOEXEC)
         self.stat = os.fstat(self._fd)
         if stat.S_ISDIR(self.stat.st_mode):
             self.close()
