@@ -264,6 +264,8 @@ USAGE = [
     (("compress", "."), 1, "is a directory"),
     (("compress", "page.html", "-o", "."), 1, "is a directory"),
     (("compress", "page.html", "-o", "nowhere/x.gz"), 1, "No such file or directory"),
+    (("compress", "page.html", "-o", "nowhere/"), 1, "nowhere/: is a directory"),
+    (("compress", "-f", "page.html", "-o", "page.html/"), 1, "page.html/: Not a directory"),
     (("compress", "--force", "page.html", "-o", "page.html"), 1, "is the input itself"),
     (("compress",), 2, "Missing argument"),
     (("compress", ""), 2, "expected a name, got an empty one"),

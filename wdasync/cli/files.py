@@ -222,7 +222,7 @@ def _is(source: os.stat_result, target: str) -> bool:
     if target == STANDARD and sys.stdout is None:
         return False  # It is closed, and its number may be that of the input. That is told when it is opened.
     try:
-        result = os.fstat(1) if target == STANDARD else Path(target).stat()
+        result = os.fstat(1) if target == STANDARD else os.stat(target)  # noqa: PTH116  Path forgets a slash at the end
     except OSError:  # It is not there yet. What else it may be is told when it is opened.
         return False
     both_ways = stat.S_ISCHR(result.st_mode) or stat.S_ISSOCK(result.st_mode)

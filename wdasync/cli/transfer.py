@@ -156,9 +156,9 @@ class Output:
     def _kind(self) -> int:
         with _blaming(self.name):
             try:
-                return Path(self.name).stat().st_mode
+                return os.stat(self.name).st_mode  # noqa: PTH116  Path forgets a slash at the end
             except FileNotFoundError:
-                return stat.S_IFREG
+                return stat.S_IFDIR if self.name.endswith("/") else stat.S_IFREG
 
     async def begin(self) -> None:
         """A pipe with a name: wait for its reader where a signal can end the wait."""
