@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Invoke
+from tests.cli.conftest import Invoke, Start
 from wdasync import registry
 from wdasync.errors import BackendUnavailable
 
@@ -114,6 +114,16 @@ def test_what_each_setting_is_for(invoke: Invoke) -> None:
 def test_it_fits_a_terminal(invoke: Invoke) -> None:
     for options in ([], ["--help-settings"]):
         assert max(map(len, invoke("config", *options).output.splitlines())) <= 80
+
+
+def test_programs_get_any_path(start: Start, tmp_path: Path) -> None:
+    """Of bytes that are no text, too, and whatever the encoding of the output is."""
+    path = tmp_path / "\u00fc\udcff.toml"
+    path.touch()
+    environ = {"WDASYNC_CONFIG": str(path), "PYTHONIOENCODING": "iso-8859-1"}
+    output, messages = start("config", "--json", environ=environ).communicate()
+    assert messages == b""
+    assert json.loads(output)["file"] == str(path)
 
 
 def test_a_long_path_is_not_divided(invoke: Invoke, tmp_path: Path) -> None:

@@ -63,8 +63,8 @@ def jsonable(value: object) -> object:
 
 
 def write_json(value: object) -> None:
-    """Write a document to standard output."""
-    click.echo(json.dumps(jsonable(value), indent=2, ensure_ascii=False))
+    """Write a document to standard output. In ASCII, which any encoding keeps, of names that are no text, too."""
+    click.echo(json.dumps(jsonable(value), indent=2))
 
 
 def size(nbytes: float) -> str:
