@@ -4,6 +4,7 @@ import gzip
 import mmap
 import zlib
 from collections.abc import Awaitable, Callable
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,8 @@ import anyio.lowlevel
 import pytest
 
 import wdasync
-from wdasync import Accelerator, Decompressor, InvalidArgument
+from wdasync import Accelerator, Config, Decompressor, InvalidArgument, registry
+from wdasync.errors import ConfigError
 from wdasync.testing.mock import backend
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +67,44 @@ async def test_it_is_said(call: Call, message: str) -> None:
             await call(acc)
         assert message in str(caught.value)
         assert gzip.decompress(await acc.compress(PAGE)) == PAGE
+
+
+SECONDS = [
+    *((None, name) for name in ("deadline", "reopen_delay", "reopen_limit", "close_timeout", "reap_budget", "safety_interval")),
+    ("cpu", "fault_deadline"), ("hip08", "fault_deadline"), ("mock", "fault_deadline"), ("mock", "latency"), ("mock", "jitter"),
+]  # fmt: skip
+
+
+def test_each_number_that_is_no_fraction_is_one_of_seconds() -> None:
+    tables = [
+        (None, Config),
+        *((name, registry.get_backend(name).Options) for name in ("cpu", "hip08", "mock", "uacce")),
+    ]
+    found = [
+        (name, item.name)
+        for name, table in tables
+        for item in fields(table)
+        if item.type in ("float", "float | None")
+    ]
+    assert sorted(found, key=str) == sorted(SECONDS, key=str)
+
+
+@pytest.mark.parametrize(("backend_name", "name"), SECONDS)
+async def test_seconds_have_a_bound(backend_name: str | None, name: str) -> None:
+    """It is for ever, for all practical purposes, and no timer fails by it."""
+    for value in (1e308, 10**400, 10**40, 1_000_000_001):
+        with pytest.raises(
+            ConfigError, match=rf"{name}: expected a number of at least .* at most 1000000000.0, got 1"
+        ):
+            await wdasync.open_accelerator(backend_name or "mock", **{name: value})
+    async with wdasync.open_accelerator(backend_name or "mock", **{name: 10**9}) as acc:
+        if name not in ("latency", "jitter"):
+            assert gzip.decompress(await acc.compress(PAGE)) == PAGE
+
+
+async def test_seconds_of_a_rule_have_a_bound() -> None:
+    with pytest.raises(ConfigError, match=r"policy.min_deadline: expected a number .* at most 1000000000.0"):
+        await wdasync.open_accelerator("mock", policy=[{"backend": "mock", "min_deadline": 1e10}])
 
 
 @pytest.mark.parametrize(

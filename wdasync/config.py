@@ -28,11 +28,18 @@ __all__ = ["Config", "Effective", "Rule", "load"]
 
 LEVEL_CHOICES: Final = ("fast", "balanced", "best")
 
+#: Seconds that a setting may be, at most: some 31 years. Timers and counters of their ticks can have that.
+LONGEST: Final = 1e9
+
 T = TypeVar("T")
 
 
 def _setting(default: object, help: str, **metadata: object) -> Any:  # noqa: A002  (it is the key's name)
     return field(default=default, metadata={"help": help, **metadata})
+
+
+def _seconds(default: float | None, help: str, *, least: float = 0.0) -> Any:  # noqa: A002  (it is the key's name)
+    return _setting(default, help, least=least, most=LONGEST)
 
 
 def _names(table: type[Kind | Priority]) -> tuple[str, ...]:
@@ -55,7 +62,7 @@ class Rule:
     )
     max_window: int | None = _setting(None, "base-2 logarithm of the history in bytes, at most", least=0)
     max_load: float | None = _setting(None, "fraction of its depth in flight, at most", least=0.0, most=1.0)
-    min_deadline: float | None = _setting(None, "the caller's timeout in seconds, at least", least=0.0)
+    min_deadline: float | None = _seconds(None, "the caller's timeout in seconds, at least")
     priority: str | None = _setting(None, "priority of the operation", choices=_names(Priority))
 
 
@@ -84,18 +91,18 @@ class Config:
     inline_cost: int = _setting(25_000, "ns; the longest operation that may", least=0)
     inline_budget: int = _setting(100_000, "ns of such work in one turn of the loop", least=0)
     inline_in_flight: int = _setting(4, "only while at most this many are in flight", least=0)
-    deadline: float = _setting(
+    deadline: float = _seconds(
         30.0, "s that a device may hold an operation; then its queue is reset", least=0.001
     )
-    reopen_delay: float = _setting(
+    reopen_delay: float = _seconds(
         0.5,
         "s until a lost device, or a queue that others used, is tried again; doubled each time",
         least=0.001,
     )
-    reopen_limit: float = _setting(60.0, "s between two such attempts, at most", least=0.001)
-    close_timeout: float = _setting(5.0, "s to wait for what is in flight when closing", least=0.0)
-    reap_budget: float = _setting(0.0005, "s of taking completions in one turn of the loop", least=0.0)
-    safety_interval: float = _setting(0.25, "s between looks for a lost wake-up", least=0.001)
+    reopen_limit: float = _seconds(60.0, "s between two such attempts, at most", least=0.001)
+    close_timeout: float = _seconds(5.0, "s to wait for what is in flight when closing")
+    reap_budget: float = _seconds(0.0005, "s of taking completions in one turn of the loop")
+    safety_interval: float = _seconds(0.25, "s between looks for a lost wake-up", least=0.001)
     max_length: int = _setting(DEFAULT_MAX_LENGTH, "bytes that one decompression may produce", least=0)
     level: str | int = _setting("fast", "level of compression", choices=LEVEL_CHOICES)
     policy: tuple[Rule, ...] = _setting((), "rows of [[policy]]: which operation goes where")

@@ -20,6 +20,7 @@ import math
 import sys
 import types
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Final, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
 
@@ -219,5 +220,6 @@ def _checked(value: object, annotation: object) -> object:
         if isinstance(value, str) and _spelling(value) in choices:
             return choices[_spelling(value)]
     if float in _members(annotation) and type(value) is int:
-        return float(value)
+        with suppress(OverflowError):
+            return float(value)
     raise ValueError(value)

@@ -83,7 +83,8 @@ class Options:
         },
     )
     fault_deadline: float = field(
-        default=5.0, metadata={"help": "seconds that a pager may take; 0: for ever", "least": 0.0}
+        default=5.0,
+        metadata={"help": "seconds that a pager may take; 0: for ever", "least": 0.0, "most": 1e9},
     )
 
 

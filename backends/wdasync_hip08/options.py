@@ -72,7 +72,12 @@ class Options:
         },
     )
     fault_deadline: float = field(
-        default=5.0, metadata={"help": "seconds that a fault handler or pager may take; 0: for ever"}
+        default=5.0,
+        metadata={
+            "help": "seconds that a fault handler or pager may take; 0: for ever",
+            "least": 0.0,
+            "most": 1e9,
+        },
     )
     restartable: bool = field(
         default=False, metadata={"help": "putting a queue leaves it restartable, as newer kernels do"}
@@ -118,5 +123,5 @@ class Options:
         ):  # fmt: skip
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f"{name}: expected {least} to {most}, got {getattr(self, name)}")
-        if self.fault_deadline < 0:
-            raise ValueError(f"fault_deadline: expected seconds >= 0, got {self.fault_deadline}")
+        if not 0 <= self.fault_deadline <= 1e9:
+            raise ValueError(f"fault_deadline: expected seconds from 0 to 1e9, got {self.fault_deadline}")

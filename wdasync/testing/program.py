@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Capabilities, PageFaults
+from ..config import LONGEST
 from ..errors import DataCause, Status
 from ..faults import Access
 from ..operations import Kind, Operation
@@ -44,8 +45,8 @@ class Options:
     engines: int = _option(
         0, "operations that a queue works on at once, the rest can be withdrawn; 0: all", least=0
     )
-    latency: float = _option(0.0, "s that an operation takes", least=0.0)
-    jitter: float = _option(0.0, "s more that it may take, by chance", least=0.0)
+    latency: float = _option(0.0, "s that an operation takes", least=0.0, most=LONGEST)
+    jitter: float = _option(0.0, "s more that it may take, by chance", least=0.0, most=LONGEST)
     steps: int = _option(
         0, "calls of the queue that an operation takes; while armed, steps pass by themselves", least=0
     )
@@ -72,7 +73,7 @@ class Options:
         0, "ns that an operation costs inline; 0: the device has no inline way", least=0
     )
     page_faults: PageFaults = field(default=PageFaults.NONE, metadata={"help": "who supplies absent pages"})
-    fault_deadline: float = _option(1.0, "s that a fault handler may take", least=0.0)
+    fault_deadline: float = _option(1.0, "s that a fault handler may take", least=0.0, most=LONGEST)
     nodes: tuple[int, ...] = _option(
         (), "memory node of each device, the last one for all that follow; none: they are everywhere"
     )
