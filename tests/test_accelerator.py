@@ -3,6 +3,7 @@
 import gzip
 import logging
 import zlib
+from array import array
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,8 +42,10 @@ def opened(**settings: Any) -> wdasync.lifecycle.Opening:
         b"",
         [],
         memoryview(b""),
+        memoryview(bytearray())[::2],
+        [memoryview(b"x" * 9)[4:4:3], memoryview(array("I"))[::2]],
     ],
-    ids=["bytes", "bytearray", "memoryview", "list", "tuple", "empty", "empty list", "empty view"],
+    ids=["bytes", "bytearray", "memoryview", "list", "tuple", "empty", "empty list", "empty view", "no steps", "several"],
 )
 async def test_every_kind_of_input(program: Program, data: Any) -> None:
     whole = b"".join(map(bytes, data)) if isinstance(data, list | tuple) else bytes(data)
@@ -51,6 +54,14 @@ async def test_every_kind_of_input(program: Program, data: Any) -> None:
         packed = zlib.compress(whole)
         halves: Any = [packed[:4], bytearray(packed[4:])] if isinstance(data, list) else packed
         assert await acc.decompress(halves, "zlib") == whole
+
+
+async def test_output_into_no_memory(program: Program) -> None:
+    """Of any shape: it does not fit."""
+    async with opened() as acc:
+        for room in (bytearray(), memoryview(bytearray())[::2], memoryview(bytearray(9))[5:5:2]):
+            with pytest.raises(wdasync.OutOfSpace):
+                await acc.compress_into(PAGE, room)
 
 
 async def test_output_into_the_caller_s_memory(program: Program) -> None:

@@ -73,10 +73,12 @@ def _pin_one(data: object, name: str) -> Segment:
         raise InvalidArgument(
             f"{name}: expected memory that is there, got {type(data).__name__}: {error}"
         ) from None
+    if not view.nbytes:
+        return b""  # also of a strided one
     if not view.c_contiguous:
         view.release()  # the error lives longer
         raise InvalidArgument(f"{name}: expected contiguous memory, got a strided view; pass bytes({name})")
-    return view.cast("B") if view.nbytes else b""
+    return view.cast("B")
 
 
 def _immutable(segment: Segment) -> bool:
@@ -103,6 +105,8 @@ def pin_destination(buffer: object, name: str = "buffer") -> memoryview:
         raise InvalidArgument(
             f"{name}: expected a writable buffer, got a read-only {type(buffer).__name__}; use a bytearray"
         )
+    if not view.nbytes:
+        return memoryview(bytearray())  # also of a strided one
     if not view.c_contiguous:
         view.release()
         raise InvalidArgument(f"{name}: expected contiguous memory, got a strided view; use a flat bytearray")
