@@ -45,7 +45,18 @@ def opened(**settings: Any) -> wdasync.lifecycle.Opening:
         memoryview(bytearray())[::2],
         [memoryview(b"x" * 9)[4:4:3], memoryview(array("I"))[::2]],
     ],
-    ids=["bytes", "bytearray", "memoryview", "list", "tuple", "empty", "empty list", "empty view", "no steps", "several"],
+    ids=[
+        "bytes",
+        "bytearray",
+        "memoryview",
+        "list",
+        "tuple",
+        "empty",
+        "empty list",
+        "empty view",
+        "no steps",
+        "several",
+    ],
 )
 async def test_every_kind_of_input(program: Program, data: Any) -> None:
     whole = b"".join(map(bytes, data)) if isinstance(data, list | tuple) else bytes(data)

@@ -3,6 +3,7 @@
 import gzip
 import zlib
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Literal
 
 import anyio
@@ -270,6 +271,28 @@ async def test_a_source_that_raises_ends_the_stream(program: Program) -> None:
         with pytest.raises(KeyError, match="the source's own"):
             async for _ in acc.compress_stream(source()):
                 pass
+
+
+@pytest.mark.parametrize("way", ["compress_stream", "decompress_stream"])
+async def test_a_source_is_its_owner_s(program: Program, way: str) -> None:
+    """It can go on after an early end, and is closed by who made it."""
+    closed: list[str] = []
+
+    async def rows() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield gzip.compress(b"row")
+        finally:
+            closed.append("source")
+
+    async with opened("mock") as acc:
+        async with aclosing(rows()) as source:
+            settings: dict[str, Any] = {"flush": True} if way == "compress_stream" else {}
+            async with aclosing(getattr(acc, way)(source, **settings)) as output:
+                assert await anext(output)
+            assert not closed
+            assert gzip.decompress(await anext(source)) == b"row"
+        assert closed == ["source"]
 
 
 async def test_anyio_byte_streams_are_sources() -> None:

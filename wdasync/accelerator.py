@@ -423,6 +423,9 @@ class Accelerator(MemoryWork, CryptoWork):
     ) -> AsyncGenerator[bytes, None]:
         """Compress what an async iterable or an anyio byte stream yields.
 
+        Whoever leaves the result before its end closes it, and the source, which it never closes: it is the caller's, who may want
+        the rest of it. :func:`contextlib.aclosing` does that for an async generator.
+
         :param flush: after each piece of input, everything so far is decodable
         :param timeout: seconds that each step of the stream may take; the source may take any time
         """
@@ -444,7 +447,8 @@ class Accelerator(MemoryWork, CryptoWork):
         timeout: float | None = None,
         priority: Priority = Priority.NORMAL,
     ) -> AsyncGenerator[bytes, None]:
-        """Decompress what an async iterable or an anyio byte stream yields, in pieces of at most 256 KiB.
+        """Decompress what an async iterable or an anyio byte stream yields, in pieces of at most 256 KiB. Who closes what is as in
+        :meth:`compress_stream`.
 
         :param window: as of :meth:`decompressor`
         :param timeout: seconds that each step of the stream may take; the source may take any time
