@@ -54,6 +54,9 @@ async def everything(acc: Accelerator, source: Any) -> None:
         (lambda acc: acc.compress_many(None), "items: expected a list of inputs, got NoneType"),
         (lambda acc: acc.compress_many(PAGE), "items: expected a list of inputs, got bytes"),
         (lambda acc: acc.compress_many([PAGE, 5]), "data: expected a bytes-like object"),
+        (lambda acc: acc.compress(PAGE, "zlib", dictionary=bytearray((256 << 10) + 1)), "dictionary: expected at most 262144 bytes, one `bytes` object, or a Dictionary, got 262145"),
+        (lambda acc: acc.compress_many([PAGE], "zlib", dictionary=[bytes(200_000)] * 2), "dictionary: expected at most 262144 bytes"),
+        (lambda acc: acc.compress(PAGE, "zlib", dictionary=7), "dictionary: "),
         (lambda acc: acc.compress(PAGE, timeout=10**400), "timeout: expected seconds above 0"),
         (lambda acc: acc.compress_many([PAGE], timeout=-1), "timeout: expected seconds above 0"),
         (lambda acc: acc.compressor().flush([]), 'mode: expected "sync" or "full"'),
@@ -67,6 +70,15 @@ async def test_it_is_said(call: Call, message: str) -> None:
             await call(acc)
         assert message in str(caught.value)
         assert gzip.decompress(await acc.compress(PAGE)) == PAGE
+
+
+async def test_dictionaries_that_are_long() -> None:
+    """They are copied once, or not at all."""
+    content = PAGE * 100
+    async with wdasync.open_accelerator("cpu") as acc:
+        for known in (content, wdasync.Dictionary(bytearray(content)), bytearray(content)[: 256 << 10]):
+            packed = await acc.compress(PAGE, "zlib", dictionary=known)
+            assert await acc.decompress(packed, "zlib", dictionary=known) == PAGE
 
 
 SECONDS = [

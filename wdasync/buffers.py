@@ -25,10 +25,23 @@ if TYPE_CHECKING:
     #: One contiguous bytes-like object, or several that are read one after another.
     Source = Buffer | Sequence[Buffer]
 
-__all__ = ["MAX_SEGMENTS", "Segment", "join", "listed", "overlap", "pin_destination", "pin_source"]
+__all__ = [
+    "COPIED",
+    "MAX_SEGMENTS",
+    "Segment",
+    "join",
+    "listed",
+    "overlap",
+    "pin_destination",
+    "pin_source",
+    "short",
+]
 
 #: A contiguous run of readable bytes. ``memoryview`` segments are one-dimensional, of unsigned bytes.
 Segment = bytes | memoryview
+
+#: Bytes that are copied in the caller's thread, at most: that may be an event loop's.
+COPIED = 256 * 1024
 
 #: A hardware scatter list chain has at most 256 lists of 255 entries; more segments than this are refused.
 MAX_SEGMENTS = 255 * 256
@@ -146,3 +159,20 @@ def join(source: Segment | tuple[Segment, ...]) -> Segment:
     if type(source) is tuple:
         return source[0] if len(source) == 1 else b"".join(source)
     return source  # type: ignore[return-value]  # not a tuple, so a Segment
+
+
+def short(data: object, name: str) -> bytes:
+    """An argument beside the data, as bytes of its own: a nonce, associated data, a signature. One ``bytes`` object is not copied.
+
+    :raises InvalidArgument: if it is not bytes-like, not contiguous, or longer than :data:`COPIED` and would have to be copied
+    """
+    if type(data) is bytes:
+        return data
+    segments, nbytes, _ = pin_source(data, name)
+    if nbytes > COPIED:
+        del segments  # the error lives longer
+        raise InvalidArgument(
+            f"{name}: expected at most {COPIED} bytes, or one `bytes` object, got {nbytes} bytes that would have to be copied; "
+            f"pass bytes({name}), made in a thread"
+        )
+    return bytes(join(segments))

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .buffers import join, pin_source
+from .buffers import join, listed, pin_source, short
 from .errors import InvalidArgument, InvalidSignature, Status, error_for
+from .eventloop.threads import join as join_in_thread
 from .keyhandles import KeyHandle
 from .operations import (
     CIPHERS,
     MACS,
     SEALS,
+    CipherSuite,
     Decrypt,
     Encrypt,
     Key,
@@ -38,14 +40,13 @@ def secret_key(secret: object, algorithm: str) -> Key:
 
     :raises InvalidArgument: if they are none, or too few or too many
     """
-    content = bytearray(join(pin_source(secret, "key")[0]))
-    suite = CIPHERS.get(algorithm) or SEALS.get(algorithm) or MACS.get(algorithm)
-    problem = problem_of_sizes(suite._replace(iv=(0, 0), least=0), len(content)) if suite else ""
-    key = Key(content, f"{algorithm} key, {len(content)} bytes")
-    content[:] = bytes(len(content))
-    if problem:
-        key.revoke()  # the error's traceback has it
+    size = pin_source(secret, "key")[1]
+    suite = CIPHERS.get(algorithm) or SEALS.get(algorithm) or MACS.get(algorithm) or CipherSuite(())
+    if problem := problem_of_sizes(suite._replace(iv=(0, 0), least=0), size):
         raise InvalidArgument(f"{problem}, for {algorithm}")
+    content = bytearray(join(pin_source(secret, "key")[0]))
+    key = Key(content, f"{algorithm} key, {size} bytes")
+    content[:] = bytes(size)
     return key
 
 
@@ -118,6 +119,8 @@ class Aead(KeyHandle):
         :param nonce: another for each message under this key
         :param associated_data: authenticated, not encrypted
         """
+        if associated_data is not None and type(associated_data) is not bytes:
+            associated_data = await self._own(associated_data)
         operation = Seal(
             self._key, nonce, data, self._algorithm, aad=associated_data, tag_length=self._tag_length
         )
@@ -137,11 +140,24 @@ class Aead(KeyHandle):
 
         :raises InvalidTag: if it was not made with this key, nonce and associated data
         """
+        if associated_data is not None and type(associated_data) is not bytes:
+            associated_data = await self._own(associated_data)
         operation = Open(
             self._key, nonce, data, self._algorithm, aad=associated_data, tag_length=self._tag_length
         )
         self._check(operation, operation.nonce, 0)
         return (await self._run(operation, timeout, priority)).output or b""
+
+    async def _own(self, associated_data: Source) -> bytes:
+        """As bytes; copied in a thread where that would hold up the event loop."""
+        self._execution.check()
+        segments = listed(pin_source(associated_data, "associated_data")[0])
+        try:
+            return await join_in_thread(self._execution.loop, segments)
+        finally:
+            for segment in segments:  # the thread may still hold them for a moment
+                if type(segment) is memoryview:
+                    segment.release()
 
     def _check(self, operation: Operation, nonce: bytes, size: int) -> None:
         if self._suite is not None:
@@ -175,7 +191,7 @@ class MacKey(KeyHandle):
 
         :raises InvalidSignature: if it is not that of ``data``
         """
-        given = bytes(join(pin_source(signature, "signature")[0]))
+        given = short(signature, "signature")
         if not hmac.compare_digest(given, await self.sign(data, timeout=timeout, priority=priority)):
             raise error_for(Status.CHECKSUM_FAILED, f"verify {self._algorithm}", error_class=InvalidSignature)
 

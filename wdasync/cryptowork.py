@@ -9,7 +9,7 @@ from .buffers import join, pin_source
 from .ciphers import Aead, Cipher, MacKey, new_aead, new_cipher, new_mac_key, secret_key
 from .digesters import Digester
 from .errors import InvalidArgument
-from .operations import Digest, Generate, Mac, Priority, check_bound
+from .operations import CipherSuite, Digest, Generate, Mac, Priority, check_bound, problem_of_sizes
 from .publickeys import PrivateKey, PublicKey, generated, new_private_key, new_public_key
 from .scheduling import Reason
 from .sessions import PinnedSession, open_session
@@ -57,7 +57,7 @@ class CryptoWork:
         """The message authentication code of ``data``, made with a digest (RFC 2104). Compare it with
         :func:`hmac.compare_digest`. For many under one key see :meth:`mac_key`.
 
-        :param key: at least one byte
+        :param key: from one byte to 64 KiB
         :param algorithm: of the digest
         """
         return await self._code(f"hmac-{_name(algorithm)}", key, data, timeout, priority)
@@ -100,15 +100,16 @@ class CryptoWork:
     ) -> Digester:
         """Open a digest of what comes in pieces. Use it with ``async with``, or call its ``aclose()``.
 
-        :param key: makes it a message authentication code (HMAC)
+        :param key: makes it a message authentication code (HMAC); from one byte to 64 KiB
         :param priority: which queue its steps wait in
         """
         self._execution.check()
         name, secret = _name(algorithm), None
         if key is not None:
-            name, secret = f"hmac-{name}", bytearray(join(pin_source(key, "key")[0]))
-            if not secret:
-                raise InvalidArgument("key: expected at least 1 byte, got none")
+            name = f"hmac-{name}"
+            if problem := problem_of_sizes(CipherSuite(()), pin_source(key, "key")[1]):
+                raise InvalidArgument(problem)
+            secret = bytearray(join(pin_source(key, "key")[0]))
         try:
             place, row, session = open_session(self._execution, DigestSpec(name, secret), priority)
         except BaseException:

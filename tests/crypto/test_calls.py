@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 import wdasync
 from wdasync import Accelerator, Priority, Reason
 from wdasync.errors import DataError, InvalidArgument, InvalidState, Status, UnsupportedOperation
+from wdasync.eventloop import threads as module
 from wdasync.operations import Key, Kind, Sign
 from wdasync.testing.mock import backend as mock
 from wdasync_cpu.crypto import publickeys as work
@@ -294,6 +295,45 @@ async def test_ciphers(acc: Accelerator, name: str, length: int, iv: int) -> Non
     assert await cipher.decrypt(number, hidden) == text
 
 
+#: Bytes that are not copied in the event loop's thread.
+LONG = (256 << 10) + 1
+
+
+@pytest.mark.parametrize("name", ["aes-128-gcm", "aes-128-ccm"])
+async def test_long_associated_data(acc: Accelerator, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has to be copied is copied in a thread; one bytes object, and what is short, is not."""
+    threads: list[object] = []
+
+    async def in_thread(*arguments: Any) -> Any:
+        threads.append(arguments)
+        return await real(*arguments)
+
+    real = module.in_thread
+    monkeypatch.setattr(module, "in_thread", in_thread)
+    key = acc.aead(name, bytes(16))
+    for header in (bytes(LONG), bytearray(LONG - 1)):
+        assert await key.decrypt(bytes(12), await key.encrypt(bytes(12), DATA, header), header) == DATA
+    assert not threads
+    sealed = await key.encrypt(bytes(12), DATA, bytes(LONG))
+    for header in (bytearray(LONG), [bytes(LONG - 9), b"", memoryview(bytes(9))]):
+        assert await key.encrypt(bytes(12), DATA, header) == sealed
+        assert await key.decrypt(bytes(12), sealed, header) == DATA
+    assert len(threads) == 4
+    header = bytearray(LONG)
+    with pytest.raises(wdasync.InvalidTag):
+        await key.decrypt(bytes(13)[:12], sealed[:-1] + b"x", header)
+    header.append(0)  # nobody holds it
+
+
+async def test_the_longest_key(acc: Accelerator) -> None:
+    """Of a longer one its digest is taken, so nobody needs it."""
+    key = bytes(range(256)) * 256
+    assert await acc.hmac(key, DATA) == hmac.digest(key, DATA, "sha256")
+    assert await acc.hmac(hashlib.sha256(key + b"x").digest(), DATA) == hmac.digest(
+        key + b"x", DATA, "sha256"
+    )
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -309,7 +349,16 @@ async def test_ciphers(acc: Accelerator, name: str, length: int, iv: int) -> Non
         (lambda acc: acc.cipher("aes-128-cbc", bytes(16)).encrypt(bytes(16), b"x"), "multiple of 16 bytes"),
         (lambda acc: acc.cipher("aes-128-ecb", bytes(16)).decrypt(bytes(16), b""), "iv: expected 0 bytes"),
         (lambda acc: acc.cipher("aes-128-xts", bytes(range(32))).encrypt(bytes(16), b"x"), "at least 16"),
+        (lambda acc: acc.hmac(b"", b"x"), "key: expected at most 65536 bytes, got 65537; HMAC takes the digest") if False else
         (lambda acc: acc.hmac(b"", b"x"), "key: expected at least 1 byte"),
+        (lambda acc: acc.hmac(bytes(65537), b"x"), "key: expected at most 65536 bytes, got 65537; HMAC takes the digest of a longer one"),
+        (lambda acc: acc.mac_key("hmac-sm3", [bytes(65536), b"x"]), "key: expected at most 65536 bytes, got 65537"),
+        (lambda acc: acc.digester(key=bytearray(65537)), "key: expected at most 65536 bytes, got 65537"),
+        (lambda acc: acc.cipher("aes-128-cbc", bytes(1 << 20)), "key: expected 16 bytes, got 1048576"),
+        (lambda acc: acc.aead("aes-128-ccm", bytes(16)).encrypt(bytearray(LONG), b""), "nonce: expected at most 262144 bytes"),
+        (lambda acc: acc.cipher("aes-128-cbc", bytes(16)).encrypt(bytearray(LONG), b""), "iv: expected at most 262144 bytes"),
+        (lambda acc: acc.mac_key("hmac-md5", b"k").verify(bytearray(LONG), b""), "signature: expected at most 262144 bytes"),
+        (lambda acc: acc.sequence().encrypt(acc.aead("aes-128-gcm", bytes(16)), bytes(12), bytearray(LONG)), "aad: expected at most 262144 bytes, or one `bytes` object, got 262145"),
         (lambda acc: acc.digester("sha256", key=b""), "key: expected at least 1 byte"),
         (lambda acc: acc.cmac(bytes(24), b"x", "sm4"), "key: expected 16 bytes, got 24"),
         (lambda acc: acc.generate_private_key("rsa", bits=512), "bits: expected an int of at least 1024"),

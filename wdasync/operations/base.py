@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from ..buffers import Segment, join, overlap, pin_destination, pin_source
+from ..buffers import COPIED, Segment, join, overlap, pin_destination, pin_source
 from ..errors import InvalidArgument
 from ..paged import PagedBuffer
 
@@ -83,6 +83,8 @@ class Dictionary:
     Each format has its own: the preset dictionary of zlib (RFC 1950) and of raw deflate, whose last 32 KiB count; a shared
     one of Brotli; of Zstandard content as it is, or a trained dictionary (RFC 8878, section 5); of LZ4 64 KiB at most.
 
+    What is not ``bytes`` is copied, in the calling thread; so a large one is better made in a thread that no event loop needs.
+
     :ivar content: the bytes
     :ivar raw: content as it is, also where it begins like a trained dictionary of Zstandard
     :raises InvalidArgument: if ``content`` is not bytes-like, or empty
@@ -118,9 +120,16 @@ class Dictionary:
 def as_dictionary(value: object) -> Dictionary | None:
     """A :class:`Dictionary`, of what bytes a caller gave.
 
-    :raises InvalidArgument: if they are none
+    :raises InvalidArgument: if they are none, or so many that they must not be copied with each call
     """
-    return value if value is None or isinstance(value, Dictionary) else Dictionary(value)
+    if value is None or isinstance(value, Dictionary):
+        return value
+    if type(value) is not bytes and (size := pin_source(value, "dictionary")[1]) > COPIED:
+        raise InvalidArgument(
+            f"dictionary: expected at most {COPIED} bytes, one `bytes` object, or a Dictionary, got {size} bytes that would have to be "
+            "copied; make a wdasync.Dictionary of them once, in a thread"
+        )
+    return Dictionary(value)
 
 
 class Chain:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from ..buffers import join, pin_source
+from ..buffers import short
 from ..errors import InvalidArgument
 from .base import Kind
 from .keys import Key, KeyedOperation
 
 __all__ = ["Decrypt", "Encrypt", "Open", "Seal"]
-
-
-def _bytes(data: object, name: str) -> bytes:
-    """A short argument, copied: nonces, initialisation vectors, associated data."""
-    if type(data) is bytes:
-        return data
-    return bytes(join(pin_source(data, name)[0]))
 
 
 class _Cipher(KeyedOperation):
@@ -36,7 +29,7 @@ class _Cipher(KeyedOperation):
         self, key: Key, data: object, algorithm: str, *, iv: object = b"", into: object = None
     ) -> None:
         self._take_key(key)
-        self.iv = _bytes(iv, "iv")
+        self.iv = short(iv, "iv")
         self._begin(data, algorithm, into)
 
 
@@ -87,8 +80,8 @@ class _Authenticated(KeyedOperation):
         if type(tag_length) is not int or not 4 <= tag_length <= 64:
             raise InvalidArgument(f"tag_length: expected an int from 4 to 64, got {tag_length!r}")
         self._take_key(key)
-        self.nonce = _bytes(nonce, "nonce")
-        self.aad = _bytes(b"" if aad is None else aad, "aad")
+        self.nonce = short(nonce, "nonce")
+        self.aad = short(b"" if aad is None else aad, "aad")
         self.tag_length = tag_length
         self._begin(data, algorithm, into)
 

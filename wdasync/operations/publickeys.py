@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..buffers import join, pin_source
+from ..buffers import short
 from .base import Kind, Operation, check_bound
 from .keys import Key, KeyedOperation
 
@@ -63,7 +63,7 @@ class Verify(_Signature):
         hash: object,  # noqa: A002  # the field's word
     ) -> None:
         self._take_key(key)
-        self.signature = bytes(join(pin_source(signature, "signature")[0]))
+        self.signature = short(signature, "signature")
         self._begin(data, algorithm)
         self.padding, self.hash = padding, hash
 

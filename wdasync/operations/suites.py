@@ -26,6 +26,10 @@ __all__ = [
 ]
 
 
+#: Bytes of a key that may have any length, at most. Of one that is longer than a block, HMAC takes the digest (RFC 2104).
+LONGEST_KEY: Final = 1 << 16
+
+
 class DigestSuite(NamedTuple):
     """A digest.
 
@@ -40,7 +44,7 @@ class DigestSuite(NamedTuple):
 class CipherSuite(NamedTuple):
     """A cipher, or cipher with authentication, or code.
 
-    :ivar key: lengths of its key in bytes, empty: any that is not empty
+    :ivar key: lengths of its key in bytes, empty: any from 1 to :data:`LONGEST_KEY`
     :ivar iv: fewest and most bytes of the nonce or initialisation vector
     :ivar unit: the input is a multiple of so many bytes
     :ivar least: fewest bytes of input
@@ -139,6 +143,8 @@ def problem_of_sizes(suite: CipherSuite, key: int, iv: int = 0, size: int = 0, t
         return f"key: expected {_any_of(suite.key)} bytes, got {key}"
     if not suite.key and not key:
         return "key: expected at least 1 byte, got none"
+    if not suite.key and key > LONGEST_KEY:
+        return f"key: expected at most {LONGEST_KEY} bytes, got {key}; HMAC takes the digest of a longer one, so pass that"
     low, high = suite.iv
     if not low <= iv <= high:
         name = "iv" if tag is None else "nonce"
