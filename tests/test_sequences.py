@@ -171,6 +171,59 @@ async def test_a_nonce_is_used_by_what_ran() -> None:
         await sequence.run(DATA)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "hip08"])
+async def test_nonces_of_each_run(backend: str) -> None:
+    """A sequence is made once, and run with other nonces each time, also by several tasks at once."""
+    async with wdasync.open_accelerator(backend) as acc:
+        aead, cipher = acc.aead("aes-256-gcm", bytes(32)), acc.cipher("aes-128-ctr", bytes(16))
+        seal = (
+            acc.sequence().compress("zlib").encrypt(cipher).crc32().encrypt(aead, associated_data=b"header")
+        )
+        unseal = acc.sequence().decrypt(aead, None, b"header").decrypt(cipher).decompress("zlib")
+        found: dict[int, bytes] = {}
+
+        async def there_and_back(number: int) -> None:
+            iv, nonce = number.to_bytes(16, "big"), bytearray(number.to_bytes(12, "big"))
+            sealed = await seal.run(DATA, nonces=[iv, nonce])
+            found[number] = sealed.output
+            back = await unseal.run(sealed.output, nonces=(bytes(nonce), iv))
+            assert back == (DATA, (None, None, None))
+
+        async with anyio.create_task_group() as group:
+            for number in range(20):
+                group.start_soon(there_and_back, number)
+        assert len(set(found.values())) == 20
+        with pytest.raises(wdasync.InvalidTag, match=r"^step 1 of 3: open"):
+            await unseal.run(found[3], nonces=(bytes(12), bytes(16)))
+
+
+@pytest.mark.parametrize("nonces", [(), (bytes(12),), (bytes(12),) * 3])
+async def test_as_many_nonces_as_steps_want(nonces: tuple[bytes, ...]) -> None:
+    async with wdasync.open_accelerator("cpu") as acc:
+        cipher = acc.cipher("aes-128-ctr", bytes(16))
+        sequence = acc.sequence().encrypt(cipher).encrypt(cipher, bytes(16)).encrypt(cipher)
+        with pytest.raises(InvalidArgument, match=f"nonces: expected 2, .* got {len(nonces)}"):
+            await sequence.run(DATA, nonces=nonces)
+
+
+async def test_a_nonce_that_is_none() -> None:
+    async with wdasync.open_accelerator("cpu") as acc:
+        sequence = acc.sequence().encrypt(acc.aead("aes-256-gcm", bytes(32)))
+        for nonce in ("text", 12, bytes(3)):
+            with pytest.raises(InvalidArgument, match="nonce"):
+                await sequence.run(DATA, nonces=(nonce,))  # type: ignore[arg-type]
+        assert len((await sequence.run(DATA, nonces=(bytes(12),))).output) == len(DATA) + 16
+
+
+async def test_a_nonce_of_its_own_is_used_once_beside_others() -> None:
+    async with wdasync.open_accelerator("cpu") as acc:
+        aead = acc.aead("aes-256-gcm", bytes(32))
+        sequence = acc.sequence().encrypt(aead).encrypt(aead, bytes(12))
+        await sequence.run(DATA, nonces=(bytes(11) + b"1",))
+        with pytest.raises(InvalidState, match="nonce"):
+            await sequence.run(DATA, nonces=(bytes(11) + b"2",))
+
+
 async def test_no_steps(acc: Accelerator) -> None:
     with pytest.raises(InvalidArgument, match="at least one"):
         await acc.sequence().run(DATA)

@@ -506,8 +506,7 @@ class Execution:
     def _bind(self, operation: Operation, key: Key, lane: Lane) -> Completion | None:
         """Put the key's session on a device into an operation. A completion, if the device will not have it."""
         place = self.schedule.place_of(lane)
-        operation.session = key.known(place.device, operation.algorithm, place.losses)
-        if operation.session is not None:
+        if key.bind(operation, place.device, place.losses):
             return None
         self.keys.update(key.parts)
         try:

@@ -427,10 +427,12 @@ class Schedule:
 
     :param places: opened devices, in the order of preference
     :param config: for its rules
+    :ivar backends: how many they are of
     """
 
     def __init__(self, places: Sequence[Place], config: Config) -> None:
         self.places = tuple(places)
+        self.backends = len({place.backend for place in self.places})
         self._rules = config.policy
         self._routes: dict[tuple[Kind, str, Level, int | None, Priority, bool], Route] = {}
         self._owners: dict[Lane, Place] = {}

@@ -6,9 +6,8 @@ steps are sent one after another, each where the schedule wants it, and what lie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from .ciphers import Aead, Cipher, MacKey
 from .errors import InvalidArgument, InvalidState, WdasyncError
@@ -41,8 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["OperationSequence", "SequenceResult"]
 
 
-@dataclass(frozen=True, slots=True)
-class SequenceResult:
+class SequenceResult(NamedTuple):
     """What came of a sequence.
 
     :ivar output: of the last step that makes one; empty if all only look
@@ -53,12 +51,29 @@ class SequenceResult:
     seen: tuple[int | bytes | None, ...]
 
 
+#: Makes the operation of a step for one run, with the nonce that the run was given if the step has none of its own.
+_Maker = Callable[["Source"], Operation]
+
+
+class _Step(NamedTuple):
+    """One step.
+
+    :ivar open: it takes a nonce of the run
+    """
+
+    kind: Kind
+    algorithm: str
+    make: _Maker
+    open: bool
+
+
 class OperationSequence:
     """Several operations, each on what the one before made. Made by :class:`~wdasync.Accelerator`, not by users.
 
     Its methods that name a step add it, and return the sequence. They raise :exc:`InvalidArgument` for an argument that cannot be,
     and :exc:`UnsupportedOperation` for a step that no device can do. :meth:`run` may be called any number of times, by several tasks
-    at once; but once only if a step encrypts with an :class:`~wdasync.Aead`: its nonce must not be used again.
+    at once; but once only if a step encrypts with an :class:`~wdasync.Aead` and a nonce of its own, which must not be used again: leave
+    the nonce to :meth:`run`, which takes another one each time, and make the sequence once.
 
     If a step fails, none after it begins; the error is the step's, and says which it was. A cancelled :meth:`run` ends the step
     that is under way as any operation ends, and begins no other.
@@ -68,56 +83,69 @@ class OperationSequence:
         self._execution = execution
         self._max_length = max_length
         self._level = level
-        self._makers: list[Callable[[], Operation]] = []
-        self._fresh: list[Operation] = []  # made when they were added, until they are run
+        self._steps: list[_Step] = []
+        self._nonces = 0  # that run() is to be given
+        self._once = False  # a step has a nonce that must not be used again
         self._used = False
+        self._able: dict[Place, bool] = {}
 
     def __repr__(self) -> str:
-        steps = ", ".join(f"{step.kind.name.lower()} {step.algorithm}" for step in self._made())
+        steps = ", ".join(f"{step.kind.name.lower()} {step.algorithm}" for step in self._steps)
         return f"<OperationSequence {steps or 'without steps'}>"
 
-    def _made(self) -> list[Operation]:
-        return [make() for make in self._makers]
+    def _add(self, make: _Maker, *, open_: bool = False) -> Self:
+        """Add a step; its arguments are checked now.
 
-    def _add(self, make: Callable[[], Operation]) -> Self:
-        step = make()  # its arguments are checked now
+        :param open_: it takes a nonce of :meth:`run`
+        """
+        step = make(b"")
         self._execution.schedule.check(step)
-        self._fresh.append(step)
-        self._makers.append(make)
+        self._steps.append(_Step(step.kind, step.algorithm, make, open_))
+        self._able.clear()
+        self._nonces += open_
+        self._once = self._once or (step.kind is Kind.SEAL and not open_)
         return self
 
-    def _take(self) -> list[Operation]:
-        """The steps for one run: operations are used once."""
-        fresh, self._fresh = self._fresh, []
-        return fresh if len(fresh) == len(self._makers) else self._made()
+    def _take(self, nonces: Iterable[Source]) -> list[Operation]:
+        """The steps for one run: operations are used once.
+
+        :raises InvalidArgument: if there are not as many nonces as steps that want one
+        """
+        given = list(nonces)
+        if len(given) != self._nonces:
+            raise InvalidArgument(
+                f"nonces: expected {self._nonces}, one for each step that was added without one, got {len(given)}"
+            )
+        given.reverse()
+        return [step.make(given.pop() if step.open else b"") for step in self._steps]
 
     # -- steps ------------------------------------------------------------------------------------------------
 
     def compress(self, algorithm: str = "gzip", *, level: Level | None = None) -> Self:
         """See :meth:`Accelerator.compress() <wdasync.Accelerator.compress>`."""
         chosen = self._level if level is None else level
-        return self._add(lambda: Compress(b"", algorithm, level=chosen))
+        return self._add(lambda _: Compress(b"", algorithm, level=chosen))
 
     def decompress(self, algorithm: str = "gzip", *, max_length: int | None = None) -> Self:
         """See :meth:`Accelerator.decompress() <wdasync.Accelerator.decompress>`."""
         bound = self._max_length if max_length is None else max_length
-        return self._add(lambda: Decompress(b"", algorithm, max_length=bound))
+        return self._add(lambda _: Decompress(b"", algorithm, max_length=bound))
 
     def crc32(self) -> Self:
         """Look at the data: its CRC-32."""
-        return self._add(lambda: Checksum(b"", "crc32"))
+        return self._add(lambda _: Checksum(b"", "crc32"))
 
     def crc32c(self) -> Self:
         """Look at the data: its CRC-32C."""
-        return self._add(lambda: Checksum(b"", "crc32c"))
+        return self._add(lambda _: Checksum(b"", "crc32c"))
 
     def adler32(self) -> Self:
         """Look at the data: its Adler-32."""
-        return self._add(lambda: Checksum(b"", "adler32"))
+        return self._add(lambda _: Checksum(b"", "adler32"))
 
     def digest(self, algorithm: str = "sha256") -> Self:
         """Look at the data: its digest."""
-        return self._add(lambda: Digest(b"", algorithm))
+        return self._add(lambda _: Digest(b"", algorithm))
 
     def mac(self, key: MacKey) -> Self:
         """Look at the data: its message authentication code.
@@ -125,41 +153,54 @@ class OperationSequence:
         :param key: of the same accelerator
         """
         secret, algorithm = self._of(key, MacKey)
-        return self._add(lambda: Mac(secret, b"", algorithm))
+        return self._add(lambda _: Mac(secret, b"", algorithm))
 
-    def encrypt(self, key: Aead | Cipher, nonce: Source, associated_data: Source | None = None) -> Self:
+    def encrypt(
+        self, key: Aead | Cipher, nonce: Source | None = None, associated_data: Source | None = None
+    ) -> Self:
         """Encrypt the data.
 
         :param key: of the same accelerator
-        :param nonce: or initialisation vector
+        :param nonce: or initialisation vector; default: :meth:`run` is given another one each time
         :param associated_data: with an :class:`~wdasync.Aead`
         """
         return self._cipher(key, nonce, associated_data, Seal, Encrypt)
 
-    def decrypt(self, key: Aead | Cipher, nonce: Source, associated_data: Source | None = None) -> Self:
+    def decrypt(
+        self, key: Aead | Cipher, nonce: Source | None = None, associated_data: Source | None = None
+    ) -> Self:
         """Decrypt the data. See :meth:`encrypt`."""
         return self._cipher(key, nonce, associated_data, Open, Decrypt)
 
     def _cipher(
         self,
         key: Aead | Cipher,
-        nonce: Source,
+        nonce: Source | None,
         aad: Source | None,
         sealing: type[Seal | Open],
         plain: type[Encrypt | Decrypt],
     ) -> Self:
         secret, algorithm = self._of(key, (Aead, Cipher))
+        open_ = nonce is None
+        first = b"" if nonce is None else nonce
         if isinstance(key, Aead):
             length = key.tag_length
             # Its nonce and associated data are copies: the caller may go on with memory of theirs.
-            made = sealing(secret, nonce, b"", algorithm, aad=aad, tag_length=length)
+            made = sealing(secret, first, b"", algorithm, aad=aad, tag_length=length)
+            own, known = made.nonce, made.aad
             return self._add(
-                lambda: sealing(secret, made.nonce, b"", algorithm, aad=made.aad, tag_length=length)
+                lambda given: sealing(
+                    secret, given if open_ else own, b"", algorithm, aad=known, tag_length=length
+                ),
+                open_=open_,
             )
         if aad is not None:
             raise InvalidArgument("associated_data: expected none with a cipher that authenticates nothing")
-        iv = plain(secret, b"", algorithm, iv=nonce).iv
-        return self._add(lambda: plain(secret, b"", algorithm, iv=iv))
+        iv = plain(secret, b"", algorithm, iv=first).iv
+        return self._add(
+            lambda given: plain(secret, b"", algorithm, iv=given if open_ else iv),
+            open_=open_,
+        )
 
     def _of(self, handle: object, kinds: type[MacKey] | tuple[type[Aead], type[Cipher]]) -> tuple[Key, str]:
         if not isinstance(handle, kinds):
@@ -169,18 +210,25 @@ class OperationSequence:
     # -- running ------------------------------------------------------------------------------------------------
 
     async def run(
-        self, data: Source, *, timeout: float | None = None, priority: Priority = Priority.NORMAL
+        self,
+        data: Source,
+        *,
+        nonces: Iterable[Source] = (),
+        timeout: float | None = None,
+        priority: Priority = Priority.NORMAL,
     ) -> SequenceResult:
         """Send ``data`` through all steps.
 
+        :param nonces: one for each step that was added without one, in their order; others each time
         :raises ForeignLoopError: in another event loop than its accelerator's
         :raises ClosedResourceError: if its accelerator is closed
         :raises InvalidState: if its nonce was used
         :raises WdasyncError: what the step raises that failed
         """
-        self._execution.check(timeout)
-        operation = Sequence(data, self._take())
-        if any(step.kind is Kind.SEAL for step in operation.steps):
+        execution = self._execution
+        execution.check(timeout)
+        operation = Sequence(data, self._take(nonces))
+        if self._once:
             if self._used:
                 operation.release()
                 raise InvalidState(
@@ -188,8 +236,7 @@ class OperationSequence:
                 )
             self._used = True
         if self._whole(operation, priority):
-            done = await self._execution.run(operation, timeout, priority)
-            output = done.output or b""
+            output = (await execution.run(operation, timeout, priority)).output or b""
         else:
             output = await self._one_by_one(operation, timeout, priority)
         return SequenceResult(output, tuple(map(_found, operation.steps, operation.seen)))
@@ -197,13 +244,17 @@ class OperationSequence:
     def _whole(self, operation: Sequence, priority: Priority) -> bool:
         """Whether one device does all of it: it can, and no step would go to another backend by itself."""
         schedule = self._execution.schedule
-        rows = [(step.kind, step.algorithm) for step in operation.steps]
-        able = [
-            place for place in schedule.able(operation, priority) if all(row in place.rows for row in rows)
-        ]
-        if len({place.backend for place in schedule.places}) == 1 or not able:
+        able = [place for place in schedule.able(operation, priority) if self._has_rows(place)]
+        if not able or schedule.backends == 1:
             return bool(able)
         return all(place.backend == able[0].backend for place in self._first(operation, priority))
+
+    def _has_rows(self, place: Place) -> bool:
+        """Whether it can do each step. Remembered, until there is one more."""
+        known = self._able.get(place)
+        if known is None:
+            known = self._able[place] = all((step.kind, step.algorithm) in place.rows for step in self._steps)
+        return known
 
     def _first(self, operation: Sequence, priority: Priority) -> Iterator[Place]:
         """Where each step would rather go."""

@@ -91,6 +91,11 @@ class Key:
         known = self._sessions.get((id(device), algorithm))
         return known[2] if known is not None and known[1] == era else None
 
+    def bind(self, operation: Operation, device: Device, era: int) -> bool:
+        """Put what a device knows of it into an operation. False: it has to be told first, by :meth:`session`."""
+        operation.session = self.known(device, operation.algorithm, era)
+        return operation.session is not None
+
     def session(self, device: Device, algorithm: str, era: int = 0) -> KeySession:
         """What a device knows of it; told now, if this is the first time.
 

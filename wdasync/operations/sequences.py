@@ -53,17 +53,21 @@ class Sequence(Operation):
         self.steps = tuple(steps)
         if not self.steps:
             raise InvalidArgument("steps: expected at least one operation, got none")
-        for number, step in enumerate(self.steps, 1):
-            if step.kind not in STEPS:
-                raise InvalidArgument(f"step {number}: expected an operation on data, got {step!r}")
-            if step.nbytes or step.destination is not None:
-                raise InvalidArgument(
-                    f"step {number}: expected no input and no buffer of its own, got {step!r}"
-                )
+        keyed = []
+        for step in self.steps:
+            if step.kind not in STEPS or step.nbytes or step.destination is not None:
+                raise self._refused(step)
+            if step.key is not None:
+                keyed.append(step)
         self.seen = [None] * len(self.steps)
-        keyed = [step for step in self.steps if step.key is not None]
         self.key = _Keys(keyed) if keyed else None
         self._begin(data, "sequence")
+
+    def _refused(self, step: Operation) -> InvalidArgument:
+        number = self.steps.index(step) + 1
+        if step.kind not in STEPS:
+            return InvalidArgument(f"step {number}: expected an operation on data, got {step!r}")
+        return InvalidArgument(f"step {number}: expected no input and no buffer of its own, got {step!r}")
 
     def feed(self, number: int, data: Segment | tuple[Segment, ...] | None = None) -> Operation:
         """A step, with its input: the sequence's own, or what the step before made.
@@ -94,23 +98,25 @@ class Sequence(Operation):
 class _Keys(Key):
     """All keys of a sequence, as one: what is asked of it is asked of each."""
 
-    __slots__ = ("_steps",)
+    __slots__ = ("_steps", "parts")  # pyright: ignore[reportIncompatibleVariableOverride]  # said once, and not each time
+
+    parts: tuple[Key, ...]
 
     def __init__(self, steps: list[Operation]) -> None:
         super().__init__(None, "the keys of a sequence")
         self._steps = steps
+        self.parts = tuple([step.key for step in steps])
 
-    @property
-    def parts(self) -> tuple[Key, ...]:
-        """The keys."""
-        return tuple(step.key for step in self._steps if step.key is not None)
+    def bind(self, operation: Operation, device: Device, era: int) -> bool:
+        """Each step gets what the device knows of its key. There is nothing for the sequence itself."""
+        del operation
+        return all(key.bind(step, device, era) for key, step in zip(self.parts, self._steps, strict=True))
 
     def session(self, device: Device, algorithm: str, era: int = 0) -> Any:
-        """Tell the device of each key, and each step what came of it. There is nothing for the sequence itself."""
+        """Tell the device of each key, and each step what came of it."""
         del algorithm
-        for step in self._steps:
-            assert step.key is not None
-            step.session = step.key.session(device, step.algorithm, era)
+        for key, step in zip(self.parts, self._steps, strict=True):
+            step.session = key.session(device, step.algorithm, era)
 
     def check(self) -> None:
         """Whether a new operation may use all of them."""
@@ -119,13 +125,13 @@ class _Keys(Key):
 
     def begin(self) -> None:
         """An operation begins to use all of them."""
-        begun: list[Key] = []
+        begun = 0
         try:
             for key in self.parts:
                 key.begin()
-                begun.append(key)
+                begun += 1
         except BaseException:
-            for key in begun:
+            for key in self.parts[:begun]:
                 key.end()
             raise
 

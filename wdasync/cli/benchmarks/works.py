@@ -122,10 +122,10 @@ def _three_steps(data: Sequence[bytes], _: Codec) -> Job:
 
     def ours(accelerator: Accelerator) -> Act:
         key = accelerator.aead("aes-256-gcm", KEY)
+        steps = accelerator.sequence().decompress("gzip").crc32c().encrypt(key)
 
         async def act() -> bytes:
-            steps = accelerator.sequence().decompress("gzip").crc32c().encrypt(key, NONCE)
-            return (await steps.run(next(source))).output
+            return (await steps.run(next(source), nonces=(NONCE,))).output
 
         return act
 
