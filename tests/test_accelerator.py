@@ -375,6 +375,16 @@ async def test_an_observer_hears_of_many_and_of_steps_and_the_right_status(progr
     assert {observation.backend for observation in seen} == {"mock/mock-0"}
 
 
+async def test_many_that_come_too_late_are_not_counted(program: Program) -> None:
+    acc = await opened()
+    await acc.compress(PAGE)  # there is a plain way now
+    before = acc.statistics().reasons
+    await acc.aclose()
+    with pytest.raises(wdasync.ClosedResourceError):
+        await acc._execution.run_many([Compress(PAGE, "gzip")], None, wdasync.Priority.NORMAL)
+    assert acc.statistics().reasons == before
+
+
 async def test_an_observer_that_raises_breaks_nothing(
     program: Program, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -375,6 +375,7 @@ class Execution:
         """
         started = time.perf_counter()
         try:
+            self.check()
             lane = None if timeout is not None else self._plain_lane(operations, priority)
             if lane is not None:
                 return await self._run_alike(operations, lane, priority)
@@ -418,7 +419,6 @@ class Execution:
         self, operations: Sequence[Operation], lane: Lane, priority: Priority
     ) -> list[Completion | WdasyncError]:
         """Where there is nothing to choose."""
-        self.check()
         flights = [Flight(operation, lane) for operation in operations]
         group = Group(flights, self.loop.wake)
         lane.submit_burst(flights)
