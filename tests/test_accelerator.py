@@ -1,5 +1,6 @@
 """The public methods: what goes in, what comes out, what they say of themselves."""
 
+import asyncio
 import gzip
 import logging
 import zlib
@@ -385,15 +386,68 @@ async def test_many_that_come_too_late_are_not_counted(program: Program) -> None
     assert acc.statistics().reasons == before
 
 
+@pytest.mark.parametrize("kind", [ValueError, GeneratorExit, BaseException, asyncio.CancelledError])
 async def test_an_observer_that_raises_breaks_nothing(
-    program: Program, caplog: pytest.LogCaptureFixture
+    kind: type[BaseException], program: Program, caplog: pytest.LogCaptureFixture
 ) -> None:
     def observer(observation: Observation) -> None:
-        raise ValueError("the observer's own")
+        raise kind("the observer's own")
 
     async with opened(observer=observer) as acc:
         assert gzip.decompress(await acc.compress(PAGE)) == PAGE
+        with pytest.raises(wdasync.DataError):
+            await acc.decompress(PAGE)
+        assert [gzip.decompress(page) for page in await acc.compress_many([PAGE, PAGE])] == [PAGE, PAGE]
     assert "the observer's own" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+async def test_an_observer_may_end_the_program(kind: type[BaseException], program: Program) -> None:
+    def observer(observation: Observation) -> None:
+        raise kind
+
+    async with opened(observer=observer) as acc:
+        with pytest.raises(kind):
+            await acc.compress(PAGE)
+
+
+@pytest.mark.parametrize("kind", [ValueError, GeneratorExit, BaseException, asyncio.CancelledError])
+async def test_a_fault_handler_that_raises_refuses_its_page(kind: type[BaseException]) -> None:
+    """Whatever it is; and the next fault is answered."""
+    answers = iter([kind("the handler's own"), wdasync.FaultResponse.SUCCESS])
+
+    async def handler(fault: wdasync.PageFault) -> wdasync.FaultResponse:
+        answer = next(answers)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    with backend.programmed() as program:
+        program.change(page_faults=wdasync.backend.PageFaults.HANDLER)
+        async with opened(on_fault=handler) as acc:
+            program.page_fault()
+            with pytest.raises(wdasync.PageFaultError):
+                await acc.compress(PAGE)
+            program.page_fault()
+            assert gzip.decompress(await acc.compress(PAGE)) == PAGE
+
+
+@pytest.mark.parametrize("kind", [GeneratorExit, BaseException, asyncio.CancelledError])
+async def test_a_pager_that_raises_refuses_its_page(kind: type[BaseException], program: Program) -> None:
+    pages = iter([kind("the pager's own"), bytes(4096)])
+
+    async def pager(offset: int, length: int) -> bytes:
+        page = next(pages)
+        if isinstance(page, BaseException):
+            raise page
+        return page
+
+    paged = wdasync.PagedBuffer(4096, pager)
+    program.change(page_faults=wdasync.backend.PageFaults.HANDLER)
+    async with opened() as acc:
+        with pytest.raises(wdasync.PageFaultError):
+            await acc.compress(paged)
+        assert gzip.decompress(await acc.compress(paged)) == bytes(4096)
 
 
 async def test_what_it_says_of_itself(program: Program, caplog: pytest.LogCaptureFixture) -> None:

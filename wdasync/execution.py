@@ -219,7 +219,8 @@ class Execution:
         produced: int,
         started: float,
     ) -> None:
-        """Tell the observer, if there is one, that an operation has ended. One that raises breaks nothing.
+        """Tell the observer, if there is one, that an operation has ended. One that raises breaks nothing: only what is to end the
+        program is let through.
 
         :param name: backend and device
         :param status: ``None``: the caller was cancelled, or ran out of time
@@ -231,7 +232,9 @@ class Execution:
             seen = Observation(kind, algorithm, name, reason, nbytes, produced, status, latency)
             try:
                 self._observer(seen)
-            except Exception:
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # a cancellation, too: it would be nobody's
                 logger.exception("observer %r raised", self._observer)
 
     async def _run_within(

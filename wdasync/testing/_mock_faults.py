@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 
 from ..backend import Detail, PageFaults
-from ..errors import PageFaultError, Status
+from ..errors import Status
 from ..faults import Access, FaultHandler, FaultReporter, FaultResponse, PageFault
 from ._codecs import Outcome
 
@@ -102,10 +102,7 @@ class Faults:
                 continue
             fault = PageFault(self._device, page * paged.page_size, Access.READ, None, next(self._tags))
             started = time.monotonic()
-            response = FaultResponse.INVALID
-            with contextlib.suppress(PageFaultError):
-                await paged.fetch(page)
-                response = FaultResponse.SUCCESS
+            response = await _answered(partial(_fetched, paged, page))
             self._answer(fault, flight, response, time.monotonic() - started)
             if response is FaultResponse.INVALID:
                 break
@@ -117,10 +114,7 @@ class Faults:
     async def _response(self, fault: PageFault) -> FaultResponse:
         if self._on_fault is None:
             return FaultResponse.SUCCESS
-        try:
-            return await self._on_fault(fault)
-        except Exception:  # noqa: BLE001  an exception means INVALID; the caller sees a PageFaultError
-            return FaultResponse.INVALID
+        return await _answered(partial(self._on_fault, fault))
 
     def _answer(self, fault: PageFault, flight: Flight, response: FaultResponse, seconds: float) -> None:
         flight.faults += 1
@@ -128,6 +122,22 @@ class Faults:
             flight.outcome = _refused(fault)
         if self._report is not None:
             self._report(fault._replace(response=response, latency=seconds))
+
+
+async def _answered(ask: Callable[[], Awaitable[FaultResponse]]) -> FaultResponse:
+    """An answer. Whatever is raised means INVALID: the caller sees a :exc:`PageFaultError`, and other faults are answered."""
+    try:
+        return await ask()
+    except anyio.get_cancelled_exc_class():
+        await anyio.lowlevel.checkpoint_if_cancelled()  # of this task, or of something that is waited for
+        return FaultResponse.INVALID
+    except BaseException:  # noqa: BLE001  see above
+        return FaultResponse.INVALID
+
+
+async def _fetched(paged: PagedBuffer, page: int) -> FaultResponse:
+    await paged.fetch(page)
+    return FaultResponse.SUCCESS
 
 
 def _refused(fault: PageFault) -> Outcome:
