@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from .buffers import short
 from .ciphers import Aead, Cipher, MacKey
 from .errors import InvalidArgument, InvalidState, WdasyncError
 from .execution import within
@@ -185,6 +186,7 @@ class OperationSequence:
         first = b"" if nonce is None else nonce
         if isinstance(key, Aead):
             length = key.tag_length
+            aad = None if aad is None else short(aad, "associated_data")
             # Its nonce and associated data are copies: the caller may go on with memory of theirs.
             made = sealing(secret, first, b"", algorithm, aad=aad, tag_length=length)
             own, known = made.nonce, made.aad

@@ -358,7 +358,7 @@ async def test_the_longest_key(acc: Accelerator) -> None:
         (lambda acc: acc.aead("aes-128-ccm", bytes(16)).encrypt(bytearray(LONG), b""), "nonce: expected at most 262144 bytes"),
         (lambda acc: acc.cipher("aes-128-cbc", bytes(16)).encrypt(bytearray(LONG), b""), "iv: expected at most 262144 bytes"),
         (lambda acc: acc.mac_key("hmac-md5", b"k").verify(bytearray(LONG), b""), "signature: expected at most 262144 bytes"),
-        (lambda acc: acc.sequence().encrypt(acc.aead("aes-128-gcm", bytes(16)), bytes(12), bytearray(LONG)), "aad: expected at most 262144 bytes, or one `bytes` object, got 262145"),
+        (lambda acc: acc.sequence().encrypt(acc.aead("aes-128-gcm", bytes(16)), bytes(12), bytearray(LONG)), "associated_data: expected at most 262144 bytes, or one `bytes` object, got 262145"),
         (lambda acc: acc.digester("sha256", key=b""), "key: expected at least 1 byte"),
         (lambda acc: acc.cmac(bytes(24), b"x", "sm4"), "key: expected 16 bytes, got 24"),
         (lambda acc: acc.generate_private_key("rsa", bits=512), "bits: expected an int of at least 1024"),
