@@ -12,7 +12,7 @@ CHECKOUT = Path(__file__).parents[1]
 CONTRACT = {"backend", "buffers", "errors", "faults", "operations", "paged", "statistics"}
 MACHINERY = {
     "config", "dispatch", "eventloop", "execution", "forks", "numa", "opener", "queue_counts", "recovery",
-    "registry", "results", "scheduling", "sources", "values"
+    "registry", "results", "scheduling", "sources", "tinywork", "values"
 }  # fmt: skip
 FRONT = {
     "accelerator",
@@ -50,6 +50,7 @@ ROOMS = {
     "results": CONTRACT | {"scheduling"},
     "opener": CONTRACT | {"dispatch", "eventloop", "scheduling"},
     "recovery": CONTRACT | {"dispatch", "eventloop", "opener", "scheduling"},
+    "tinywork": CONTRACT | {"dispatch", "execution", "forks", "scheduling"},
     "execution": CONTRACT | MACHINERY,
     **dict.fromkeys(FRONT, CONTRACT | MACHINERY | FRONT),
     "__init__": CONTRACT | MACHINERY | FRONT | {"gzipheader"},

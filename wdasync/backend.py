@@ -50,6 +50,8 @@ __all__ = [
     "Session",
     "Status",
     "StreamSpec",
+    "Tiny",
+    "TinyWork",
 ]
 
 
@@ -395,6 +397,29 @@ class Inline(Protocol):
 
     def run(self, operation: Operation) -> Completion:
         """Do it now, in this thread. The completion's tag is 0."""
+
+
+class Tiny(NamedTuple):
+    """How to do work of one kind that is so small that an :class:`~wdasync.operations.Operation` would cost more than the work.
+
+    :ivar run: does it now, in this thread, with exact ``bytes`` of any length, and returns the output; or ``None``: it goes the usual
+        way, which says what is wrong, if anything is. Of ``DIGEST`` it takes the data; of ``SEAL`` and ``OPEN`` the key's session
+        (:class:`Keyed`), the nonce, the data and the associated data, and the tag is of 16 bytes
+    :ivar fixed: estimated nanoseconds, whatever the length
+    :ivar per_kib: estimated nanoseconds for each KiB of data
+    """
+
+    run: Callable[..., bytes | None]
+    fixed: int
+    per_kib: int
+
+
+@runtime_checkable
+class TinyWork(Protocol):
+    """What an :class:`Inline` may have besides."""
+
+    def tiny(self, kind: Kind, algorithm: str) -> Tiny | None:
+        """How to do tiny work of this kind; ``None``: there is no such way."""
 
 
 @runtime_checkable

@@ -118,8 +118,8 @@ def pin_destination(buffer: object, name: str = "buffer") -> memoryview:
         raise InvalidArgument(
             f"{name}: expected a writable buffer, got a read-only {type(buffer).__name__}; use a bytearray"
         )
-    if not view.nbytes:
-        return memoryview(bytearray())  # also of a strided one
+    if not view.nbytes and not view.c_contiguous:
+        return memoryview(bytearray())
     if not view.c_contiguous:
         view.release()
         raise InvalidArgument(f"{name}: expected contiguous memory, got a strided view; use a flat bytearray")

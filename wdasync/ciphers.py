@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .buffers import join, listed, pin_source, short
 from .errors import InvalidArgument, InvalidSignature, Status, error_for
@@ -19,6 +19,7 @@ from .operations import (
     Decrypt,
     Encrypt,
     Key,
+    Kind,
     Mac,
     Open,
     Operation,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from .buffers import Source
     from .execution import Execution
     from .paged import PagedBuffer
+
+_NORMAL: Final = Priority.NORMAL
 
 __all__ = ["Aead", "Cipher", "MacKey", "new_aead", "new_cipher", "new_mac_key", "secret_key"]
 
@@ -97,6 +100,7 @@ class Aead(KeyHandle):
     def __init__(self, execution: Execution, key: Key, algorithm: str, tag_length: int) -> None:
         super().__init__(execution, key, algorithm)
         self._tag_length = tag_length
+        self._usual_tag = tag_length == 16
         suite = SEALS.get(algorithm)
         self._suite = None if suite is None else suite._replace(key=())
 
@@ -119,6 +123,14 @@ class Aead(KeyHandle):
         :param nonce: another for each message under this key
         :param associated_data: authenticated, not encrypted
         """
+        if timeout is None and priority is _NORMAL and self._usual_tag:
+            execution = self._execution
+            tiny, aad = execution.tiny, b"" if associated_data is None else associated_data
+            output = tiny.seal(Kind.SEAL, self._key, self._algorithm, nonce, data, aad)
+            if output is not None:
+                if tiny.asks or execution.inline_left <= 0:
+                    await tiny.pause()
+                return output
         if associated_data is not None and type(associated_data) is not bytes:
             associated_data = await self._own(associated_data)
         operation = Seal(
@@ -140,6 +152,14 @@ class Aead(KeyHandle):
 
         :raises InvalidTag: if it was not made with this key, nonce and associated data
         """
+        if timeout is None and priority is _NORMAL and self._usual_tag:
+            execution = self._execution
+            tiny, aad = execution.tiny, b"" if associated_data is None else associated_data
+            output = tiny.seal(Kind.OPEN, self._key, self._algorithm, nonce, data, aad)
+            if output is not None:
+                if tiny.asks or execution.inline_left <= 0:
+                    await tiny.pause()
+                return output
         if associated_data is not None and type(associated_data) is not bytes:
             associated_data = await self._own(associated_data)
         operation = Open(

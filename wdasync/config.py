@@ -91,6 +91,11 @@ class Config:
     inline_cost: int = _setting(25_000, "ns; the longest operation that may", least=0)
     inline_budget: int = _setting(100_000, "ns of such work in one turn of the loop", least=0)
     inline_in_flight: int = _setting(4, "only while at most this many are in flight", least=0)
+    inline_tiny: int = _setting(
+        4_000,
+        "ns; a digest or AES-GCM that takes no longer is done there whatever is in flight: to send it away takes the loop longer",
+        least=0,
+    )
     deadline: float = _seconds(
         30.0, "s that a device may hold an operation; then its queue is reset", least=0.001
     )

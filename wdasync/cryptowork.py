@@ -42,8 +42,15 @@ class CryptoWork:
         :param data: bytes-like, a list of them, or a :class:`~wdasync.PagedBuffer`
         :param algorithm: ``sha256``, ``sha384``, ``sha512``, ``sha1``, ``md5``, ``sm3``, …
         """
-        done = await self._execution.run(Digest(data, algorithm), timeout, priority)
-        return done.output or b""
+        execution = self._execution
+        if timeout is None and priority is Priority.NORMAL and type(algorithm) is str:
+            tiny = execution.tiny
+            output = tiny.digest(algorithm, data)
+            if output is not None:
+                if tiny.asks or execution.inline_left <= 0:
+                    await tiny.pause()
+                return output
+        return (await execution.run(Digest(data, algorithm), timeout, priority)).output or b""
 
     async def hmac(
         self,

@@ -44,6 +44,7 @@ from .paged import PagedBuffer
 from .recovery import Recovery
 from .results import Observation, Observer, Paging
 from .scheduling import Chosen, LaneKey, Place, Reason, Route, Schedule
+from .tinywork import TinyWork
 
 __all__ = [
     "Execution",
@@ -109,6 +110,10 @@ class Execution:
     :ivar retries: operations that were sent again
     :ivar recovery: brings devices back
     :ivar keys: which devices may have been told of
+    :ivar generation: how many forks lie between the first process and the one where it was opened
+    :ivar inline_left: nanoseconds of this turn's budget for work in the loop's thread; below 0: overspent
+    :ivar inline_counting: it will be renewed when the turn ends
+    :ivar tiny: what is done there without an operation
     """
 
     def __init__(
@@ -128,12 +133,14 @@ class Execution:
         self._config = config
         self._opener = opener
         self._observer = observer
-        self._generation = forks.generation
+        self.generation = forks.generation
         self._opening_lane = anyio.Lock()
         self._fetching: set[anyio.CancelScope] = set()
         self.keys: WeakSet[Key] = WeakSet()
-        self._inline_left = config.inline_budget
-        self._inline_counting = False
+        self.inline_left = config.inline_budget
+        self.inline_counting = False
+        usual = observer is None and config.inline  # else each operation is looked at
+        self.tiny = TinyWork(self, config.inline_tiny if usual else 0)
 
     # -- the way of one await -----------------------------------------------------------------------------------
 
@@ -148,7 +155,7 @@ class Execution:
         try:
             if timeout is not None or self._observer is not None or operation.paged is not None:
                 return await self.run_traced(operation, timeout, priority, Trip())
-            if not self.open or not self.loop.is_current() or self._generation != forks.generation:
+            if not self.open or not self.loop.is_current() or self.generation != forks.generation:
                 self.check()
             route = self.schedule.route(operation, priority)
             lane = route.lane
@@ -596,27 +603,31 @@ class Execution:
         :param lane: where it would go; while much is in flight there, workers are awake and a hop is cheap
         """
         inline, config = lane.inline, self._config
-        if inline is None or self._inline_left <= 0 or lane.load > config.inline_in_flight:
+        if inline is None or self.inline_left <= 0 or lane.load > config.inline_in_flight:
             return None
         if operation.kind is Kind.NOP or operation.paged is not None or not config.inline:
             return None
         cost = inline.cost(operation)
-        if cost > config.inline_cost or cost > self._inline_left:
+        if cost > config.inline_cost or cost > self.inline_left:
             return None
         if operation.key is not None and (refused := self._bind(operation, operation.key, lane)) is not None:
             return refused
-        self._inline_left -= cost
-        if not self._inline_counting:
-            self._inline_counting = True
-            self.loop.at_turn_end(self._renew_budget)
+        self.inline_left -= cost
+        if not self.inline_counting:
+            self.count_inline()
         completion = inline.run(operation)
         lane.ran_inline += 1
         self.reasons[Reason.INLINE] += 1
         return completion
 
+    def count_inline(self) -> None:
+        """Something of the budget is used up: renew it when the turn ends."""
+        self.inline_counting = True
+        self.loop.at_turn_end(self._renew_budget)
+
     def _renew_budget(self) -> None:
-        self._inline_counting = False
-        self._inline_left = self._config.inline_budget
+        self.inline_counting = False
+        self.inline_left = self._config.inline_budget
 
     # -- checks and errors --------------------------------------------------------------------------------------
 
@@ -627,7 +638,7 @@ class Execution:
         :raises ClosedResourceError: if it is closed
         :raises InvalidArgument: if ``timeout`` is none
         """
-        if self._generation != forks.generation:
+        if self.generation != forks.generation:
             raise ForeignLoopError(
                 "this accelerator was opened by the parent process, and its queues are the parent's; open one in this process"
             )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
@@ -428,11 +428,15 @@ class Schedule:
     :param places: opened devices, in the order of preference
     :param config: for its rules
     :ivar backends: how many they are of
+    :ivar ruled: there are rules, so that more than the kind of an operation may say where it goes
+    :ivar on_forget: all are called when what was remembered of lanes may be wrong
     """
 
     def __init__(self, places: Sequence[Place], config: Config) -> None:
         self.places = tuple(places)
         self.backends = len({place.backend for place in self.places})
+        self.ruled = bool(config.policy)
+        self.on_forget: list[Callable[[], None]] = []
         self._rules = config.policy
         self._routes: dict[tuple[Kind, str, Level, int | None, Priority, bool], Route] = {}
         self._owners: dict[Lane, Place] = {}
@@ -440,6 +444,8 @@ class Schedule:
     def forget_routes(self) -> None:
         """There are other lanes than there were: what was remembered may be wrong."""
         self._routes.clear()
+        for forget in self.on_forget:
+            forget()
 
     def place_of(self, lane: Lane) -> Place:
         """The device of a lane."""

@@ -22,3 +22,4 @@ crc32c: Any
 try_digests: Any
 new_secret: Any
 set_batches: Any
+tiny: Any

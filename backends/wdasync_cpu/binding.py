@@ -56,6 +56,7 @@ __all__ = [
     "shut_down",
     "spare_workers",
     "start_workers",
+    "tiny",
     "try_digests",
     "workers",
 ]
@@ -134,6 +135,7 @@ _native.configure(
 
 add_plan: Callable[[int, int, int, int, int, bool, int, int, int], int] = _native.add_plan
 new_secret: Callable[[int, bytes | bytearray], object] = _native.new_secret
+tiny: Callable[[int], tuple[Callable[..., bytes | None], int, int] | None] = _native.tiny
 crc32c: Callable[[int, bytes, bool], int] = _native.crc32c
 try_digests: Callable[[int, tuple[bytes, ...], bool, int], tuple[tuple[bytes | None, ...], int]] = (
     _native.try_digests

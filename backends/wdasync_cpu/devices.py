@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from wdasync.backend import (
     Capabilities,
@@ -15,6 +16,7 @@ from wdasync.backend import (
     Inline,
     PageFaults,
     StreamSpec,
+    Tiny,
 )
 from wdasync.errors import BackendUnavailable, UnsupportedOperation
 from wdasync.operations import KINDS, Compress, KeySpec, Kind, Operation, Priority
@@ -36,17 +38,28 @@ __all__ = ["CpuDevice", "CpuInline", "Planner", "crews"]
 MAX_DEPTH = 1 << 16
 
 
+#: Kinds of which there may be tiny work.
+_TINY: Final = frozenset({Kind.DIGEST, Kind.SEAL, Kind.OPEN})
+
+
 class CpuInline:
     """Small work in the caller's thread, with the same C code that the workers run."""
 
-    def __init__(self, desk: object) -> None:
+    def __init__(self, desk: object, planner: Planner) -> None:
         self._cost, self._run = binding.methods(desk)
+        self._planner = planner
 
     def cost(self, operation: Operation) -> int:
         return self._cost(operation)  # type: ignore[no-any-return]  # a builtin function of the C side
 
     def run(self, operation: Operation) -> Completion:
         return self._run(operation)  # type: ignore[no-any-return]  # a builtin function of the C side
+
+    def tiny(self, kind: Kind, algorithm: str) -> Tiny | None:
+        """See :class:`wdasync.backend.TinyWork`."""
+        number = self._planner.other(kind, algorithm) if kind in _TINY else ""
+        found = binding.tiny(number) if isinstance(number, int) else None
+        return None if found is None else Tiny(*found)
 
 
 class Planner:
@@ -175,7 +188,7 @@ class CpuDevice:
             line.line if line else None,
             paged_workers,
         )
-        self.inline: Inline | None = CpuInline(self._desk)
+        self.inline: Inline | None = CpuInline(self._desk, planner)
 
     def __repr__(self) -> str:
         return f"<CpuDevice {self.info.name}>"

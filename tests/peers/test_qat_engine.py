@@ -44,11 +44,11 @@ async def test_181_all_wait_and_nothing_else_happens(name: str) -> None:
     """QAT_Engine#181, the other half: everybody waits, so nobody would call a poll function. The descriptor wakes the loop."""
     async with wdasync.open_accelerator(name, fallback=False, inline=False) as acc:
         with anyio.fail_after(60):
-            for _ in range(5):  # long enough for the loop to have gone to sleep before the end
+            woken = 0
+            while not woken:  # on a busy machine the worker may be done before the loop has gone to sleep
                 await acc.compress(TEXT * (1 + (2 << 20) // len(TEXT)))
-        statistics = acc.statistics()
-    assert statistics.rescues == 0
-    assert sum(lane.wakes for lane in statistics.lanes) > 0
+                woken = sum(lane.wakes for lane in acc.statistics().lanes)
+        assert acc.statistics().rescues == 0
 
 
 @pytest.mark.parametrize("name", ["mock", "hip08"])

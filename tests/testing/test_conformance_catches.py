@@ -5,6 +5,7 @@ that fault passes the same checks under the same options, so it is the fault tha
 """
 
 import dataclasses
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +25,7 @@ from wdasync.backend import (
     QueueStatistics,
     Session,
     StreamSpec,
+    Tiny,
 )
 from wdasync.errors import DataCause, Status, UnsupportedOperation
 from wdasync.operations import (
@@ -973,6 +975,57 @@ class SucceedsInline(MockDevice):
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self.inline = _Inline(self, 0, Status.SUCCESS)
+
+
+class _TinyInline:
+    """Tiny digests, as this function makes them."""
+
+    def __init__(self, device: MockDevice, make: Callable[[Any], bytes | None], fixed: int = 1) -> None:
+        inline = device.inline
+        assert inline is not None
+        self.cost, self.run, self._make, self._fixed = inline.cost, inline.run, make, fixed
+
+    def tiny(self, kind: Kind, algorithm: str) -> Tiny | None:
+        known = kind is Kind.DIGEST and algorithm == "sha256"
+        return Tiny(self._make, self._fixed, 1) if known else None
+
+
+def sha256(data: Any) -> bytes | None:
+    return hashlib.sha256(data).digest() if type(data) is bytes else None
+
+
+class HasTinyWork(MockDevice):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.inline = _TinyInline(self, sha256)
+
+
+@breaks("tiny_work_is_the_same", "another output without an operation", HasTinyWork, inline_cost=5)
+class DigestsOtherwise(MockDevice):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.inline = _TinyInline(self, lambda data: sha256(data[1:]))
+
+
+@breaks("tiny_work_is_the_same", "expected None for what is not bytes", HasTinyWork, inline_cost=5)
+class DigestsAnything(MockDevice):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.inline = _TinyInline(self, lambda data: hashlib.sha256(data).digest())
+
+
+@breaks("tiny_work_is_the_same", "it does nothing", HasTinyWork, inline_cost=5)
+class DigestsNothing(MockDevice):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.inline = _TinyInline(self, lambda data: None)
+
+
+@breaks("tiny_work_is_the_same", "fixed=-1", HasTinyWork, inline_cost=5)
+class TakesNoTime(MockDevice):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.inline = _TinyInline(self, sha256, -1)
 
 
 @breaks("queues_in_two_threads", "one thread owns a device")

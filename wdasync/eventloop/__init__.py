@@ -48,9 +48,13 @@ class TimerHandle(Protocol):
 
 
 class EventLoop(Protocol):
-    """What the framework needs of an event loop."""
+    """What the framework needs of an event loop.
+
+    :ivar level_cancellation: a task that is cancelled must hear of it at each await, also at one that does not suspend it
+    """
 
     name: str
+    level_cancellation: bool
 
     def is_current(self) -> bool:
         """Whether the caller runs in this loop and its thread."""

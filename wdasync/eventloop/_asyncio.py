@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import types
 import warnings
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
@@ -37,8 +38,16 @@ __all__ = ["AsyncioLoop"]
 FOREVER = 1e9
 
 
+@types.coroutine
+def _next_turn() -> Generator[None, None, None]:
+    """What ``asyncio.sleep(0)`` does, in half the time: a task that yields nothing is called again in the next turn."""
+    yield
+
+
 class AsyncioLoop:
     """An :class:`~wdasync.eventloop.EventLoop` on the running asyncio loop."""
+
+    level_cancellation = False
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -90,7 +99,7 @@ class AsyncioLoop:
         """Asyncio delivers a cancellation at the next suspension; there is nothing to ask before."""
 
     async def checkpoint(self) -> None:
-        await asyncio.sleep(0)
+        await _next_turn()
 
     def at_turn_end(self, callback: Callable[[], None]) -> None:
         self._loop.call_soon(callback, context=self._context)

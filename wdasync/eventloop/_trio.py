@@ -121,6 +121,7 @@ class TrioLoop:
     """An :class:`~wdasync.eventloop.EventLoop` on the running trio loop."""
 
     name = "trio"
+    level_cancellation = True
 
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()

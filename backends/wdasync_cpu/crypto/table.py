@@ -152,7 +152,7 @@ BITS: Final = {"rsa": (1024, 16384), "dh": (512, 10000)}
 _NATIVE_FIXED: Final = 500
 
 #: The same of AES-GCM, and for each KiB.
-_NATIVE_SEAL: Final = Cost(1_500, 250)
+_NATIVE_SEAL: Final = Cost(700, 250)
 
 
 def work_of(kind: Kind, algorithm: str, available: Container[str]) -> Work:

@@ -161,7 +161,9 @@ void run_memory(struct request *request);
 uint32_t check_crc32c(uint32_t value, const uint8_t *data, size_t size, bool plainly);
 
 /* Digests: see digest.c. */
+enum { DIGEST_MOST = 64 }; /* room for any */
 void run_digest(struct kit *kit, struct request *request);
+size_t digest_bytes(struct kit *kit, enum digest digest, struct segment data, uint8_t *output); /* its size; 0: OpenSSL could not */
 void forget_digests(struct kit *kit);
 bool can_batch(enum digest digest);                       /* whether a library was found that makes several at once */
 void set_batches(enum digest digest, unsigned least);     /* from so many on it is quicker; 0: it never is */
@@ -177,6 +179,8 @@ bool run_digests(struct kit *kit, struct request *const *requests, unsigned coun
 /* Ciphers with authentication: see sealing.c. */
 bool can_seal(const struct secret *secret, const struct sealing *sealing, uint8_t format); /* it is an ordinary case */
 void run_sealing(struct kit *kit, struct request *request);
+/* The same into memory for all of the output. False: it is not as it should be, and `output` is to be wiped. */
+bool seal_bytes(struct kit *kit, const struct plan *plan, const struct sealing *sealing, struct segment data, uint8_t *output);
 void forget_sealing(struct kit *kit);
 
 /* Sequences: see chain.c. */

@@ -11,9 +11,6 @@
 /* Bytes between two looks at whether to stop. */
 enum { PIECE = 1 << 20 };
 
-/* Room for any digest. */
-enum { DIGEST_MOST = 64 };
-
 /* What a digest costs beside its data, in bytes of data: the block with its length, and the call. */
 enum { FIXED = 128 };
 
@@ -104,6 +101,13 @@ void run_digest(struct kit *kit, struct request *request)
         deliver(request, output);
     else
         fail(request, STATUS_DEVICE_ERROR, CAUSE_NONE, "OpenSSL could not make the digest");
+}
+
+size_t digest_bytes(struct kit *kit, enum digest digest, struct segment data, uint8_t *output)
+{
+    void *state = begin(kit, digest);
+    bool good = state && openssl->digest_add(state, data.data, data.size) && openssl->digest_end(state, output, NULL);
+    return good ? DIGEST[digest].size : 0;
 }
 
 /* ---- many ------------------------------------------------------------------------------------------------------- */

@@ -35,7 +35,8 @@ enum { LENGTHY_LEAST = 25000, LENGTHY_MOST = 50000000 };
 enum { NO_STEP = -1, MAX_PLANS = 1 << 14, KINDS = KIND_HAND_OVER, STATUSES = 10 };
 
 static const char DESK[] = "wdasync_cpu.desk", PORT[] = "wdasync_cpu.port", HAND[] = "wdasync_cpu.hand",
-                  SESSION[] = "wdasync_cpu.session", LINE[] = "wdasync_cpu.line", SECRET[] = "wdasync_cpu.secret";
+                  SESSION[] = "wdasync_cpu.session", LINE[] = "wdasync_cpu.line", SECRET[] = "wdasync_cpu.secret",
+                  TINY[] = "wdasync_cpu.tiny";
 
 struct desk {
     PyObject *compress;   /* (algorithm, level, window) -> number of a plan */
@@ -868,6 +869,71 @@ static PyObject *inline_run(PyObject *self, PyObject *operation)
         free(request.out);
     unpin(&pin);
     return completion;
+}
+
+/* ---- work so small that an operation object would cost more ---------------------------------------------------- */
+
+/* Exact bytes only, whose memory is there and does not change; anything else, and what fails, is for the usual way: None. */
+static bool is_bytes(PyObject *object, struct segment *segment)
+{
+    if (!PyBytes_CheckExact(object))
+        return false;
+    *segment = (struct segment){(const uint8_t *)PyBytes_AsString(object), (size_t)PyBytes_Size(object)};
+    return true;
+}
+
+/* digest(data) -> bytes or None */
+static PyObject *tiny_digest(PyObject *self, PyObject *data)
+{
+    const struct plan *plan = PyCapsule_GetPointer(self, TINY);
+    uint8_t output[DIGEST_MOST];
+    struct segment input;
+    size_t size = is_bytes(data, &input) && own_kit() ? digest_bytes(inline_kit, plan->format, input, output) : 0;
+    if (!size)
+        Py_RETURN_NONE;
+    return PyBytes_FromStringAndSize((const char *)output, (Py_ssize_t)size);
+}
+
+/* seal(session, nonce, data, associated data) -> bytes or None; and open() likewise */
+static PyObject *tiny_sealing(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    const struct plan *plan = PyCapsule_GetPointer(self, TINY);
+    struct sealing sealing = {.tag_size = SEAL_TAG};
+    struct segment input;
+    if (count != 4 || !is_bytes(arguments[1], &sealing.nonce) || !is_bytes(arguments[2], &input)
+        || !is_bytes(arguments[3], &sealing.aad) || !own_kit())
+        Py_RETURN_NONE;
+    Py_ssize_t size = (Py_ssize_t)input.size + (plan->kind == KIND_SEAL ? SEAL_TAG : -SEAL_TAG);
+    PyObject *secret = PyObject_GetAttr(arguments[0], name_secret);
+    PyObject *output = NULL;
+    if (secret && secret != Py_None && size >= 0 && (sealing.secret = PyCapsule_GetPointer(secret, SECRET)))
+        output = PyBytes_FromStringAndSize(NULL, size);
+    if (output && !seal_bytes(inline_kit, plan, &sealing, input, (uint8_t *)PyBytes_AsString(output))) {
+        explicit_bzero(PyBytes_AsString(output), (size_t)size); /* text that is not known to be right */
+        Py_CLEAR(output);
+    }
+    Py_XDECREF(secret);
+    if (output)
+        return output;
+    PyErr_Clear();
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef TINY_DIGEST = {"digest", tiny_digest, METH_O, NULL};
+static PyMethodDef TINY_SEALING = {"sealing", (PyCFunction)(void (*)(void))tiny_sealing, METH_FASTCALL, NULL};
+
+/* tiny(number of a plan) -> (function, nanoseconds, nanoseconds for each KiB), or None: there is none */
+static PyObject *tiny(PyObject *self, PyObject *number)
+{
+    const struct plan *plan = plans[PyLong_AsSsize_t(number)];
+    PyMethodDef *method = plan->engine == ENGINE_DIGEST ? &TINY_DIGEST : plan->engine == ENGINE_SEAL ? &TINY_SEALING : NULL;
+    (void)self;
+    if (!method)
+        Py_RETURN_NONE;
+    PyObject *capsule = PyCapsule_New((void *)plan, TINY, NULL);
+    PyObject *function = capsule ? PyCFunction_NewEx(method, capsule, NULL) : NULL;
+    Py_XDECREF(capsule);
+    return function ? Py_BuildValue("NKK", function, (unsigned long long)plan->fixed_ns, (unsigned long long)plan->ns_per_kib) : NULL;
 }
 
 /* ---- ports --------------------------------------------------------------------------------------------------- */
@@ -1766,6 +1832,7 @@ static PyMethodDef FUNCTIONS[] = {
     {"leave", leave, METH_O, NULL},
     {"next_task", next_task, METH_O, NULL},
     {"finish_task", finish_task, METH_VARARGS, NULL},
+    {"tiny", tiny, METH_O, NULL},
     {"must_stop", task_must_stop, METH_O, NULL},
     {"explain", explain, METH_VARARGS, NULL},
     {"measure", measure, METH_VARARGS, NULL},

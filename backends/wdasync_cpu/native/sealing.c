@@ -157,3 +157,16 @@ void run_sealing(struct kit *kit, struct request *request)
         kit->text = NULL;
     }
 }
+
+bool seal_bytes(struct kit *kit, const struct plan *plan, const struct sealing *sealing, struct segment data, uint8_t *output)
+{
+    bool seal = plan->kind == KIND_SEAL;
+    if (!can_seal(sealing->secret, sealing, plan->format) || (!seal && data.size < SEAL_TAG))
+        return false;
+    struct request request = {.plan = plan, .segments = &data, .count = 1, .sealing = *sealing};
+    kit->text = output;
+    bool good = transform(kit, &request, seal ? data.size : data.size - SEAL_TAG, seal);
+    kit->text = NULL;
+    wipe_key(kit, plan->format);
+    return good;
+}

@@ -1,6 +1,6 @@
 """The checks, a module for each part of the contract. Importing this fills the register."""
 
-from . import bursts, devices, digests, ending, keys, memory, streams, trouble, units, waking
+from . import bursts, devices, digests, ending, keys, memory, streams, tiny, trouble, units, waking
 
 __all__ = [
     "bursts",
@@ -10,6 +10,7 @@ __all__ = [
     "keys",
     "memory",
     "streams",
+    "tiny",
     "trouble",
     "units",
     "waking",
