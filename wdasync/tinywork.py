@@ -141,9 +141,10 @@ class TinyWork:
         return way
 
     def _way(self, probe: Operation, lane: Lane) -> _Way | None:
-        schedule = self._execution.schedule
-        able = isinstance(lane.inline, Able) and not schedule.ruled
-        tiny = lane.inline.tiny(probe.kind, probe.algorithm) if able else None
+        schedule, inline = self._execution.schedule, lane.inline
+        if not isinstance(inline, Able) or schedule.ruled:
+            return None
+        tiny = inline.tiny(probe.kind, probe.algorithm)
         if tiny is None or tiny.fixed >= self._limit:
             return None
         most = (self._limit - tiny.fixed << 10) // max(1, tiny.per_kib)

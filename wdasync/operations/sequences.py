@@ -98,44 +98,47 @@ class Sequence(Operation):
 class _Keys(Key):
     """All keys of a sequence, as one: what is asked of it is asked of each."""
 
-    __slots__ = ("_steps", "parts")  # pyright: ignore[reportIncompatibleVariableOverride]  # said once, and not each time
-
-    parts: tuple[Key, ...]
+    __slots__ = ("_keys", "_steps")
 
     def __init__(self, steps: list[Operation]) -> None:
         super().__init__(None, "the keys of a sequence")
         self._steps = steps
-        self.parts = tuple([step.key for step in steps])
+        self._keys = tuple([step.key for step in steps])
+
+    @property
+    def parts(self) -> tuple[Key, ...]:
+        """The keys."""
+        return self._keys
 
     def bind(self, operation: Operation, device: Device, era: int) -> bool:
         """Each step gets what the device knows of its key. There is nothing for the sequence itself."""
         del operation
-        return all(key.bind(step, device, era) for key, step in zip(self.parts, self._steps, strict=True))
+        return all(key.bind(step, device, era) for key, step in zip(self._keys, self._steps, strict=True))
 
     def session(self, device: Device, algorithm: str, era: int = 0) -> Any:
         """Tell the device of each key, and each step what came of it."""
         del algorithm
-        for key, step in zip(self.parts, self._steps, strict=True):
+        for key, step in zip(self._keys, self._steps, strict=True):
             step.session = key.session(device, step.algorithm, era)
 
     def check(self) -> None:
         """Whether a new operation may use all of them."""
-        for key in self.parts:
+        for key in self._keys:
             key.check()
 
     def begin(self) -> None:
         """An operation begins to use all of them."""
         begun = 0
         try:
-            for key in self.parts:
+            for key in self._keys:
                 key.begin()
                 begun += 1
         except BaseException:
-            for key in self.parts[:begun]:
+            for key in self._keys[:begun]:
                 key.end()
             raise
 
     def end(self) -> None:
         """An operation uses them no more."""
-        for key in self.parts:
+        for key in self._keys:
             key.end()
