@@ -21,5 +21,7 @@ measure: Any
 crc32c: Any
 try_digests: Any
 new_secret: Any
+new_signer: Any
+try_signing: Any
 set_batches: Any
 tiny: Any

@@ -32,6 +32,7 @@ NATIVE_CODECS = frozenset(
         "lz4-dictionary",
         "openssl",
         "openssl-seal",
+        "openssl-sign",
     }
 )
 

@@ -41,11 +41,13 @@ __all__ = [
     "library_dictionaries",
     "library_file",
     "library_problem",
+    "library_signs",
     "measure",
     "methods",
     "module_file",
     "must_stop",
     "new_secret",
+    "new_signer",
     "next_task",
     "open_desk",
     "open_line",
@@ -58,6 +60,7 @@ __all__ = [
     "start_workers",
     "tiny",
     "try_digests",
+    "try_signing",
     "workers",
 ]
 
@@ -135,11 +138,13 @@ _native.configure(
 
 add_plan: Callable[[int, int, int, int, int, bool, int, int, int], int] = _native.add_plan
 new_secret: Callable[[int, bytes | bytearray], object] = _native.new_secret
+new_signer: Callable[[bytes], object | None] = _native.new_signer
 tiny: Callable[[int], tuple[Callable[..., bytes | None], int, int] | None] = _native.tiny
 crc32c: Callable[[int, bytes, bool], int] = _native.crc32c
 try_digests: Callable[[int, tuple[bytes, ...], bool, int], tuple[tuple[bytes | None, ...], int]] = (
     _native.try_digests
 )
+try_signing: Callable[[object, int, bytes], bytes | None] = _native.try_signing
 set_batches: Callable[[int, int], None] = _native.set_batches
 open_desk: Callable[..., object] = _native.open_desk
 open_line: Callable[[], tuple[object, int]] = _native.open_line
@@ -218,6 +223,11 @@ def library_problem(name: str) -> str:
 def library_dictionaries(name: str) -> bool:
     """Whether a library that was found has functions for dictionaries, which some versions lack."""
     return bool(_native.lib.library_dictionaries(name.encode()))
+
+
+def library_signs() -> bool:
+    """Whether OpenSSL was found, and signs: not all that call themselves so do."""
+    return bool(_native.lib.library_signs())
 
 
 def headers() -> str:

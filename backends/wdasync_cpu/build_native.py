@@ -23,6 +23,7 @@ SOURCES = (
     "digest",
     "explain",
     "finished",
+    "forkgate",
     "frames",
     "guard",
     "library",
@@ -34,6 +35,7 @@ SOURCES = (
     "ring",
     "sealing",
     "session",
+    "signing",
 )
 SANITIZERS = {
     "": ["-O2"],
@@ -72,6 +74,7 @@ ffibuilder.cdef(
     int library_dictionaries(const char *name);
     const char *library_origin(const char *name);
     const char *library_linked(void);
+    int library_signs(void);
     int start_workers(unsigned size, unsigned spare);
     size_t guarded_copy(void *to, const void *from, size_t size);
     const char *guard_why(void);

@@ -78,6 +78,7 @@ class Engine(enum.IntEnum):
     DIGEST = 9
     SEAL = 10
     CHAIN = 11
+    SIGN = 12
 
 
 class Implementation(NamedTuple):

@@ -106,9 +106,8 @@ class Planner:
         if self.capabilities.find(kind, algorithm) is None:
             return self._unknown(kind, algorithm)
         implementation = table.work_of(kind, algorithm, self._available).implementation
-        other = table.otherwise(implementation, kind)
-        if other is not None and not seals(algorithm):
-            implementation = other
+        if implementation == "openssl-seal" and not seals(algorithm):
+            implementation = "cryptography"
         return number_of(Plan(kind, algorithm, implementation, 0, 0))
 
     def _unknown(self, kind: Kind, algorithm: object) -> str:
@@ -236,7 +235,7 @@ class CpuDevice:
         return CpuDigest(spec, binding.open_session(self._desk, number, None, False))
 
     def open_key(self, spec: KeySpec) -> CpuKey:
-        return CpuKey(spec)
+        return CpuKey(spec, natively="openssl-sign" in self._available)
 
     def allocate(self, nbytes: int) -> memoryview | None:
         return None

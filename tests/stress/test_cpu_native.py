@@ -26,6 +26,7 @@ SUITE = [
     "test_paged.py",
     "test_ring.py",
     "test_sealing.py",
+    "test_signing.py",
     "test_streams.py",
 ]
 

@@ -41,7 +41,8 @@ LEFT_OUT = "not memory and not fork and not child"
 SUITES = {
     "address": ["tests/uacce", "tests/cpu/test_load.py", "tests/cpu/test_threads.py"],
     "thread": [
-        f"tests/cpu/test_{name}.py" for name in ("gone", "load", "paged", "ring", "streams", "threads")
+        f"tests/cpu/test_{name}.py"
+        for name in ("gone", "load", "paged", "ring", "signing", "streams", "threads")
     ],
 }
 

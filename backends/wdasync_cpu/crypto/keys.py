@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import Any, Final
 
 from wdasync.errors import UnsupportedOperation
-from wdasync.operations import CIPHERS, CURVES, MACS, SEALS, KeyedOperation, KeySpec, problem_of_sizes
+from wdasync.operations import CIPHERS, CURVES, MACS, SEALS, KeyedOperation, KeySpec, Sign, problem_of_sizes
 
 from .. import binding
 from .inputs import Refused
 from .natives import SealNumber
+from .signers import NO_WAY, is_signed_natively, new_signer, way_of
 
 __all__ = ["CURVE_CLASSES", "CpuKey", "key_of"]
 
@@ -40,12 +41,14 @@ _CLASSES: Final = {
 class CpuKey:
     """See :class:`wdasync.backend.KeySession`.
 
+    :param natively: native code may sign with it, if it can
     :ivar spec: what was asked for
     :ivar secret: what native workers take it from; ``None``: they do nothing with it
+    :ivar signer: so too, of a private key; it is there when it was used once
     :raises UnsupportedOperation: if nothing can be done with such a key
     """
 
-    def __init__(self, spec: KeySpec) -> None:
+    def __init__(self, spec: KeySpec, *, natively: bool = False) -> None:
         if problem := _problem(spec):
             raise UnsupportedOperation(f"{spec.algorithm} on cpu: {problem}")
         self.spec = spec
@@ -53,6 +56,8 @@ class CpuKey:
         self._made: dict[object, Any] = {}
         number = SealNumber.of(spec.algorithm)
         self.secret = None if number is None else binding.new_secret(number, spec.material)
+        self.signer: object | None = None
+        self._unread = natively and is_signed_natively(spec.algorithm)
 
     def __repr__(self) -> str:
         return f"<CpuKey {self.spec.algorithm}{', closed' if self.closed else ''}>"
@@ -70,9 +75,21 @@ class CpuKey:
             found = self._made[what] = make(self.material)
             return found
 
+    def read_signer(self, operation: Sign, how: tuple[Any, ...]) -> None:
+        """Have it read for native code, once: that takes longer than the event loop should wait."""
+        if self._unread and (way := self.way(operation)) != NO_WAY:
+            self._unread = False
+            self.signer = new_signer(self.material, operation, way, how)
+            if self.closed:
+                self.signer = None
+
+    def way(self, operation: Sign) -> int:
+        """How native code is to sign; see :func:`way_of`."""
+        return way_of(operation, self.material) if operation.algorithm == self.spec.algorithm else NO_WAY
+
     def close(self) -> None:
         self.closed = True
-        self.secret = None  # wiped when nothing in flight holds it
+        self.secret = self.signer = None  # wiped when nothing in flight holds it
         self._made.clear()
 
 

@@ -37,8 +37,11 @@ def _private(key: CpuKey, method: str) -> Any:
 
 
 def sign(operation: Sign, key: CpuKey) -> Outcome:
-    """Sign."""
-    return delivered(operation, _private(key, "sign")(bytes(whole(operation.source)), *_how(operation)))
+    """Sign. What comes after with this key, native code does, if it can."""
+    method, how = _private(key, "sign"), _how(operation)
+    outcome = delivered(operation, method(bytes(whole(operation.source)), *how))
+    key.read_signer(operation, how)
+    return outcome
 
 
 def verify(operation: Verify, key: CpuKey) -> Outcome:

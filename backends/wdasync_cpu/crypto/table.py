@@ -19,6 +19,7 @@ from wdasync.operations import CHECKSUMS, CIPHERS, CURVES, DIGESTS, MACS, SEALS,
 from .. import binding
 from ..codecs import Cost, Engine
 from .natives import DigestNumber, SealNumber, hashlib_name, timing
+from .signers import is_signed_natively
 
 __all__ = [
     "BITS",
@@ -39,6 +40,7 @@ IMPLEMENTATIONS: Final = {
     "memory": Engine.MEMORY,
     "openssl": Engine.DIGEST,
     "openssl-seal": Engine.SEAL,
+    "openssl-sign": Engine.SIGN,
     "hashlib": Engine.PYTHON,
     "cryptography": Engine.PYTHON,
     "sequences": Engine.PYTHON,
@@ -155,6 +157,14 @@ _NATIVE_FIXED: Final = 500
 _NATIVE_SEAL: Final = Cost(700, 250)
 
 
+#: By whom, and what: some of it is out of the ordinary.
+_ORDINARY: Final = {
+    ("openssl-seal", Kind.SEAL),
+    ("openssl-seal", Kind.OPEN),
+    ("openssl-sign", Kind.SIGN),
+}
+
+
 def work_of(kind: Kind, algorithm: str, available: Container[str]) -> Work:
     """Who does it. There is a row of it.
 
@@ -166,18 +176,22 @@ def work_of(kind: Kind, algorithm: str, available: Container[str]) -> Work:
     number = SealNumber.of(algorithm) if kind in (Kind.SEAL, Kind.OPEN) else None
     if number is not None and "openssl-seal" in available:
         return Work("openssl-seal", _NATIVE_SEAL, number)
+    if kind is Kind.SIGN and "openssl-sign" in available and is_signed_natively(algorithm):
+        return Work("openssl-sign", NEVER)
     return _TABLE[kind, algorithm]
 
 
 def otherwise(implementation: str, kind: Kind) -> str | None:
     """Who does what is out of the ordinary for an implementation; ``None``: nothing is."""
-    return "cryptography" if implementation == "openssl-seal" and kind in (Kind.SEAL, Kind.OPEN) else None
+    return "cryptography" if (implementation, kind) in _ORDINARY else None
 
 
 def problem(implementation: str) -> str:
     """Why it cannot be used; empty if it can. Nothing is imported: that would take longer than to open a device."""
     if implementation.startswith("openssl"):
-        return binding.library_problem("openssl")
+        found = binding.library_problem("openssl")
+        lacks = implementation == "openssl-sign" and not binding.library_signs()
+        return found or ("it has no signatures" if lacks else "")
     ours = implementation in ("memory", "sequences")
     return "" if ours or find_spec(implementation) is not None else "not found"
 

@@ -38,6 +38,7 @@ static void kit_empty(struct kit *kit)
     forget_blocks(kit);
     forget_digests(kit);
     forget_sealing(kit);
+    forget_signing(kit);
     free(kit->isal);
     free(kit->isal_buffer);
     free(kit->joined);
@@ -227,6 +228,9 @@ static void work(void *kit, struct request *request)
     case KIND_SEAL:
     case KIND_OPEN:
         run_sealing(kit, request);
+        break;
+    case KIND_SIGN:
+        run_signing(kit, request);
         break;
     default:
         break;

@@ -68,6 +68,8 @@ struct kit {
     void *ciphers[SEALS]; /* OpenSSL's */
     uint8_t *text;        /* of a sealing, until it is known to be good */
     size_t text_size;
+    void *signing;         /* OpenSSL's state of a signature, while it is made */
+    void *signing_context; /* so too, of a digest's */
     uint8_t *joined;
     size_t joined_room;
 };
@@ -165,6 +167,7 @@ enum { DIGEST_MOST = 64 }; /* room for any */
 void run_digest(struct kit *kit, struct request *request);
 size_t digest_bytes(struct kit *kit, enum digest digest, struct segment data, uint8_t *output); /* its size; 0: OpenSSL could not */
 void forget_digests(struct kit *kit);
+const char *digest_name(enum digest digest);              /* OpenSSL's */
 bool can_batch(enum digest digest);                       /* whether a library was found that makes several at once */
 void set_batches(enum digest digest, unsigned least);     /* from so many on it is quicker; 0: it never is */
 bool may_batch(const struct request *request);            /* whether it may wait in LANE_BATCH */
@@ -182,6 +185,12 @@ void run_sealing(struct kit *kit, struct request *request);
 /* The same into memory for all of the output. False: it is not as it should be, and `output` is to be wiped. */
 bool seal_bytes(struct kit *kit, const struct plan *plan, const struct sealing *sealing, struct segment data, uint8_t *output);
 void forget_sealing(struct kit *kit);
+
+/* Signatures: see signing.c. If OpenSSL cannot make one, that is a DEVICE_ERROR without words. Several threads may sign with one key. */
+void *signing_key(const uint8_t *der, size_t size); /* PKCS #8; NULL: OpenSSL cannot read it */
+void forget_signing_key(void *key);                 /* wipes it, when nothing signs with it any more */
+void run_signing(struct kit *kit, struct request *request);
+void forget_signing(struct kit *kit);
 
 /* Sequences: see chain.c. */
 bool only_looks(const struct request *step); /* it hands its input on */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "codec.h"
+#include "forkgate.h"
 #include "guard.h"
 
 /* Bytes between two looks at whether to stop. */
@@ -32,6 +33,11 @@ static const struct {
 
 /* So many of the same length are worth a batch; 0: none are. */
 static _Atomic unsigned worth[DIGESTS];
+
+const char *digest_name(enum digest digest)
+{
+    return DIGEST[digest].name;
+}
 
 bool can_batch(enum digest digest)
 {
@@ -65,19 +71,31 @@ static void deliver(struct request *request, const uint8_t *output)
         request->consumed += request->segments[i].size;
 }
 
+/* With this kind of digest; NULL: with the one that it has. NULL comes back if OpenSSL may not do it. */
+static void *begun(void *state, const void *kind)
+{
+    if (state && !openssl->digest_begin(state, kind, NULL)) {
+        openssl->digest_free(state);
+        state = NULL;
+    }
+    return state;
+}
+
+/* OpenSSL looks for the algorithm, and locks what it looks at. */
+static void *first(enum digest digest)
+{
+    gate_enter();
+    const void *kind = openssl->digest_by_name(DIGEST[digest].name);
+    void *state = kind ? begun(openssl->digest_new(), kind) : NULL;
+    gate_leave();
+    return state;
+}
+
 /* The kit's state for this digest, ready for data. NULL: OpenSSL has no memory, or may not do it. */
 static void *begin(struct kit *kit, enum digest digest)
 {
     void **state = &kit->digests[digest];
-    const void *kind = NULL; /* the one it has */
-    if (!*state) {
-        kind = openssl->digest_by_name(DIGEST[digest].name);
-        *state = kind ? openssl->digest_new() : NULL;
-    }
-    if (*state && !openssl->digest_begin(*state, kind, NULL)) {
-        openssl->digest_free(*state);
-        *state = NULL;
-    }
+    *state = *state ? begun(*state, NULL) : first(digest);
     return *state;
 }
 

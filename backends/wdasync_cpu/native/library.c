@@ -266,6 +266,16 @@ static const struct symbol OPENSSL[] = {
     {"EVP_CipherUpdate", &the_openssl.cipher_add},
     {"EVP_CipherFinal_ex", &the_openssl.cipher_end},
     {"EVP_CIPHER_CTX_ctrl", &the_openssl.cipher_control},
+    {"?d2i_AutoPrivateKey", &the_openssl.key_read},
+    {"?EVP_PKEY_free", &the_openssl.key_free},
+    {"?EVP_PKEY_CTX_new", &the_openssl.context_new},
+    {"?EVP_PKEY_CTX_free", &the_openssl.context_free},
+    {"?EVP_PKEY_CTX_ctrl_str", &the_openssl.context_control},
+    {"?EVP_PKEY_sign_init", &the_openssl.sign_begin},
+    {"?EVP_PKEY_sign", &the_openssl.sign},
+    {"?EVP_DigestSignInit", &the_openssl.message_begin},
+    {"?EVP_DigestSignFinal", &the_openssl.message_end},
+    {"?ERR_clear_error", &the_openssl.forget_errors},
     {NULL, NULL},
 };
 
@@ -375,6 +385,13 @@ int library_dictionaries(const char *name)
         return brotli && brotli->prepare && brotli->unprepare && brotli->encoder_attach && brotli->decoder_attach;
     return !strcmp(name, "lz4") && lz4 && lz4->dictionary_new && lz4->dictionary_free && lz4->begin_with
            && lz4->decompress_with;
+}
+
+int library_signs(void)
+{
+    return openssl && openssl->key_read && openssl->key_free && openssl->context_new && openssl->context_free
+           && openssl->context_control && openssl->sign_begin && openssl->sign && openssl->message_begin
+           && openssl->message_end && openssl->forget_errors;
 }
 
 const char *library_headers(void)

@@ -266,6 +266,17 @@ struct openssl {
     int (*cipher_add)(void *, uint8_t *, int *produced, const uint8_t *, int size);
     int (*cipher_end)(void *, uint8_t *, int *produced);
     int (*cipher_control)(void *, int what, int size, void *);
+    /* Signatures. Not in every library that says it is OpenSSL: then NULL. */
+    void *(*key_read)(void *, const uint8_t **, long size); /* PKCS #8, in DER */
+    void (*key_free)(void *);                               /* wipes it */
+    void *(*context_new)(void *key, void *engine);
+    void (*context_free)(void *);
+    int (*context_control)(void *, const char *name, const char *value);
+    int (*sign_begin)(void *);
+    int (*sign)(void *, uint8_t *, size_t *size, const uint8_t *digest, size_t);
+    int (*message_begin)(void *state, void **context, const void *kind, void *engine, void *key);
+    int (*message_end)(void *state, uint8_t *, size_t *size);
+    void (*forget_errors)(void);
 };
 
 /* ---- IPsec-MB, 1.3 and later of 1 -------------------------------------------------------------------------------------- */
@@ -330,6 +341,9 @@ const char *library_linked(void);
 
 /* Whether the library ("brotli", "lz4") was bound, and has the functions for dictionaries that some of its versions lack. */
 int library_dictionaries(const char *name);
+
+/* Whether OpenSSL was bound, and has the functions for signatures. */
+int library_signs(void);
 
 /* Headers that were compared at build time, for people. */
 const char *library_headers(void);

@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "codec.h"
+#include "forkgate.h"
 #include "region.h"
 #include "ring.h"
 
@@ -36,6 +37,7 @@ enum { NO_STEP = -1, MAX_PLANS = 1 << 14, KINDS = KIND_HAND_OVER, STATUSES = 10 
 
 static const char DESK[] = "wdasync_cpu.desk", PORT[] = "wdasync_cpu.port", HAND[] = "wdasync_cpu.hand",
                   SESSION[] = "wdasync_cpu.session", LINE[] = "wdasync_cpu.line", SECRET[] = "wdasync_cpu.secret",
+                  SIGNER[] = "wdasync_cpu.signer",
                   TINY[] = "wdasync_cpu.tiny";
 
 struct desk {
@@ -85,6 +87,7 @@ struct hand {
     struct worker *worker;
     struct queue *queue;
     struct slot *slot;
+    struct kit *kit;
     bool left;
 };
 
@@ -96,7 +99,7 @@ static PyObject *details[CREWS + 1][MAX_WORKERS][2]; /* of success; the last cre
 static newfunc new_tuple;
 static PyObject *name_source, *name_destination, *name_algorithm, *name_level, *name_window, *name_session,
     *name_dictionary, *name_content, *name_raw, *name_flush, *name_max_length, *name_max_members, *name_nbytes, *name_state, *name_paged, *name_memory,
-    *name_steps, *name_seen, *name_feed, *name_starve, *name_length, *name_is_complete, *name_other, *name_value, *name_initial, *name_secret, *name_nonce, *name_aad, *name_tag_length;
+    *name_steps, *name_seen, *name_feed, *name_starve, *name_length, *name_is_complete, *name_other, *name_value, *name_initial, *name_secret, *name_signer, *name_way, *name_nonce, *name_aad, *name_tag_length;
 
 /* Operations whose pages come when they are touched, in flight in all queues of the process. */
 static _Atomic unsigned paged_in_flight;
@@ -121,6 +124,12 @@ static PyObject *add_plan(PyObject *self, PyObject *args)
 
 static struct plan nop_plan = {.kind = KIND_NOP, .otherwise = -1};
 static struct plan chain_plan = {.kind = KIND_SEQUENCE, .engine = ENGINE_CHAIN, .otherwise = -1};
+
+/* The threads that work for Python do it. */
+static bool is_for_threads(const struct request *request)
+{
+    return request->plan->engine == ENGINE_PYTHON || request->plan->engine == ENGINE_SIGN;
+}
 
 /* ---- reading an operation ------------------------------------------------------------------------------------ */
 
@@ -441,6 +450,38 @@ static void read_sealing(struct pin *pin, struct request *request, PyObject *ope
     PyErr_Clear();
 }
 
+/* How a way to sign is told: see way_of() in crypto/signers.py. False: it is none. */
+static bool take_way(struct signing *signing, long way)
+{
+    enum { DIGEST = 0xff, PADDING = 8, HASHED = 10, SALT = 11 };
+    if (way < 0 || (way & DIGEST) >= DIGESTS)
+        return false;
+    signing->digest = (uint8_t)(way & DIGEST);
+    signing->padding = way >> PADDING & 3;
+    signing->hashed = way >> HASHED & 1;
+    signing->salt = (int)(way >> SALT);
+    return true;
+}
+
+/* So too. The key is one that was read for OpenSSL before, by a thread. */
+static void read_signing(struct pin *pin, struct request *request, PyObject *operation)
+{
+    struct signing *signing = &request->signing;
+    PyObject *session = PyObject_GetAttr(operation, name_session), *paged = PyObject_GetAttr(operation, name_paged), *way = NULL;
+    pin->secret = session ? PyObject_GetAttr(session, name_signer) : NULL;
+    signing->key = pin->secret && pin->secret != Py_None ? PyCapsule_GetPointer(pin->secret, SIGNER) : NULL;
+    if (signing->key && paged == Py_None)
+        way = PyObject_CallMethodObjArgs(session, name_way, operation, NULL);
+    if (!take_way(signing, way ? PyLong_AsLong(way) : -1))
+        request->plan = plans[request->plan->otherwise];
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) /* it came while way() ran: once more, for who called us */
+        PyErr_SetInterrupt();
+    PyErr_Clear();
+    Py_XDECREF(way);
+    Py_XDECREF(paged);
+    Py_XDECREF(session);
+}
+
 /* Work on memory, and all work of Python: the plan, and the number that the C side wants to know. */
 static enum read_result read_other(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation, int kind)
 {
@@ -511,7 +552,7 @@ static enum read_result read_operation(struct desk *desk, struct pin *pin, struc
 static bool read_step(struct desk *desk, struct pin *pin, struct request *step, PyObject *operation)
 {
     return read_operation(desk, pin, step, operation) == READ_SUBMIT && !pin->paged && !step->into
-           && step->plan->engine != ENGINE_PYTHON && step->plan->engine != ENGINE_CHAIN && step->kind != KIND_NOP;
+           && !is_for_threads(step) && step->plan->engine != ENGINE_CHAIN && step->kind != KIND_NOP;
 }
 
 /* All steps, of which the first is given the sequence's input for so long. False: they are not all native. */
@@ -592,6 +633,8 @@ static enum read_result read_operation(struct desk *desk, struct pin *pin, struc
             result = read_other(desk, pin, request, operation, kind);
             if (result == READ_SUBMIT && request->plan->engine == ENGINE_SEAL)
                 read_sealing(pin, request, operation);
+            if (result == READ_SUBMIT && request->plan->engine == ENGINE_SIGN)
+                read_signing(pin, request, operation);
             if (result == READ_SUBMIT && kind == KIND_SEQUENCE)
                 read_sequence(desk, pin, request, operation);
             break;
@@ -822,6 +865,8 @@ static bool finish_by_python(struct request *request, struct pin *pin, PyObject 
 
 static void run_inline_plan(struct desk *desk, struct request *request, struct pin *pin, PyObject *operation)
 {
+    if (request->plan->engine == ENGINE_SIGN)
+        request->plan = plans[request->plan->otherwise];
     if (request->plan->engine == ENGINE_PYTHON) {
         Py_ssize_t number = 0;
         while (plans[number] != request->plan)
@@ -1061,7 +1106,7 @@ static enum read_result watch_pages(struct port *port, struct pin *pin, struct r
 
 static enum lane_name lane_for(const struct request *request)
 {
-    if (request->plan->engine == ENGINE_PYTHON)
+    if (is_for_threads(request))
         return LANE_PYTHON;
     return request->region ? LANE_PAGED : may_batch(request) ? LANE_BATCH : LANE_NATIVE;
 }
@@ -1079,11 +1124,11 @@ static uint64_t cost_of(const struct request *request)
     return cost;
 }
 
-/* Is it worth waking a thread that may have to wait for its core? Python threads wait for theirs as all do. */
+/* Is it worth waking a thread that may have to wait for its core? One that works for Python waits as all do. */
 static bool is_lengthy(const struct request *request)
 {
     uint64_t cost = cost_of(request);
-    return cost >= LENGTHY_LEAST && (cost <= LENGTHY_MOST || request->plan->engine == ENGINE_PYTHON);
+    return cost >= LENGTHY_LEAST && (cost <= LENGTHY_MOST || is_for_threads(request));
 }
 
 /* How many levels it has that are not those asked for. */
@@ -1114,10 +1159,11 @@ static int enqueue_one(struct port *port, PyObject *entry)
     slot->request.crew = CREW_NATIVE;
     if (result == READ_SUBMIT && pin_of(port, slot)->paged)
         result = watch_pages(port, pin_of(port, slot), &slot->request);
-    bool by_python = result == READ_SUBMIT && slot->request.plan->engine == ENGINE_PYTHON;
-    if (by_python && !has_helpers(port, &slot->request))
+    if (result == READ_SUBMIT && is_for_threads(&slot->request) && !has_helpers(port, &slot->request))
         result = READ_DONE;
+    bool by_python = result == READ_SUBMIT && slot->request.plan->engine == ENGINE_PYTHON; /* once submitted, the plan is the worker's */
     if (result == READ_SUBMIT) {
+        unsigned mapped = levels_mapped(&slot->request);
         slot->lengthy = is_lengthy(&slot->request);
         if (!queue_submit(queue, slot, lane_for(&slot->request))) {
             slot->request.region = NULL;
@@ -1127,7 +1173,7 @@ static int enqueue_one(struct port *port, PyObject *entry)
         }
         queue->counters.python += by_python;
         queue->counters.paged += slot->request.region != NULL;
-        queue->counters.levels_mapped += levels_mapped(&slot->request);
+        queue->counters.levels_mapped += mapped;
     } else {
         slot->request.plan = &nop_plan;
         slot->lane = LANE_NATIVE;
@@ -1330,6 +1376,7 @@ static void hand_gone(PyObject *capsule)
     struct hand *hand = PyCapsule_GetPointer(capsule, HAND);
     if (!hand->left)
         crew_leave(hand->worker);
+    kit_free(hand->kit);
     free(hand);
 }
 
@@ -1338,7 +1385,9 @@ static PyObject *join(PyObject *self, PyObject *nothing)
 {
     (void)self, (void)nothing;
     struct hand *hand = calloc(1, sizeof *hand);
-    if (!hand || !(hand->worker = crew_join(CREW_PYTHON))) {
+    if (!hand || !(hand->kit = kit_new()) || !(hand->worker = crew_join(CREW_PYTHON))) {
+        if (hand)
+            kit_free(hand->kit);
         free(hand);
         return PyErr_NoMemory();
     }
@@ -1358,10 +1407,39 @@ static PyObject *leave(PyObject *self, PyObject *capsule)
     Py_RETURN_NONE;
 }
 
+/* The next slot for this thread: NULL if there are no more. */
+static struct slot *next_slot(struct hand *hand)
+{
+    struct slot *slot = worker_next(hand->worker, &hand->queue);
+    if (slot) {
+        slot->request.crew = CREW_PYTHON;
+        slot->request.worker = (uint16_t)worker_number(hand->worker);
+        worker_share(hand->worker, hand->queue, slot);
+    }
+    return slot;
+}
+
 static void finish_slot(struct hand *hand)
 {
     worker_finish(hand->worker, hand->queue, &hand->slot, 1);
     hand->slot = NULL;
+}
+
+/* What needs no Python is done at once, without the interpreter's lock. False: it is for Python, if only because OpenSSL could
+   not do it. */
+static bool finish_natively(struct hand *hand)
+{
+    struct request *request = &hand->slot->request;
+    if (request->plan->engine != ENGINE_SIGN)
+        return false;
+    if (!request->into)
+        run_request(hand->kit, request);
+    if (request->into || request->status == STATUS_DEVICE_ERROR) {
+        request->plan = plans[request->plan->otherwise];
+        return false;
+    }
+    finish_slot(hand);
+    return true;
 }
 
 /* next_task(hand) -> (operation, number of its plan, what its device runs it with), or None: no more */
@@ -1373,14 +1451,12 @@ static PyObject *next_task(PyObject *self, PyObject *capsule)
     if (!hand)
         return NULL;
     PyThreadState *state = PyEval_SaveThread();
-    hand->slot = worker_next(hand->worker, &hand->queue);
-    if (hand->slot)
-        worker_share(hand->worker, hand->queue, hand->slot);
+    do
+        hand->slot = next_slot(hand);
+    while (hand->slot && finish_natively(hand));
     PyEval_RestoreThread(state);
     if (!hand->slot)
         Py_RETURN_NONE;
-    hand->slot->request.crew = CREW_PYTHON;
-    hand->slot->request.worker = (uint16_t)worker_number(hand->worker);
     while (plans[number] != hand->slot->request.plan)
         number++;
     struct pin *pin = pin_of(hand->queue->owner, hand->slot);
@@ -1726,6 +1802,66 @@ static PyObject *new_secret(PyObject *self, PyObject *args)
     return PyCapsule_New(secret, SECRET, secret_gone);
 }
 
+static void signer_gone(PyObject *capsule)
+{
+    forget_signing_key(PyCapsule_GetPointer(capsule, SIGNER));
+}
+
+/* new_signer(PKCS #8 in DER) -> signer, or None: OpenSSL cannot read it. If nobody else has these bytes, they are wiped. */
+static PyObject *new_signer(PyObject *self, PyObject *der)
+{
+    (void)self;
+    if (!PyBytes_CheckExact(der)) {
+        PyErr_SetString(PyExc_TypeError, "new_signer: expected bytes");
+        return NULL;
+    }
+    uint8_t *data = (uint8_t *)PyBytes_AsString(der);
+    size_t size = (size_t)PyBytes_Size(der);
+    PyThreadState *state = PyEval_SaveThread(); /* the first of a process takes long */
+    void *key = library_signs() ? signing_key(data, size) : NULL;
+    PyEval_RestoreThread(state);
+    if (Py_REFCNT(der) == 1)
+        explicit_bzero(data, size);
+    if (!key)
+        Py_RETURN_NONE;
+    PyObject *capsule = PyCapsule_New(key, SIGNER, signer_gone);
+    if (!capsule)
+        forget_signing_key(key);
+    return capsule;
+}
+
+/* try_signing(signer, way, data) -> signature, or None: OpenSSL cannot make it. Here and now. */
+static PyObject *try_signing(PyObject *self, PyObject *args)
+{
+    struct plan plan = {.kind = KIND_SIGN, .engine = ENGINE_SIGN};
+    struct request request = {.plan = &plan, .kind = KIND_SIGN, .count = 1};
+    struct segment segment;
+    struct kit *kit;
+    PyObject *capsule, *data;
+    long way;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OlO!", &capsule, &way, &PyBytes_Type, &data)
+        || !(request.signing.key = PyCapsule_GetPointer(capsule, SIGNER)))
+        return NULL;
+    if (!take_way(&request.signing, way)) {
+        PyErr_SetString(PyExc_ValueError, "try_signing: that is no way");
+        return NULL;
+    }
+    if (!(kit = kit_new()))
+        return PyErr_NoMemory();
+    segment = (struct segment){(const uint8_t *)PyBytes_AsString(data), (size_t)PyBytes_Size(data)};
+    request.segments = &segment;
+    PyThreadState *state = PyEval_SaveThread();
+    run_request(kit, &request);
+    kit_free(kit);
+    PyEval_RestoreThread(state);
+    if (request.status != STATUS_SUCCESS)
+        Py_RETURN_NONE;
+    PyObject *signature = PyBytes_FromStringAndSize((const char *)request.out, (Py_ssize_t)request.produced);
+    free(request.out);
+    return signature;
+}
+
 static PyObject *reset_session(PyObject *self, PyObject *capsule)
 {
     struct session *session = PyCapsule_GetPointer(capsule, SESSION);
@@ -1826,6 +1962,7 @@ static PyMethodDef FUNCTIONS[] = {
     {"open_line", open_line, METH_NOARGS, NULL},
     {"open_session", open_session, METH_VARARGS, NULL},
     {"new_secret", new_secret, METH_VARARGS, NULL},
+    {"new_signer", new_signer, METH_O, NULL},
     {"reset_session", reset_session, METH_O, NULL},
     {"close_session", close_session, METH_O, NULL},
     {"join", join, METH_NOARGS, NULL},
@@ -1838,6 +1975,7 @@ static PyMethodDef FUNCTIONS[] = {
     {"measure", measure, METH_VARARGS, NULL},
     {"crc32c", crc32c, METH_VARARGS, NULL},
     {"try_digests", try_digests, METH_VARARGS, NULL},
+    {"try_signing", try_signing, METH_VARARGS, NULL},
     {"set_batches", set_batches_, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -1855,7 +1993,8 @@ static bool intern_names(void)
         {&name_nbytes, "nbytes"},         {&name_state, "state"},
         {&name_paged, "paged"},           {&name_memory, "memory"},           {&name_length, "length"},
         {&name_is_complete, "is_complete"}, {&name_other, "other"},           {&name_value, "value"},
-        {&name_initial, "initial"},       {&name_secret, "secret"},
+        {&name_initial, "initial"},       {&name_secret, "secret"},           {&name_signer, "signer"},
+        {&name_way, "way"},
         {&name_steps, "steps"},           {&name_seen, "seen"},               {&name_feed, "feed"},
         {&name_starve, "starve"},         {&name_nonce, "nonce"},           {&name_aad, "aad"},                   {&name_tag_length, "tag_length"},
     };
@@ -1870,7 +2009,7 @@ int install(const char *module_name)
 {
     PyGILState_STATE state = PyGILState_Ensure();
     PyObject *module = PyImport_ImportModule(module_name);
-    bool good = module && intern_names() && !pthread_key_create(&inline_kits, inline_kit_gone);
+    bool good = module && intern_names() && !pthread_key_create(&inline_kits, inline_kit_gone) && gate_watch_forks();
     new_tuple = (newfunc)PyType_GetSlot(&PyTuple_Type, Py_tp_new);
     for (PyMethodDef *method = FUNCTIONS; good && method->ml_name; method++) {
         PyObject *function = PyCFunction_NewEx(method, NULL, NULL);

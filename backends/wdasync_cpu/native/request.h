@@ -102,7 +102,8 @@ enum engine {
     ENGINE_MEMORY,
     ENGINE_DIGEST,
     ENGINE_SEAL,
-    ENGINE_CHAIN
+    ENGINE_CHAIN,
+    ENGINE_SIGN
 };
 
 /* Values of wdasync.Flush. */
@@ -150,6 +151,17 @@ struct sealing {
     uint64_t tag_size;
 };
 
+enum padding { PADDING_NONE, PADDING_PKCS1, PADDING_PSS };
+
+/* SIGN: with which key, and how. */
+struct signing {
+    void *key; /* OpenSSL's */
+    uint8_t digest;
+    uint8_t padding;
+    bool hashed; /* the input is a digest */
+    int salt;    /* bytes, of PSS */
+};
+
 struct session;
 struct region;
 struct chain;
@@ -172,6 +184,7 @@ struct request {
     uint64_t max_length;
     struct dictionary dictionary;
     struct sealing sealing;
+    struct signing signing;
     struct session *session;
     struct chain *chain;     /* SEQUENCE: its steps */
     const atomic_bool *stop; /* somebody wants the queue to end: give up at the next piece */

@@ -1,9 +1,9 @@
 /* The rings between one owner thread and the workers: submission, completion, wake-up. No Python in here.
  *
  * A *queue* belongs to one owner thread. It has a fixed number of *slots*. Five *lanes* carry slot numbers to the
- * workers: copies of large outputs (first, as they are short), work for native workers, work for Python threads, work
- * that waits for pages of its input, work that is done quicker several at a time: of that a native worker takes what
- * lies there. Finished slots come back on one stack, whose top word also says whether the owner sleeps.
+ * workers: copies of large outputs (first, as they are short), work for native workers, work for Python threads and
+ * with private keys, work that waits for pages of its input, work that is done quicker several at a time: of that a
+ * native worker takes what lies there. Finished slots come back on one stack, whose top word also says whether the owner sleeps.
  *
  * A *crew* is a set of workers: one of native threads, one of Python threads, one of native threads for what waits
  * for pages, since that may be for what another operation makes, and one of native threads at a low priority, which take

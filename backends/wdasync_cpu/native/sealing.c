@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "codec.h"
+#include "forkgate.h"
 
 /* Bytes between two looks at whether to stop; OpenSSL counts in an int. */
 enum { PIECE = 1 << 20 };
@@ -40,12 +41,14 @@ void forget_sealing(struct kit *kit)
 static bool set_key(struct kit *kit, uint8_t format, const uint8_t *key, const uint8_t *nonce, bool seal)
 {
     void **state = &kit->ciphers[format];
-    const void *kind = NULL; /* the one it has */
-    if (!*state) {
-        kind = openssl->cipher_by_name(CIPHER[format].name);
-        *state = kind ? openssl->cipher_new() : NULL;
-    }
-    return *state && openssl->cipher_begin(*state, kind, NULL, key, nonce, seal);
+    if (*state)
+        return openssl->cipher_begin(*state, NULL, NULL, key, nonce, seal);
+    gate_enter(); /* OpenSSL looks for the algorithm, and locks what it looks at */
+    const void *kind = openssl->cipher_by_name(CIPHER[format].name);
+    *state = kind ? openssl->cipher_new() : NULL;
+    bool good = *state && openssl->cipher_begin(*state, kind, NULL, key, nonce, seal);
+    gate_leave();
+    return good;
 }
 
 static void wipe_key(struct kit *kit, uint8_t format)
