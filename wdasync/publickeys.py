@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PrivateKey", "PublicKey", "generated", "new_private_key", "new_public_key"]
 
-#: Where `cryptography` has its keys.
+#: Where `cryptography` has its keys, and what else is looked at for each signature.
 _ASYMMETRIC: Final = "hazmat.primitives.asymmetric"
+_PADDING: Final = f"{_ASYMMETRIC}.padding"
+_EC: Final = f"{_ASYMMETRIC}.ec"
+_UTILS: Final = f"{_ASYMMETRIC}.utils"
 
 #: Its name of a curve -> ours.
 _CURVES: Final = {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521", "secp256k1": "secp256k1"}
@@ -94,7 +97,7 @@ class _Handle(KeyHandle):
         if family.signs == "rsa":
             return "rsa", _rsa_padding(padding, "PKCS1v15() or PSS(…)"), _hash(algorithm)
         if family.signs == "ecdsa":
-            kind = _cryptography(f"{_ASYMMETRIC}.ec").ECDSA
+            kind = _cryptography(_EC).ECDSA
             if isinstance(padding, kind):
                 if algorithm is not None:
                     raise InvalidArgument(f"algorithm: expected none beside ECDSA(hash), got {algorithm!r}")
@@ -175,7 +178,8 @@ class PrivateKey(_Handle):
         :param algorithm: the hash, ``SHA256()`` or ``"sha256"``; or ``Prehashed(SHA256())``: ``data`` is the digest
         """
         name, padding, algorithm = self._signing(padding, algorithm)
-        return await self._result(Sign(self._key, data, name, padding, algorithm), timeout, priority)
+        operation = Sign(self._key, data, name, padding, algorithm)
+        return (await self._execution.run(operation, timeout, priority)).output or b""
 
     async def decrypt(
         self,
@@ -223,14 +227,23 @@ class PrivateKey(_Handle):
         return new_public_key(self._execution, self._key.material.public_key())
 
 
+#: Classes of paddings, and of hashes, that were seen: to ask abstract classes each time takes as long as to make an operation.
+_paddings: set[type] = set()
+_hashes: set[type] = set()
+
+
 def _rsa_padding(padding: object, expected: str) -> object:
-    if not isinstance(padding, _cryptography(f"{_ASYMMETRIC}.padding").AsymmetricPadding):
-        raise InvalidArgument(f"padding: expected {expected} of cryptography, got {padding!r}")
+    if type(padding) not in _paddings:
+        if not isinstance(padding, _cryptography(_PADDING).AsymmetricPadding):
+            raise InvalidArgument(f"padding: expected {expected} of cryptography, got {padding!r}")
+        _paddings.add(type(padding))
     return padding
 
 
 def _hash(algorithm: object) -> object:
     """A hash object, of what a caller gave."""
+    if type(algorithm) in _hashes:
+        return algorithm
     hashes = _cryptography("hazmat.primitives.hashes")
     if isinstance(algorithm, str):
         found = getattr(hashes, algorithm.upper().replace("-", "_"), None)
@@ -239,7 +252,8 @@ def _hash(algorithm: object) -> object:
                 return found()
             except TypeError:  # it wants to be told its length
                 pass
-    elif isinstance(algorithm, (hashes.HashAlgorithm, _cryptography(f"{_ASYMMETRIC}.utils").Prehashed)):
+    elif isinstance(algorithm, (hashes.HashAlgorithm, _cryptography(_UTILS).Prehashed)):
+        _hashes.add(type(algorithm))
         return algorithm
     raise InvalidArgument(f'algorithm: expected a hash such as SHA256() or "sha256", got {algorithm!r}')
 
