@@ -48,7 +48,7 @@ SAMPLE: Final = b"".join(b"%d squared is %d; " % (number, number * number) for n
 SECOND_OPINION: Final = {"gzip": 31, "zlib": 15, "deflate": -15}
 
 #: Columns before what was found.
-MARGIN: Final = 32
+MARGIN: Final = 34
 
 SIGNS: Final = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("  – ", "dim")}
 
@@ -266,7 +266,7 @@ def _print(out: Console, finding: Finding, *, new: bool) -> None:
         out.print(f"\n{finding.group}", style="bold")
     check = finding.check
     sign, style = SIGNS[check.passed]
-    lines = _wrapped(out, f"{sign}  {check.name:24}  ", check.found)
+    lines = _wrapped(out, f"{sign}  {check.name:26}  ", check.found)
     out.print(lines, style=style if check.passed is not True else None, soft_wrap=True)
     if check.advice:
         out.print(_wrapped(out, "", f"→ {check.advice}"), soft_wrap=True)
