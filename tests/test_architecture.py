@@ -50,7 +50,7 @@ ROOMS = {
     "results": CONTRACT | {"scheduling"},
     "opener": CONTRACT | {"dispatch", "eventloop", "scheduling"},
     "recovery": CONTRACT | {"dispatch", "eventloop", "opener", "scheduling"},
-    "tinywork": CONTRACT | {"dispatch", "execution", "forks", "scheduling"},
+    "tinywork": CONTRACT | {"dispatch", "eventloop", "execution", "forks", "scheduling"},
     "execution": CONTRACT | MACHINERY,
     **dict.fromkeys(FRONT, CONTRACT | MACHINERY | FRONT),
     "__init__": CONTRACT | MACHINERY | FRONT | {"gzipheader"},

@@ -209,9 +209,19 @@ async def test_as_many_nonces_as_steps_want(nonces: tuple[bytes, ...]) -> None:
 async def test_a_nonce_that_is_none() -> None:
     async with wdasync.open_accelerator("cpu") as acc:
         sequence = acc.sequence().encrypt(acc.aead("aes-256-gcm", bytes(32)))
-        for nonce in ("text", 12, bytes(3)):
+        for nonce in ("text", 12, bytes(3), b"", None):
             with pytest.raises(InvalidArgument, match="nonce"):
                 await sequence.run(DATA, nonces=(nonce,))  # type: ignore[arg-type]
+        for nonces in (None, 3):
+            with pytest.raises(InvalidArgument, match="nonces: expected a list"):
+                await sequence.run(DATA, nonces=nonces)  # type: ignore[arg-type]
+        cipher = acc.cipher("aes-128-ctr", bytes(16))
+        with pytest.raises(InvalidArgument, match="iv: expected 16 bytes, got 12"):
+            await acc.sequence().encrypt(cipher).run(DATA, nonces=(bytes(12),))
+        with pytest.raises(InvalidArgument, match="iv: expected 16 bytes, got 12"):
+            acc.sequence().encrypt(cipher, bytes(12))
+        with pytest.raises(InvalidArgument, match="nonce: expected"):
+            acc.sequence().decrypt(acc.aead("aes-256-gcm", bytes(32)), b"")
         assert len((await sequence.run(DATA, nonces=(bytes(12),))).output) == len(DATA) + 16
 
 

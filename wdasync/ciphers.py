@@ -93,6 +93,11 @@ class Cipher(KeyHandle):
         if suite is not None:
             _refuse(operation, problem_of_sizes(suite._replace(key=()), 1, len(iv), operation.nbytes))
 
+    def nonce_problem(self, size: int) -> str:
+        """What is wrong with an initialisation vector of so many bytes; empty if nothing is."""
+        suite = CIPHERS.get(self._algorithm)
+        return "" if suite is None else problem_of_sizes(suite._replace(key=(), least=0), 1, size)
+
 
 class Aead(KeyHandle):
     """A cipher that notices when somebody changed the message (RFC 5116)."""
@@ -126,10 +131,10 @@ class Aead(KeyHandle):
         if timeout is None and priority is _NORMAL and self._usual_tag:
             execution = self._execution
             tiny, aad = execution.tiny, b"" if associated_data is None else associated_data
-            output = tiny.seal(Kind.SEAL, self._key, self._algorithm, nonce, data, aad)
+            output = tiny.seal(execution, Kind.SEAL, self._key, self._algorithm, nonce, data, aad)
             if output is not None:
                 if tiny.asks or execution.inline_left <= 0:
-                    await tiny.pause()
+                    await tiny.pause(execution)
                 return output
         if associated_data is not None and type(associated_data) is not bytes:
             associated_data = await self._own(associated_data)
@@ -155,10 +160,10 @@ class Aead(KeyHandle):
         if timeout is None and priority is _NORMAL and self._usual_tag:
             execution = self._execution
             tiny, aad = execution.tiny, b"" if associated_data is None else associated_data
-            output = tiny.seal(Kind.OPEN, self._key, self._algorithm, nonce, data, aad)
+            output = tiny.seal(execution, Kind.OPEN, self._key, self._algorithm, nonce, data, aad)
             if output is not None:
                 if tiny.asks or execution.inline_left <= 0:
-                    await tiny.pause()
+                    await tiny.pause(execution)
                 return output
         if associated_data is not None and type(associated_data) is not bytes:
             associated_data = await self._own(associated_data)
@@ -167,6 +172,10 @@ class Aead(KeyHandle):
         )
         self._check(operation, operation.nonce, 0)
         return (await self._run(operation, timeout, priority)).output or b""
+
+    def nonce_problem(self, size: int) -> str:
+        """What is wrong with a nonce of so many bytes; empty if nothing is."""
+        return "" if self._suite is None else problem_of_sizes(self._suite, 1, size, 0, self._tag_length)
 
     async def _own(self, associated_data: Source) -> bytes:
         """As bytes; copied in a thread where that would hold up the event loop."""

@@ -45,10 +45,10 @@ class CryptoWork:
         execution = self._execution
         if timeout is None and priority is Priority.NORMAL and type(algorithm) is str:
             tiny = execution.tiny
-            output = tiny.digest(algorithm, data)
+            output = tiny.digest(execution, algorithm, data)
             if output is not None:
                 if tiny.asks or execution.inline_left <= 0:
-                    await tiny.pause()
+                    await tiny.pause(execution)
                 return output
         return (await execution.run(Digest(data, algorithm), timeout, priority)).output or b""
 

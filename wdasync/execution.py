@@ -140,7 +140,7 @@ class Execution:
         self.inline_left = config.inline_budget
         self.inline_counting = False
         usual = observer is None and config.inline  # else each operation is looked at
-        self.tiny = TinyWork(self, config.inline_tiny if usual else 0)
+        self.tiny = TinyWork(self.loop, schedule, config.inline_tiny if usual else 0)
 
     # -- the way of one await -----------------------------------------------------------------------------------
 

@@ -52,8 +52,9 @@ class SequenceResult(NamedTuple):
     seen: tuple[int | bytes | None, ...]
 
 
-#: Makes the operation of a step for one run, with the nonce that the run was given if the step has none of its own.
-_Maker = Callable[["Source"], Operation]
+#: Makes the operation of a step for one run, with the nonce that the run was given if the step has none of its own. ``None``: there
+#: is none yet.
+_Maker = Callable[["Source | None"], Operation]
 
 
 class _Step(NamedTuple):
@@ -99,7 +100,7 @@ class OperationSequence:
 
         :param open_: it takes a nonce of :meth:`run`
         """
-        step = make(b"")
+        step = make(None)
         self._execution.schedule.check(step)
         self._steps.append(_Step(step.kind, step.algorithm, make, open_))
         self._able.clear()
@@ -112,13 +113,18 @@ class OperationSequence:
 
         :raises InvalidArgument: if there are not as many nonces as steps that want one
         """
-        given = list(nonces)
+        try:
+            given = list(nonces)
+        except TypeError:
+            raise InvalidArgument(f"nonces: expected a list of them, got {type(nonces).__name__}") from None
         if len(given) != self._nonces:
             raise InvalidArgument(
                 f"nonces: expected {self._nonces}, one for each step that was added without one, got {len(given)}"
             )
+        if None in given:
+            raise InvalidArgument("nonces: expected bytes-like objects, got None")
         given.reverse()
-        return [step.make(given.pop() if step.open else b"") for step in self._steps]
+        return [step.make(given.pop() if step.open else None) for step in self._steps]
 
     # -- steps ------------------------------------------------------------------------------------------------
 
@@ -182,27 +188,29 @@ class OperationSequence:
         plain: type[Encrypt | Decrypt],
     ) -> Self:
         secret, algorithm = self._of(key, (Aead, Cipher))
-        open_ = nonce is None
-        first = b"" if nonce is None else nonce
         if isinstance(key, Aead):
             length = key.tag_length
-            aad = None if aad is None else short(aad, "associated_data")
+            header = None if aad is None else short(aad, "associated_data")
             # Its nonce and associated data are copies: the caller may go on with memory of theirs.
-            made = sealing(secret, first, b"", algorithm, aad=aad, tag_length=length)
-            own, known = made.nonce, made.aad
-            return self._add(
-                lambda given: sealing(
-                    secret, given if open_ else own, b"", algorithm, aad=known, tag_length=length
-                ),
-                open_=open_,
-            )
+            made = sealing(secret, nonce or b"", b"", algorithm, aad=header, tag_length=length)
+            own, known = None if nonce is None else made.nonce, made.aad
+
+            def seal(given: Source | None) -> Operation:
+                chosen = given if own is None else own
+                step = sealing(secret, chosen or b"", b"", algorithm, aad=known, tag_length=length)
+                return step if chosen is None else _fitting(step, key, len(step.nonce))
+
+            return self._add(seal, open_=nonce is None)
         if aad is not None:
             raise InvalidArgument("associated_data: expected none with a cipher that authenticates nothing")
-        iv = plain(secret, b"", algorithm, iv=first).iv
-        return self._add(
-            lambda given: plain(secret, b"", algorithm, iv=given if open_ else iv),
-            open_=open_,
-        )
+        iv = None if nonce is None else plain(secret, b"", algorithm, iv=nonce).iv
+
+        def encrypt(given: Source | None) -> Operation:
+            chosen = given if iv is None else iv
+            step = plain(secret, b"", algorithm, iv=chosen or b"")
+            return step if chosen is None else _fitting(step, key, len(step.iv))
+
+        return self._add(encrypt, open_=nonce is None)
 
     def _of(self, handle: object, kinds: type[MacKey] | tuple[type[Aead], type[Cipher]]) -> tuple[Key, str]:
         if not isinstance(handle, kinds):
@@ -299,6 +307,13 @@ class OperationSequence:
             operation.starve(number)
         step.chain.release(before)
         return done.output
+
+
+def _fitting(step: Operation, key: Aead | Cipher, nonce: int) -> Operation:
+    """The step, if its nonce is as long as it must be."""
+    if problem := key.nonce_problem(nonce):
+        raise InvalidArgument(problem)
+    return step
 
 
 def _found(step: Operation, output: bytes | None) -> int | bytes | None:

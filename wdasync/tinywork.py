@@ -19,9 +19,10 @@ from .scheduling import Reason
 if TYPE_CHECKING:
     from .backend import Tiny
     from .dispatch import Lane
+    from .eventloop import EventLoop
     from .execution import Execution
     from .operations import Key
-    from .scheduling import Place
+    from .scheduling import Place, Schedule
 
 __all__ = ["TinyWork"]
 
@@ -51,23 +52,23 @@ class _Way:
 
 
 class TinyWork:
-    """The tiny work of one accelerator.
+    """The tiny work of one accelerator. Its methods are given the execution each time: neither holds the other.
 
     :param limit: nanoseconds of the longest; 0: there is none
     :ivar asks: :meth:`pause` is to be awaited after each; else it need be only when the budget is spent
     """
 
-    def __init__(self, execution: Execution, limit: int) -> None:
-        self.asks = execution.loop.level_cancellation
-        self._execution = execution
-        self._is_current = execution.loop.is_current
+    def __init__(self, loop: EventLoop, schedule: Schedule, limit: int) -> None:
+        self.asks = loop.level_cancellation
+        self._is_current = loop.is_current
+        self._schedule = schedule
         self._limit = limit
         self._ways: dict[tuple[Kind, str], _Way | None] = {}
-        execution.schedule.on_forget.append(self._ways.clear)
+        schedule.on_forget.append(self._ways.clear)
 
     # Both of these are short ways without calls: a call costs a tenth of the whole.
 
-    def digest(self, algorithm: str, data: object) -> bytes | None:
+    def digest(self, execution: Execution, algorithm: str, data: object) -> bytes | None:
         """A digest; ``None``: it has to go the usual way."""
         try:
             way = self._ways[_DIGEST, algorithm]
@@ -75,7 +76,7 @@ class TinyWork:
             way = self._find(Digest(b"", algorithm))
         if way is None or type(data) is not bytes or len(data) > way.most:
             return None
-        execution, lane = self._execution, way.lane
+        lane = way.lane
         if (
             lane.state is not _OPEN
             or not execution.open
@@ -93,7 +94,14 @@ class TinyWork:
         return output
 
     def seal(
-        self, kind: Kind, key: Key, algorithm: str, nonce: object, data: object, aad: object
+        self,
+        execution: Execution,
+        kind: Kind,
+        key: Key,
+        algorithm: str,
+        nonce: object,
+        data: object,
+        aad: object,
     ) -> bytes | None:
         """Encrypt and authenticate, or check and decrypt, with a tag of 16 bytes; ``None``: it has to go the usual way."""
         try:
@@ -102,7 +110,7 @@ class TinyWork:
             way = self._find((Seal if kind is Kind.SEAL else Open)(key, b"", b"", algorithm))
         if way is None or type(data) is not bytes or type(aad) is not bytes or key.revoked:
             return None
-        execution, lane, place, size = self._execution, way.lane, way.place, len(data) + len(aad)
+        lane, place, size = way.lane, way.place, len(data) + len(aad)
         if size > way.most or lane.state is not _OPEN or not execution.open:
             return None
         if execution.generation != forks.generation or not self._is_current():
@@ -119,9 +127,8 @@ class TinyWork:
             lane.ran_inline += 1
         return output
 
-    async def pause(self) -> None:
+    async def pause(self, execution: Execution) -> None:
         """After tiny work: who was cancelled hears of it; and the others run, if this turn had enough of such work."""
-        execution = self._execution
         if execution.inline_left > 0:
             await execution.loop.checkpoint_if_cancelled()
         else:
@@ -129,9 +136,8 @@ class TinyWork:
 
     def _find(self, probe: Operation) -> _Way | None:
         """How it is done, if it ever is; remembered as long as its route."""
-        schedule = self._execution.schedule
         try:
-            route = schedule.route(probe, Priority.NORMAL)
+            route = self._schedule.route(probe, Priority.NORMAL)
         except WdasyncError:
             return None  # the usual way says why
         lane = route.lane or route.quick(0)
@@ -141,11 +147,15 @@ class TinyWork:
         return way
 
     def _way(self, probe: Operation, lane: Lane) -> _Way | None:
-        schedule, inline = self._execution.schedule, lane.inline
+        schedule, inline = self._schedule, lane.inline
         if not isinstance(inline, Able) or schedule.ruled:
             return None
         tiny = inline.tiny(probe.kind, probe.algorithm)
         if tiny is None or tiny.fixed >= self._limit:
             return None
-        most = (self._limit - tiny.fixed << 10) // max(1, tiny.per_kib)
-        return _Way(tiny, min(most, MOST), schedule.place_of(lane), lane)
+        place = schedule.place_of(lane)
+        most = [(self._limit - tiny.fixed << 10) // max(1, tiny.per_kib), MOST]
+        row = place.rows[probe.kind, probe.algorithm]
+        if row.max_input is not None:
+            most.append(row.max_input)
+        return _Way(tiny, min(most), place, lane)

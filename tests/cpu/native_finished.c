@@ -10,7 +10,11 @@
 
 #include "ring.h"
 
-enum { DEPTH = 32, QUICK = 1000, SLOW = 1000000000, NORMAL = 1, HIGH = 2 };
+enum { DEPTH = 32, COST = 1000, NORMAL = 1, HIGH = 2 };
+
+/* Of what was estimated. */
+#define QUICK 1.0
+#define SLOW 1e6
 
 static struct plan plan = {.kind = KIND_SIGN};
 static struct worker *first, *second;
@@ -38,6 +42,7 @@ static struct queue *with_work(int priority, unsigned count, bool lengthy)
         memset(&slot->request, 0, sizeof slot->request);
         slot->request.plan = &plan;
         slot->lengthy = lengthy;
+        slot->cost = COST;
         queue_submit(queue, slot, LANE_PYTHON);
     }
     queue_kick(queue);
@@ -79,13 +84,13 @@ static void end(struct queue *queue, unsigned finished)
 }
 
 /* Of work that takes so long, the first of twenty was finished, and its worker goes on with the second. */
-static struct queue *one_of_twenty(int priority, int64_t took, struct slot **slot)
+static struct queue *one_of_twenty(int priority, double pace, struct slot **slot)
 {
     struct queue *queue = with_work(priority, 20, true);
     *slot = next(first);
-    atomic_store(&plan.took, took);
+    atomic_store(&plan.pace, pace);
     finish(first, queue, *slot);
-    atomic_store(&plan.took, took);
+    atomic_store(&plan.pace, pace);
     *slot = next(first);
     return queue;
 }
@@ -128,12 +133,51 @@ static void told_of_the_last(void)
     end(queue, 1);
 }
 
-static void told_at_once(const char *why, int priority, int64_t took)
+static void told_at_once(const char *why, int priority, double pace)
 {
     struct slot *slot;
     story = why;
-    struct queue *queue = one_of_twenty(priority, took, &slot);
+    struct queue *queue = one_of_twenty(priority, pace, &slot);
     expect(woken(queue), "a wake-up at once");
+    finish(first, queue, slot);
+    end(queue, 2);
+}
+
+static void told_before_large_work(void)
+{
+    struct queue *queue = with_work(NORMAL, 20, true);
+    for (unsigned i = 0; i < DEPTH; i++)
+        if (queue->slots[i].request.plan)
+            queue->slots[i].cost = i == 1 ? (uint64_t)1e10 : COST; /* the second one that was submitted */
+    struct slot *slot = next(first);
+    atomic_store(&plan.pace, QUICK);
+    finish(first, queue, slot);
+    atomic_store(&plan.pace, QUICK);
+    slot = next(first);
+    expect(slot->cost > COST, "the large one next");
+    expect(woken(queue), "a wake-up at once");
+    finish(first, queue, slot);
+    end(queue, 2);
+}
+
+/* Python's, and what waits for a page that may come when the program has been told. */
+static void told_before(const char *why, uint8_t engine, struct region *region)
+{
+    story = why;
+    struct queue *queue = with_work(NORMAL, 20, true);
+    struct plan other = {.kind = KIND_SIGN, .engine = engine, .pace = QUICK};
+    struct slot *slot = next(first);
+    atomic_store(&plan.pace, QUICK);
+    for (unsigned i = 0; i < DEPTH; i++)
+        if (&queue->slots[i] != slot && queue->slots[i].request.plan) {
+            queue->slots[i].request.plan = &other;
+            queue->slots[i].request.region = region;
+        }
+    finish(first, queue, slot);
+    slot = next(first);
+    expect(woken(queue), "a wake-up at once");
+    for (unsigned i = 0; i < DEPTH; i++)
+        queue->slots[i].request.region = NULL;
     finish(first, queue, slot);
     end(queue, 2);
 }
@@ -164,7 +208,7 @@ static void told_before_another_queue(void)
 {
     struct queue *queues[] = {with_work(NORMAL, 20, true), with_work(NORMAL, 20, true)}, *before, *after;
     struct slot *slot = worker_next(first, &before);
-    atomic_store(&plan.took, QUICK);
+    atomic_store(&plan.pace, QUICK);
     finish(first, before, slot);
     slot = worker_next(first, &after);
     expect(after != before, "the other queue's work next");
@@ -214,6 +258,13 @@ int main(void)
     told_at_once("nobody knows how long the next one takes", NORMAL, 0);
     told_at_once("the next one takes long", NORMAL, SLOW);
     told_at_once("a high priority", HIGH, QUICK);
+    story = "the next one is large";
+    told_before_large_work();
+    told_before("the next one is Python's", ENGINE_PYTHON, NULL);
+    told_before("the next one waits for pages", ENGINE_ZLIB, (struct region *)&plan);
+    plan.engine = ENGINE_PYTHON;
+    told_at_once("Python did it", NORMAL, QUICK);
+    plan.engine = ENGINE_NONE;
     story = "short work";
     told_of_short_work();
     story = "another worker finishes short work";

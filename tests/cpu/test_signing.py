@@ -285,6 +285,25 @@ def test_an_interrupt_while_it_is_read(queue: CpuQueue, monkeypatch: pytest.Monk
     assert good(done) == RSA[2048].sign(MESSAGE, padding.PKCS1v15(), hashes.SHA256())
 
 
+def test_what_a_signal_handler_raises(queue: CpuQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As SIGTERM's does in many servers; nothing of it is lost, whatever it is."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit("terminated")
+
+    it = signer(queue, RSA[2048])
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(it.session, "way", lambda _: signal.raise_signal(signal.SIGTERM))
+            with pytest.raises(SystemExit, match="terminated"):
+                queue.enqueue_burst([(0, it.operation(padding.PKCS1v15(), hashes.SHA256()))])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (done,) = drain(queue, 1)
+    assert good(done) == RSA[2048].sign(MESSAGE, padding.PKCS1v15(), hashes.SHA256())
+
+
 class TestWorth:
     """Once for each kind of keys, it is seen who signs."""
 

@@ -320,3 +320,60 @@ for depth in range(4):
     queue.close()
 """
     assert sorted(python(code).split()) == ["0", "1", "2", "3"]
+
+
+COLLECTED = """
+import gc, os, threading, warnings
+warnings.simplefilter("ignore", ResourceWarning)
+from tests.cpu.support import drain, open_device
+from wdasync.operations import Key, KeySpec, Mac
+from wdasync_cpu import binding
+from wdasync_cpu.crypto.keys import CpuKey
+
+gc.disable()
+queue = open_device(threads=1).open_queue(8)
+session = CpuKey(KeySpec("hmac-sha256", bytes(32)))
+
+def one(tag):
+    operation = Mac(Key(bytes(32), "key"), bytes(100_000), "hmac-sha256")
+    operation.session = session
+    queue.enqueue_burst([(tag, operation)])
+
+one(0)
+drain(queue, 1)
+finish, go, came_back = binding.finish_task, threading.Event(), threading.Event()
+
+def watched(hand, outcome):
+    if {when!r} == "before":
+        go.wait()
+        gc.collect()
+    finish(hand, outcome)
+    if {when!r} == "after":
+        go.wait()
+        gc.collect()
+    came_back.set()
+
+binding.finish_task = watched
+one(1)
+if {when!r} == "after":
+    drain(queue, 1)
+if {closing!r}:
+    class Closing:
+        def __del__(self, queue=queue):
+            queue.close()
+    cycle = [Closing()]
+else:
+    cycle = [queue]
+cycle.append(cycle)
+del cycle, queue
+go.set()
+print(came_back.wait(20), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("closing", [False, True], ids=["collected", "closed by a finaliser"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_queue_that_ends_in_the_thread_that_works_for_it(when: str, closing: bool) -> None:
+    """The garbage collector runs in any thread, and this one cannot wait for itself."""
+    assert python(COLLECTED.format(when=when, closing=closing)).split() == ["True"]

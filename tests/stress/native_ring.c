@@ -137,6 +137,7 @@ static void submit(struct client *owner, unsigned count)
             lane = LANE_PAGED;
         }
         slot->lengthy = chance(owner, 2);
+        slot->cost = 100;
         if (!queue_submit(owner->queue, slot, lane)) {
             release(owner, slot);
             break;

@@ -69,11 +69,14 @@ void finished_put(struct queue *queue, struct slot **slots, unsigned count, bool
 bool finished_may_wait(struct queue *queue, const struct slot *next)
 {
     const struct lane *lane = &queue->lanes[next->lane];
-    int64_t took = atomic_load_explicit(&next->request.plan->took, memory_order_relaxed);
+    const struct request *request = &next->request;
+    double pace = atomic_load_explicit(&request->plan->pace, memory_order_relaxed);
     int64_t since = atomic_load_explicit(&queue->untold_since, memory_order_relaxed);
     uint64_t behind = atomic_load(&lane->tail) - atomic_load(&lane->head);
-    return next->lengthy && took > 0 && atomic_load_explicit(&queue->untold, memory_order_relaxed) * BEHIND_EACH <= behind
-           && nanoseconds(CLOCK_MONOTONIC) - since + took < WAIT_MOST;
+    if (!next->lengthy || request->plan->engine == ENGINE_PYTHON || request->region || pace <= 0)
+        return false; /* nobody knows how long it takes: a page may come when the program has been told */
+    return atomic_load_explicit(&queue->untold, memory_order_relaxed) * BEHIND_EACH <= behind
+           && (double)(nanoseconds(CLOCK_MONOTONIC) - since) + pace * (double)next->cost < WAIT_MOST;
 }
 
 void finished_tell(struct queue *queue)

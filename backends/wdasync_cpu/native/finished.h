@@ -7,7 +7,7 @@
  * To wake a loop costs it as much as some operations. So a worker that goes on with more for the same owner may leave it asleep:
  * it marks the top as UNTOLD, and whoever puts something on top next takes the mark over, or wakes the owner. What lies there waits
  * for no longer than a third of what is behind it in the lane does, and a few milliseconds at most, as far as can be known: how long
- * lengthy work takes is learned from what was done by the same plan.
+ * lengthy work takes is learned from what was done by the same plan. What Python does, and what waits for pages, is told at once.
  */
 #ifndef WDASYNC_FINISHED_H
 #define WDASYNC_FINISHED_H

@@ -88,6 +88,7 @@ struct hand {
     struct queue *queue;
     struct slot *slot;
     struct kit *kit;
+    struct port *last; /* of its slot's queue: to be freed when that slot is finished */
     bool left;
 };
 
@@ -463,6 +464,29 @@ static bool take_way(struct signing *signing, long way)
     return true;
 }
 
+static int raise_now(void *exception)
+{
+    PyErr_SetObject((PyObject *)Py_TYPE((PyObject *)exception), exception);
+    Py_DECREF((PyObject *)exception);
+    return -1;
+}
+
+/* What a function of ours raised does not matter; what a signal handler raised while it ran is for who called us. */
+static void raise_later(void)
+{
+    PyObject *type, *value, *traceback;
+    if (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_Clear();
+        return;
+    }
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    if (value && Py_AddPendingCall(raise_now, value))
+        Py_DECREF(value);
+}
+
 /* So too. The key is one that was read for OpenSSL before, by a thread. */
 static void read_signing(struct pin *pin, struct request *request, PyObject *operation)
 {
@@ -474,9 +498,7 @@ static void read_signing(struct pin *pin, struct request *request, PyObject *ope
         way = PyObject_CallMethodObjArgs(session, name_way, operation, NULL);
     if (!take_way(signing, way ? PyLong_AsLong(way) : -1))
         request->plan = plans[request->plan->otherwise];
-    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) /* it came while way() ran: once more, for who called us */
-        PyErr_SetInterrupt();
-    PyErr_Clear();
+    raise_later();
     Py_XDECREF(way);
     Py_XDECREF(paged);
     Py_XDECREF(session);
@@ -988,9 +1010,17 @@ static struct pin *pin_of(struct port *port, const struct slot *slot)
     return &port->pins[slot - port->queue->slots];
 }
 
-static void port_gone(PyObject *capsule)
+/* The thread's own, of those that work for Python. */
+static _Thread_local struct hand *own_hand;
+
+/* This thread has work of the port in hand, and Python runs in it: to wait until nobody has would be for ever. */
+static bool works_here(const struct port *port)
 {
-    struct port *port = PyCapsule_GetPointer(capsule, PORT);
+    return own_hand && own_hand->slot && own_hand->queue == port->queue;
+}
+
+static void port_free(struct port *port)
+{
     if (!port->queue->closed) {
         PyThreadState *state = PyEval_SaveThread();
         queue_close(port->queue);
@@ -1007,6 +1037,15 @@ static void port_gone(PyObject *capsule)
     free(port->pins);
     Py_XDECREF(port->desk);
     free(port);
+}
+
+static void port_gone(PyObject *capsule)
+{
+    struct port *port = PyCapsule_GetPointer(capsule, PORT);
+    if (works_here(port))
+        own_hand->last = port; /* freed when that work is done */
+    else
+        port_free(port);
 }
 
 /* open_port(desk, depth, priority) -> port, descriptor */
@@ -1125,9 +1164,8 @@ static uint64_t cost_of(const struct request *request)
 }
 
 /* Is it worth waking a thread that may have to wait for its core? One that works for Python waits as all do. */
-static bool is_lengthy(const struct request *request)
+static bool is_lengthy(const struct request *request, uint64_t cost)
 {
-    uint64_t cost = cost_of(request);
     return cost >= LENGTHY_LEAST && (cost <= LENGTHY_MOST || is_for_threads(request));
 }
 
@@ -1164,7 +1202,8 @@ static int enqueue_one(struct port *port, PyObject *entry)
     bool by_python = result == READ_SUBMIT && slot->request.plan->engine == ENGINE_PYTHON; /* once submitted, the plan is the worker's */
     if (result == READ_SUBMIT) {
         unsigned mapped = levels_mapped(&slot->request);
-        slot->lengthy = is_lengthy(&slot->request);
+        slot->cost = cost_of(&slot->request);
+        slot->lengthy = is_lengthy(&slot->request, slot->cost);
         if (!queue_submit(queue, slot, lane_for(&slot->request))) {
             slot->request.region = NULL;
             unpin(pin_of(port, slot));
@@ -1347,6 +1386,10 @@ static PyObject *port_close(PyObject *self, PyObject *nothing)
 {
     struct port *port = PyCapsule_GetPointer(self, PORT);
     (void)nothing;
+    if (works_here(port)) { /* the garbage collector found it: nobody will ask whether it is closed */
+        queue_stop(port->queue);
+        Py_RETURN_NONE;
+    }
     PyThreadState *state = PyEval_SaveThread();
     queue_close(port->queue);
     PyEval_RestoreThread(state);
@@ -1376,6 +1419,8 @@ static void hand_gone(PyObject *capsule)
     struct hand *hand = PyCapsule_GetPointer(capsule, HAND);
     if (!hand->left)
         crew_leave(hand->worker);
+    if (own_hand == hand)
+        own_hand = NULL;
     kit_free(hand->kit);
     free(hand);
 }
@@ -1391,6 +1436,7 @@ static PyObject *join(PyObject *self, PyObject *nothing)
         free(hand);
         return PyErr_NoMemory();
     }
+    own_hand = hand;
     PyObject *capsule = PyCapsule_New(hand, HAND, hand_gone);
     return capsule ? Py_BuildValue("NI", capsule, worker_number(hand->worker)) : NULL;
 }
@@ -1423,6 +1469,16 @@ static void finish_slot(struct hand *hand)
 {
     worker_finish(hand->worker, hand->queue, &hand->slot, 1);
     hand->slot = NULL;
+}
+
+/* After Python ran, with the interpreter's lock. */
+static void finish_python_slot(struct hand *hand)
+{
+    struct port *last = hand->last;
+    hand->last = NULL;
+    finish_slot(hand);
+    if (last)
+        port_free(last);
 }
 
 /* What needs no Python is done at once, without the interpreter's lock. False: it is for Python, if only because OpenSSL could
@@ -1465,7 +1521,7 @@ static PyObject *next_task(PyObject *self, PyObject *capsule)
     PyObject *task = Py_BuildValue("OnO", pin->operation, number, desk->run);
     if (!task) { /* no memory for a tuple: this thread ends, and its operation with it */
         fail_memory(&hand->slot->request, sizeof(void *) * 3);
-        finish_slot(hand);
+        finish_python_slot(hand);
     }
     return task;
 }
@@ -1513,7 +1569,7 @@ static PyObject *finish_task(PyObject *self, PyObject *args)
     bool good = finish_by_python(&hand->slot->request, pin_of(hand->queue->owner, hand->slot), outcome);
     if (!good)
         fail(&hand->slot->request, STATUS_DEVICE_ERROR, CAUSE_NONE, "the codec gave something that is no outcome");
-    finish_slot(hand);
+    finish_python_slot(hand);
     if (!good)
         return NULL;
     Py_RETURN_NONE;

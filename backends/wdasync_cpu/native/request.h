@@ -109,7 +109,7 @@ enum engine {
 /* Values of wdasync.Flush. */
 enum flush { FLUSH_NONE, FLUSH_SYNC, FLUSH_FULL, FLUSH_FINISH };
 
-/* Which implementation does a (kind, algorithm, level, window). Made once, never freed; only `took` changes. */
+/* Which implementation does a (kind, algorithm, level, window). Made once, never freed; only `pace` changes. */
 struct plan {
     uint8_t kind;
     uint8_t format;
@@ -120,7 +120,7 @@ struct plan {
     uint64_t fixed_ns;
     uint64_t ns_per_kib;
     int32_t otherwise; /* number of the plan for what is out of the ordinary; -1: there is none */
-    _Atomic int64_t took; /* nanoseconds of lengthy work, of late; 0: nobody knows */
+    _Atomic double pace; /* nanoseconds that lengthy work takes for each that was estimated, of late; 0: nobody knows */
 };
 
 struct segment {

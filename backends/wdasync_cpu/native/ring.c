@@ -369,20 +369,26 @@ struct slot *worker_next(struct worker *worker, struct queue **owner)
     return slot;
 }
 
-/* What the next by the same plan may take: what this one took, if not less than the last ones. */
-static void plan_took(const struct plan *plan, int64_t took)
+/* How long what comes next by the same plan may take: as this one, if that was no quicker than the last ones. */
+static void note_pace(const struct slot *slot, int64_t took)
 {
-    _Atomic int64_t *known = &((struct plan *)plan)->took; /* none is in constant memory */
-    int64_t last = atomic_load_explicit(known, memory_order_relaxed);
-    last -= last / 8;
-    atomic_store_explicit(known, took > last ? took : last, memory_order_relaxed);
+    _Atomic double *known = &((struct plan *)slot->request.plan)->pace; /* no plan is in constant memory */
+    double pace = (double)took / (double)(slot->cost ? slot->cost : 1);
+    double last = atomic_load_explicit(known, memory_order_relaxed) * 7 / 8;
+    atomic_store_explicit(known, pace > last ? pace : last, memory_order_relaxed);
+}
+
+/* Python may run for long between this and what the worker does next. */
+static bool may_tell_later(const struct queue *queue, const struct slot *slot)
+{
+    return slot->lengthy && slot->request.plan->engine != ENGINE_PYTHON && queue->priority < PRIORITIES - 1;
 }
 
 void worker_finish(struct worker *worker, struct queue *queue, struct slot **slots, unsigned count)
 {
-    bool later = slots[0]->lengthy && queue->priority < PRIORITIES - 1;
-    if (slots[0]->lengthy)
-        plan_took(slots[0]->request.plan, nanoseconds(CLOCK_MONOTONIC) - worker->begun);
+    bool later = may_tell_later(queue, slots[0]);
+    if (later)
+        note_pace(slots[0], nanoseconds(CLOCK_MONOTONIC) - worker->begun);
     if (later)
         atomic_store(&worker->owing, queue);
     finished_put(queue, slots, count, later);

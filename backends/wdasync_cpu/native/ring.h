@@ -34,6 +34,7 @@ struct slot {
     uint8_t lane;   /* the owner's */
     uint8_t state;  /* the owner's */
     bool lengthy;   /* worth the trouble of a spare worker; the owner's */
+    uint64_t cost;  /* estimated nanoseconds; the owner's */
 };
 
 struct lane {
