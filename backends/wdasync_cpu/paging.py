@@ -130,16 +130,20 @@ class FaultLine:
         finally:
             good = buffer.is_present(page)
             if good:
-                self._copy(number, buffer, offset, asked=True)
+                good = self._copy(number, buffer, offset, asked=True)
             else:
                 self._refuse(number, why)
             if self._report is not None:
                 response = FaultResponse.SUCCESS if good else FaultResponse.INVALID
                 self._report(fault._replace(response=response, latency=time.monotonic() - started))
 
-    def _copy(self, number: int, buffer: PagedBuffer, offset: int, *, asked: bool) -> None:
-        """The page at ``offset``, and those behind it that have come."""
-        end = (offset // buffer.page_size + 1) * buffer.page_size
+    def _copy(self, number: int, buffer: PagedBuffer, offset: int, *, asked: bool) -> bool:
+        """The page at ``offset``, and those behind it that have come. False: it was refused, because the kernel cannot."""
+        page = offset // buffer.page_size
+        end = (page + 1) * buffer.page_size
         while end - offset < COPY and end < buffer.length and buffer.is_present(end // buffer.page_size):
             end += buffer.page_size
-        self._supply(number, offset, min(end - offset, COPY), asked)
+        if self._supply(number, offset, min(end - offset, COPY), asked):
+            return True
+        why = f"{buffer!r}: page {page} has come, but the kernel gives the worker no memory for it; raise its limit"
+        return not self._refuse(number, why)  # nor can it refuse what is over

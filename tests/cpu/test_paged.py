@@ -622,11 +622,15 @@ class Instruction(ctypes.Structure):
     _fields_ = [("code", ctypes.c_ushort), ("jt", ctypes.c_ubyte), ("jf", ctypes.c_ubyte), ("k", ctypes.c_uint)]
 class Program(ctypes.Structure):
     _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.POINTER(Instruction))]
-def refuse(error):
-    load, equal, give = 0x20, 0x15, 0x06
-    code = (Instruction * 4)((load, 0, 0, 0), (equal, 0, 1, NUMBER), (give, 0, 0, 0x00050000 | error), (give, 0, 0, 0x7FFF0000))
+load, equal, give = 0x20, 0x15, 0x06
+def install(*code):
     assert libc.prctl(38, 1, 0, 0, 0) == 0, "no_new_privs"
-    assert libc.prctl(22, 2, ctypes.byref(Program(4, code)), 0, 0) == 0, "seccomp"
+    assert libc.prctl(22, 2, ctypes.byref(Program(len(code), (Instruction * len(code))(*code))), 0, 0) == 0, "seccomp"
+def refuse(error):
+    install((load, 0, 0, 0), (equal, 0, 1, NUMBER), (give, 0, 0, 0x00050000 | error), (give, 0, 0, 0x7FFF0000))
+def refuse_copies(error):
+    command = 24  # where seccomp(2) has the second argument; its low half, on machines that put that first
+    install((load, 0, 0, command), (equal, 0, 1, 0xC028AA03), (give, 0, 0, 0x00050000 | error), (give, 0, 0, 0x7FFF0000))
 """
 
 
@@ -644,6 +648,29 @@ for check in wdasync_cpu.backend.diagnose(wdasync_cpu.Options()):
     result, check = python(code).splitlines()
     assert result == "before 0"
     assert check == f"None {os.strerror(number)}; pages are fetched before | {paging.ADVICE[number]}"
+
+
+def test_a_page_that_the_kernel_cannot_copy_in_is_refused() -> None:
+    """First when its pager was asked for it, and then when it is there, which is no fault."""
+    code = f"""{USE}{REFUSE}
+async def main():
+    buffer = PagedBuffer(20000, pager)
+    async with wdasync.open_accelerator("cpu", fallback=False, paged_workers=1) as acc, acc.faults() as faults:
+        for _ in range(2):
+            try:
+                with anyio.fail_after(60):
+                    await acc.compress(buffer, "gzip")
+            except wdasync.PageFaultError as error:
+                print(error)
+        fault = await anext(faults)
+        print(buffer.fetched, fault.response.name, fault.address, acc.statistics().faults)
+refuse_copies({errno.ENOMEM})
+anyio.run(main)
+"""
+    first, second, heard = python(code).splitlines()
+    assert first == second
+    assert "page 0 has come, but the kernel gives the worker no memory for it; raise its limit" in first
+    assert heard == "1 INVALID 0 1"
 
 
 def test_the_interpreter_ends_while_workers_wait_for_pages() -> None:

@@ -89,10 +89,9 @@ static void *serve_main(void *argument)
         poll(&descriptor, 1, 10);
         while (line_next(line, &touch, hold)) {
             atomic_fetch_add(&touches, 1);
-            if (rand_r(seed) % 16 == 0)
+            size_t length = (1 + (unsigned)rand_r(seed) % 3) * REGION_PAGE;
+            if (rand_r(seed) % 16 == 0 || !region_supply(touch.number, touch.offset, length, true))
                 region_refuse(touch.number, STATUS_PAGE_FAULT, NULL);
-            else
-                region_supply(touch.number, touch.offset, (1 + (unsigned)rand_r(seed) % 3) * REGION_PAGE, true);
         }
     }
     return NULL;

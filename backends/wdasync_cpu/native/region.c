@@ -133,10 +133,12 @@ static struct region *find(uint64_t number)
     return region;
 }
 
-/* The kernel stops before a page that is there already: then the rest is, or will be asked for. */
+/* The kernel stops before a page that is there already, or for which it has no memory: then the rest is, or will be asked
+ * for. False: it had none for the first. */
 static bool copy_in(const struct region *region, size_t offset, size_t length)
 {
     uintptr_t to = (uintptr_t)region->input.data;
+    size_t begin = offset;
     while (length) {
         struct uffdio_copy copy = {.dst = to + offset, .src = (uintptr_t)region->source + offset, .len = length};
         if (!ioctl(region->line->descriptor, UFFDIO_COPY, &copy))
@@ -146,7 +148,7 @@ static bool copy_in(const struct region *region, size_t offset, size_t length)
             return !ioctl(region->line->descriptor, UFFDIO_WAKE, &range);
         }
         if (errno != EAGAIN)
-            return false;
+            return offset > begin;
         if (copy.copy > 0) {
             offset += (size_t)copy.copy;
             length -= (size_t)copy.copy;
@@ -167,9 +169,31 @@ bool region_supply(uint64_t number, size_t offset, size_t length, bool asked)
     pthread_mutex_unlock(&lock);
     if (good) {
         good = copy_in(region, offset, length < region->size - offset ? length : region->size - offset);
+        if (!good)
+            region->taken -= asked; /* the refusal counts it */
         pthread_mutex_unlock(&region->in_use);
     }
     return good;
+}
+
+/* For want of memory the region stays on the line: then nothing may be absent from it. What is there already stays. */
+static void fill_with_zeros(const struct region *region)
+{
+    for (size_t offset = 0; offset < region->size; offset += REGION_PAGE) {
+        struct uffdio_zeropage page = {.range = {(uintptr_t)region->input.data + offset, REGION_PAGE}};
+        while (ioctl(region->line->descriptor, UFFDIO_ZEROPAGE, &page) < 0 && errno == EAGAIN)
+            ;
+    }
+}
+
+/* The kernel wakes who is parked before it takes the memory off the line, and a touch does not wait for that: one in
+ * between parks the worker, and nobody answers it. So the worker is woken once more, when no touch parks it. */
+static void take_off_line(const struct region *region)
+{
+    struct uffdio_range range = {(uintptr_t)region->input.data, region->size};
+    if (ioctl(region->line->descriptor, UFFDIO_UNREGISTER, &range) < 0)
+        fill_with_zeros(region);
+    ioctl(region->line->descriptor, UFFDIO_WAKE, &range);
 }
 
 /* Nobody will be asked any more: the worker goes on, and reads zeros. Call with `lock` held. */
@@ -180,10 +204,8 @@ static bool refuse(struct region *region, enum status status, void *reason)
     region->status = (uint8_t)status;
     region->reason = reason;
     atomic_store(&region->refused, true);
-    if (region->number) {
-        struct uffdio_range range = {(uintptr_t)region->input.data, region->size};
-        ioctl(region->line->descriptor, UFFDIO_UNREGISTER, &range);
-    }
+    if (region->number)
+        take_off_line(region);
     return true;
 }
 

@@ -24,15 +24,15 @@ struct fault_line {
 
 struct region {
     struct fault_line *line;
-    const uint8_t *source; /* the owner's memory, whole pages, from which they are copied */
-    size_t size;           /* whole pages, in bytes */
-    void *owner;           /* whatever the owner wants to find from here */
-    struct segment input;  /* what a codec reads */
-    uint64_t number;       /* 0: not open */
+    const uint8_t *source;  /* the owner's memory, whole pages, from which they are copied */
+    size_t size;            /* whole pages, in bytes */
+    void *owner;            /* whatever the owner wants to find from here */
+    struct segment input;   /* what a codec reads */
+    uint64_t number;        /* 0: not open */
     atomic_bool refused;
-    uint8_t status;        /* if it was refused */
-    void *reason;          /* if it was refused: what the refuser said */
-    uint32_t taken;        /* touches for which somebody had to be asked */
+    uint8_t status;         /* if it was refused */
+    void *reason;           /* if it was refused: what the refuser said */
+    _Atomic uint32_t taken; /* touches for which somebody had to be asked */
     pthread_mutex_t in_use; /* the memory stays while this is held */
     struct region *next;
 };
@@ -50,8 +50,8 @@ void line_free(struct fault_line *line);
 
 /* Who serves the line. `hold` is called with the region's owner before the region can go. */
 bool line_next(struct fault_line *line, struct touch *touch, void (*hold)(void *owner)); /* false: none waits */
-bool region_supply(uint64_t number, size_t offset, size_t length, bool asked); /* false: it is gone, or was refused */
-bool region_refuse(uint64_t number, enum status status, void *reason);         /* so too; `reason` is not taken then */
+bool region_supply(uint64_t number, size_t offset, size_t length, bool asked); /* false: then refuse it, unless it is gone */
+bool region_refuse(uint64_t number, enum status status, void *reason); /* false: it is gone or was refused; no `reason` is taken */
 
 /* The owner. The size is that of the input, in bytes; there is at least one. NULL: no memory. */
 struct region *region_new(struct fault_line *line, const uint8_t *source, size_t size, void *owner);
