@@ -118,7 +118,7 @@ static PyObject *add_plan(PyObject *self, PyObject *args)
     if (!plan)
         return PyErr_NoMemory();
     *plan = (struct plan){(uint8_t)kind, (uint8_t)format, (uint8_t)engine, (int8_t)level, (uint8_t)window,
-                          mapped != 0, fixed_ns, ns_per_kib, otherwise};
+                          mapped != 0, fixed_ns, ns_per_kib, otherwise, 0};
     plans[plan_count] = plan;
     return PyLong_FromSsize_t(plan_count++);
 }
