@@ -21,10 +21,13 @@ from wdasync.operations import (
     Copy,
     Decompress,
     Digest,
+    Encrypt,
     Key,
     Kind,
     Mac,
     Nop,
+    Recipe,
+    Seal,
     Sequence,
 )
 from wdasync.testing.mock import backend as mock
@@ -415,6 +418,31 @@ def test_it_holds_its_input_until_it_is_released() -> None:
     data.append(1)
     assert Sequence(DATA, [Mac(key, b"", "hmac-sha256")]).detachable
     assert operation.feed(0, (b"ab", b"c")).nbytes == 3
+
+
+def test_each_step_is_an_operation_of_its_own() -> None:
+    """With the input and the nonce of its sequence; the recipe's stays as it was."""
+    key = Key(bytes(32), "a key")
+    recipe = Recipe([Seal(key, b"", b"", "aes-256-gcm"), Encrypt(key, b"", "aes-256-ctr")], wanting=[0, 1])
+    one, other = (Sequence(data, recipe, (data * 12, data * 16)) for data in (b"1", b"2"))
+    sealing, again = one.feed(0), other.feed(0)
+    encrypting = one.feed(1, b"sealed")
+    assert isinstance(sealing, Seal)
+    assert isinstance(again, Seal)
+    assert isinstance(encrypting, Encrypt)
+    assert (sealing.source, sealing.nonce, again.source, again.nonce) == (b"1", b"1" * 12, b"2", b"2" * 12)
+    assert (encrypting.source, encrypting.iv, encrypting.nbytes) == (b"sealed", b"1" * 16, 6)
+    assert [step.source for step in recipe.steps] == [b"", b""]
+    assert one.steps is other.steps
+
+
+async def test_a_sequence_that_grows_after_it_ran() -> None:
+    async with wdasync.open_accelerator("cpu") as acc:
+        sequence = acc.sequence().crc32()
+        assert (await sequence.run(DATA)).seen == (zlib.crc32(DATA),)
+        sequence.compress()
+        result = await sequence.run(DATA)
+        assert (gzip.decompress(result.output), len(result.seen)) == (DATA, 2)
 
 
 def test_all_of_its_keys_or_none() -> None:

@@ -520,11 +520,12 @@ class Execution:
             return None
         self.keys.update(key.parts)
         try:
-            operation.session = key.session(place.device, operation.algorithm, place.losses)
+            key.session(place.device, operation.algorithm, place.losses)
         except UnsupportedOperation as error:
             return Completion(0, Status.INVALID_ARGS, detail=_KeyRefused(str(error)))
         except DeviceError as error:
             return Completion(0, Status.DEVICE_ERROR, detail=Detail(str(error)))
+        key.bind(operation, place.device, place.losses)
         return None
 
     def forget_keys(self) -> None:

@@ -6,7 +6,7 @@ steps are sent one after another, each where the schedule wants it, and what lie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from .buffers import short
@@ -23,12 +23,12 @@ from .operations import (
     Digest,
     Encrypt,
     Key,
-    Kind,
     Level,
     Mac,
     Open,
     Operation,
     Priority,
+    Recipe,
     Seal,
     Sequence,
 )
@@ -52,23 +52,6 @@ class SequenceResult(NamedTuple):
     seen: tuple[int | bytes | None, ...]
 
 
-#: Makes the operation of a step for one run, with the nonce that the run was given if the step has none of its own. ``None``: there
-#: is none yet.
-_Maker = Callable[["Source | None"], Operation]
-
-
-class _Step(NamedTuple):
-    """One step.
-
-    :ivar open: it takes a nonce of the run
-    """
-
-    kind: Kind
-    algorithm: str
-    make: _Maker
-    open: bool
-
-
 class OperationSequence:
     """Several operations, each on what the one before made. Made by :class:`~wdasync.Accelerator`, not by users.
 
@@ -85,8 +68,10 @@ class OperationSequence:
         self._execution = execution
         self._max_length = max_length
         self._level = level
-        self._steps: list[_Step] = []
-        self._nonces = 0  # that run() is to be given
+        self._steps: list[Operation] = []
+        self._wanting: list[int] = []  # steps for which run() is given a nonce
+        self._handles: list[Aead | Cipher] = []  # of these steps
+        self._recipe: Recipe | None = None  # of all these, once somebody runs them
         self._once = False  # a step has a nonce that must not be used again
         self._used = False
         self._able: dict[Place, bool] = {}
@@ -95,72 +80,64 @@ class OperationSequence:
         steps = ", ".join(f"{step.kind.name.lower()} {step.algorithm}" for step in self._steps)
         return f"<OperationSequence {steps or 'without steps'}>"
 
-    def _add(self, make: _Maker, *, open_: bool = False) -> Self:
-        """Add a step; its arguments are checked now.
-
-        :param open_: it takes a nonce of :meth:`run`
-        """
-        step = make(None)
+    def _add(self, step: Operation) -> Self:
+        """Add a step. Its arguments were checked; whether anybody can do it is checked now."""
         self._execution.schedule.check(step)
-        self._steps.append(_Step(step.kind, step.algorithm, make, open_))
+        self._steps.append(step)
+        self._recipe = None
         self._able.clear()
-        self._nonces += open_
-        self._once = self._once or (step.kind is Kind.SEAL and not open_)
         return self
 
-    def _take(self, nonces: Iterable[Source]) -> list[Operation]:
-        """The steps for one run: operations are used once.
+    def _nonces(self, given: Iterable[Source]) -> tuple[bytes, ...]:
+        """Those of one run, copied where the caller could change them.
 
-        :raises InvalidArgument: if there are not as many nonces as steps that want one
+        :raises InvalidArgument: if there are not as many as steps that want one, or they are none
         """
+        if not self._wanting and given == ():
+            return ()
         try:
-            given = list(nonces)
+            nonces = list(given)
         except TypeError:
-            raise InvalidArgument(f"nonces: expected a list of them, got {type(nonces).__name__}") from None
-        if len(given) != self._nonces:
+            raise InvalidArgument(f"nonces: expected a list of them, got {type(given).__name__}") from None
+        if len(nonces) != len(self._wanting):
             raise InvalidArgument(
-                f"nonces: expected {self._nonces}, one for each step that was added without one, got {len(given)}"
+                f"nonces: expected {len(self._wanting)}, one for each step that was added without one, got {len(nonces)}"
             )
-        if None in given:
-            raise InvalidArgument("nonces: expected bytes-like objects, got None")
-        given.reverse()
-        return [step.make(given.pop() if step.open else None) for step in self._steps]
+        return tuple([short(nonce, "nonces") for nonce in nonces])
 
     # -- steps ------------------------------------------------------------------------------------------------
 
     def compress(self, algorithm: str = "gzip", *, level: Level | None = None) -> Self:
         """See :meth:`Accelerator.compress() <wdasync.Accelerator.compress>`."""
-        chosen = self._level if level is None else level
-        return self._add(lambda _: Compress(b"", algorithm, level=chosen))
+        return self._add(Compress(b"", algorithm, level=self._level if level is None else level))
 
     def decompress(self, algorithm: str = "gzip", *, max_length: int | None = None) -> Self:
         """See :meth:`Accelerator.decompress() <wdasync.Accelerator.decompress>`."""
         bound = self._max_length if max_length is None else max_length
-        return self._add(lambda _: Decompress(b"", algorithm, max_length=bound))
+        return self._add(Decompress(b"", algorithm, max_length=bound))
 
     def crc32(self) -> Self:
         """Look at the data: its CRC-32."""
-        return self._add(lambda _: Checksum(b"", "crc32"))
+        return self._add(Checksum(b"", "crc32"))
 
     def crc32c(self) -> Self:
         """Look at the data: its CRC-32C."""
-        return self._add(lambda _: Checksum(b"", "crc32c"))
+        return self._add(Checksum(b"", "crc32c"))
 
     def adler32(self) -> Self:
         """Look at the data: its Adler-32."""
-        return self._add(lambda _: Checksum(b"", "adler32"))
+        return self._add(Checksum(b"", "adler32"))
 
     def digest(self, algorithm: str = "sha256") -> Self:
         """Look at the data: its digest."""
-        return self._add(lambda _: Digest(b"", algorithm))
+        return self._add(Digest(b"", algorithm))
 
     def mac(self, key: MacKey) -> Self:
         """Look at the data: its message authentication code.
 
         :param key: of the same accelerator
         """
-        secret, algorithm = self._of(key, MacKey)
-        return self._add(lambda _: Mac(secret, b"", algorithm))
+        return self._add(Mac(self._of(key, MacKey), b"", key.algorithm))
 
     def encrypt(
         self, key: Aead | Cipher, nonce: Source | None = None, associated_data: Source | None = None
@@ -171,7 +148,9 @@ class OperationSequence:
         :param nonce: or initialisation vector; default: :meth:`run` is given another one each time
         :param associated_data: with an :class:`~wdasync.Aead`
         """
-        return self._cipher(key, nonce, associated_data, Seal, Encrypt)
+        self._cipher(key, nonce, associated_data, Seal, Encrypt)
+        self._once = self._once or (nonce is not None and isinstance(key, Aead))
+        return self
 
     def decrypt(
         self, key: Aead | Cipher, nonce: Source | None = None, associated_data: Source | None = None
@@ -187,35 +166,29 @@ class OperationSequence:
         sealing: type[Seal | Open],
         plain: type[Encrypt | Decrypt],
     ) -> Self:
-        secret, algorithm = self._of(key, (Aead, Cipher))
+        """Add a step with a key. Its nonce and associated data are copies: the caller may go on with memory of theirs."""
+        secret = self._of(key, (Aead, Cipher))
+        own = b"" if nonce is None else short(nonce, "nonce")
+        if nonce is not None:
+            _refuse(key.nonce_problem(len(own)))
+        step: Operation
         if isinstance(key, Aead):
-            length = key.tag_length
-            header = None if aad is None else short(aad, "associated_data")
-            # Its nonce and associated data are copies: the caller may go on with memory of theirs.
-            made = sealing(secret, nonce or b"", b"", algorithm, aad=header, tag_length=length)
-            own, known = None if nonce is None else made.nonce, made.aad
-
-            def seal(given: Source | None) -> Operation:
-                chosen = given if own is None else own
-                step = sealing(secret, chosen or b"", b"", algorithm, aad=known, tag_length=length)
-                return step if chosen is None else _fitting(step, key, len(step.nonce))
-
-            return self._add(seal, open_=nonce is None)
-        if aad is not None:
+            header = b"" if aad is None else short(aad, "associated_data")
+            step = sealing(secret, own, b"", key.algorithm, aad=header, tag_length=key.tag_length)
+        elif aad is not None:
             raise InvalidArgument("associated_data: expected none with a cipher that authenticates nothing")
-        iv = None if nonce is None else plain(secret, b"", algorithm, iv=nonce).iv
+        else:
+            step = plain(secret, b"", key.algorithm, iv=own)
+        self._add(step)
+        if nonce is None:
+            self._wanting.append(len(self._steps) - 1)
+            self._handles.append(key)
+        return self
 
-        def encrypt(given: Source | None) -> Operation:
-            chosen = given if iv is None else iv
-            step = plain(secret, b"", algorithm, iv=chosen or b"")
-            return step if chosen is None else _fitting(step, key, len(step.iv))
-
-        return self._add(encrypt, open_=nonce is None)
-
-    def _of(self, handle: object, kinds: type[MacKey] | tuple[type[Aead], type[Cipher]]) -> tuple[Key, str]:
+    def _of(self, handle: object, kinds: type[MacKey] | tuple[type[Aead], type[Cipher]]) -> Key:
         if not isinstance(handle, kinds):
             raise InvalidArgument(f"key: expected a handle of an accelerator, got {type(handle).__name__}")
-        return handle.key_for(self._execution), handle.algorithm
+        return handle.key_for(self._execution)
 
     # -- running ------------------------------------------------------------------------------------------------
 
@@ -235,25 +208,50 @@ class OperationSequence:
         :raises InvalidState: if its nonce was used
         :raises WdasyncError: what the step raises that failed
         """
-        execution = self._execution
-        execution.check(timeout)
-        operation = Sequence(data, self._take(nonces))
+        recipe = self._recipe
+        if recipe is None:
+            recipe = self._recipe = Recipe(self._steps, self._wanting)
+        given = self._nonces(nonces)
+        for nonce, handle in zip(given, self._handles, strict=True):
+            _refuse(handle.nonce_problem(len(nonce)))
+        operation = Sequence(data, recipe, given)
         if self._once:
-            if self._used:
-                operation.release()
-                raise InvalidState(
-                    f"{self!r}: expected a nonce that was not used, got it again; make another sequence"
-                )
-            self._used = True
+            self._use_once(operation, timeout)
         if self._whole(operation, priority):
-            output = (await execution.run(operation, timeout, priority)).output or b""
+            output = (await self._execution.run(operation, timeout, priority)).output or b""
         else:
             output = await self._one_by_one(operation, timeout, priority)
-        return SequenceResult(output, tuple(map(_found, operation.steps, operation.seen)))
+        seen: list[int | bytes | None] = [*operation.seen]
+        for number in recipe.sums:
+            seen[number] = int.from_bytes(operation.seen[number] or b"", "big")
+        return SequenceResult(output, tuple(seen))
+
+    def _use_once(self, operation: Sequence, timeout: float | None) -> None:
+        """One of its nonces must not be used again. It is not, if nobody may run it here and now."""
+        self._check(operation, timeout)
+        if self._used:
+            operation.release()
+            raise InvalidState(
+                f"{self!r}: expected a nonce that was not used, got it again; make another sequence"
+            )
+        self._used = True
+
+    def _check(self, operation: Sequence, timeout: float | None) -> None:
+        try:
+            self._execution.check(timeout)
+        except WdasyncError:
+            operation.release()
+            raise
 
     def _whole(self, operation: Sequence, priority: Priority) -> bool:
         """Whether one device does all of it: it can, and no step would go to another backend by itself."""
         schedule = self._execution.schedule
+        try:
+            lane = schedule.route(operation, priority).lane
+        except WdasyncError:
+            return False  # nobody does sequences
+        if lane is not None and schedule.backends == 1:
+            return self._has_rows(schedule.place_of(lane))
         able = [place for place in schedule.able(operation, priority) if self._has_rows(place)]
         if not able or schedule.backends == 1:
             return bool(able)
@@ -269,20 +267,18 @@ class OperationSequence:
     def _first(self, operation: Sequence, priority: Priority) -> Iterator[Place]:
         """Where each step would rather go."""
         for number in range(len(operation.steps)):
-            places = self._execution.schedule.able(operation.feed(number), priority)
-            operation.starve(number)
-            yield from places[:1]
+            yield from self._execution.schedule.able(operation.feed(number), priority)[:1]
 
     async def _one_by_one(self, operation: Sequence, timeout: float | None, priority: Priority) -> bytes:
         """Each step where it would rather go, on the memory that the one before has left its output in."""
+        self._check(operation, timeout)
         data: bytes | None = None
         number, chain = 0, Chain()
         try:
             with within(timeout, operation):
-                for number, step in enumerate(operation.steps):
-                    step.chain = chain
-                    output = await self._step(operation, number, data, priority)
-                    if step.kind in LOOKING:
+                for number, kind in enumerate([step.kind for step in operation.steps]):
+                    output = await self._step(operation, number, data, chain, priority)
+                    if kind in LOOKING:
                         operation.seen[number] = output
                     else:
                         data = output or b""
@@ -295,26 +291,17 @@ class OperationSequence:
         return data or b""
 
     async def _step(
-        self, operation: Sequence, number: int, data: bytes | None, priority: Priority
+        self, operation: Sequence, number: int, data: bytes | None, chain: Chain, priority: Priority
     ) -> bytes | None:
         """The output of a step. After one that makes something, nobody needs what it was made of."""
         step = operation.feed(number, data)
-        assert step.chain is not None
-        before = 0 if step.kind in LOOKING else len(step.chain)
-        try:
-            done = await self._execution.run(step, None, priority)
-        finally:
-            operation.starve(number)
-        step.chain.release(before)
+        step.chain = chain
+        before = 0 if step.kind in LOOKING else len(chain)
+        done = await self._execution.run(step, None, priority)
+        chain.release(before)
         return done.output
 
 
-def _fitting(step: Operation, key: Aead | Cipher, nonce: int) -> Operation:
-    """The step, if its nonce is as long as it must be."""
-    if problem := key.nonce_problem(nonce):
+def _refuse(problem: str) -> None:
+    if problem:
         raise InvalidArgument(problem)
-    return step
-
-
-def _found(step: Operation, output: bytes | None) -> int | bytes | None:
-    return int.from_bytes(output or b"", "big") if step.kind is Kind.CHECKSUM else output

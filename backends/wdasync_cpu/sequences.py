@@ -43,10 +43,7 @@ def _steps(operation: Sequence, inline: Inline, hand: object) -> Outcome:
         if binding.must_stop(hand):
             raise Stopped
         step = operation.feed(number, data)
-        try:
-            done = inline.run(step)
-        finally:
-            operation.starve(number)
+        done = inline.run(step)
         if done.status:
             return _failed(number, done)
         if step.kind in LOOKING:

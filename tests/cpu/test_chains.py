@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
+from weakref import ref
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher as RawCipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cpu.support import drain, good, noise, open_device, run, words
 from tests.cpu.test_gone import gone
 from wdasync.backend import Completion, Status
+from wdasync.errors import InvalidArgument
 from wdasync.operations import (
     LOOKING,
     Checksum,
@@ -28,6 +34,7 @@ from wdasync.operations import (
     Kind,
     Open,
     Operation,
+    Recipe,
     Seal,
     Sequence,
 )
@@ -235,3 +242,74 @@ def test_what_its_steps_map_is_counted() -> None:
     assert natively(done)
     assert queue.statistics().levels_mapped == 2
     queue.close()
+
+
+# -- recipes --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_is_read_once(module_queue: CpuQueue) -> None:
+    """Its sequences have inputs, nonces and findings of their own, many at once; and its operations stay as they are."""
+    recipe = Recipe([Compress(b"", "gzip"), Checksum(b"", "crc32"), sealing(Seal, b"")], wanting=[2])
+    pages = [words(300 + number) for number in range(40)]
+    work = [Sequence(page, recipe, (number.to_bytes(12, "big"),)) for number, page in enumerate(pages)]
+    for operation, page, done in zip(work, pages, run(module_queue, work), strict=True):
+        packed = AESGCM(KEY).decrypt(operation.nonces[0], good(done), None)
+        assert gzip.decompress(packed) == page
+        assert operation.seen == [None, zlib.crc32(packed).to_bytes(4, "big"), None]
+        assert natively(done)
+    (prepared,) = recipe.prepared.values()
+    run(module_queue, [Sequence(b"abc", recipe, (NONCE,))])
+    assert list(recipe.prepared.values()) == [prepared]
+    assert [step.nbytes for step in recipe.steps] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("algorithm", ["aes-256-gcm", "aes-256-cbc"])
+def test_a_nonce_of_each_sequence_in_a_thread_of_python(module_queue: CpuQueue, algorithm: str) -> None:
+    """Where it is out of the ordinary, or its cipher is."""
+    if algorithm == "aes-256-gcm":
+        step, nonce = sealing(Seal, b""), bytes(range(16))
+        answer = AESGCM(KEY).encrypt(nonce, b"x" * 32, None)
+    else:
+        step, nonce = encrypting(), bytes(range(16))  # type: ignore[assignment]  # a step, too
+        encryptor = RawCipher(AES(KEY), CBC(nonce)).encryptor()
+        answer = encryptor.update(b"x" * 32) + encryptor.finalize()
+    recipe = Recipe([Checksum(b"", "crc32"), step], wanting=[1])
+    for _ in range(2):
+        sequence = Sequence(b"x" * 32, recipe, (nonce,))
+        (done,) = run(module_queue, [sequence])
+        assert good(done) == answer
+        assert not natively(done)
+
+
+def test_the_key_is_that_of_the_sequence(module_queue: CpuQueue) -> None:
+    """A recipe holds no key that a device was told of: who revokes it would not reach it there."""
+    recipe = Recipe([Checksum(b"", "crc32"), sealing(Seal)])
+    session = ref(recipe.sessions[1])
+    (done,) = run(module_queue, [Sequence(b"abc", recipe)])
+    assert good(done) == AESGCM(KEY).encrypt(NONCE, b"abc", None)
+    recipe.steps[1].session = None
+    recipe.sessions = (None, None)
+    gc.collect()
+    assert session() is None
+    (done,) = run(module_queue, [Sequence(b"abc", recipe)])
+    assert done.status is not Status.SUCCESS
+    other = sealing(Seal)
+    sequence = Sequence(b"abc", recipe)
+    sequence.sessions = (None, other.session)  # type: ignore[assignment]  # a session of a key
+    (done,) = run(module_queue, [sequence])
+    assert good(done) == AESGCM(KEY).encrypt(NONCE, b"abc", None)
+
+
+@pytest.mark.parametrize(("wanting", "nonces"), [((), (NONCE,)), ((0,), ()), ((0,), (NONCE, NONCE))])
+def test_as_many_nonces_as_are_wanted(wanting: tuple[int, ...], nonces: tuple[bytes, ...]) -> None:
+    with pytest.raises(InvalidArgument, match=f"nonces: expected {len(wanting)}, .* got {len(nonces)}"):
+        Sequence(b"", Recipe([sealing(Seal)], wanting), nonces)
+
+
+def test_a_recipe_of_a_stranger(module_queue: CpuQueue) -> None:
+    """What it says of its steps is not believed."""
+    recipe = Recipe([Checksum(b"", "crc32"), sealing(Seal)])
+    recipe.wanting = (7,)
+    (done,) = run(module_queue, [Sequence(b"abc", recipe, (NONCE,))])
+    assert good(done) == AESGCM(KEY).encrypt(NONCE, b"abc", None)  # in Python
+    assert not natively(done)

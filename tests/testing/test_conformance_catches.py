@@ -1280,7 +1280,6 @@ class SequencingQueue(MockQueue):
         for number in range(len(operation.steps)):
             step = operation.feed(number, data)
             done = super()._do(step)
-            operation.starve(number)
             if done.status:
                 return self.failed(done, number)
             if step.kind is Kind.CHECKSUM:
@@ -1318,6 +1317,22 @@ class ReturnsNothingQueue(SequencingQueue):
     def _do(self, operation: Operation) -> Outcome:
         outcome = super()._do(operation)
         return outcome._replace(output=b"") if isinstance(operation, Steps) else outcome
+
+
+class KeepsTheInputQueue(SequencingQueue):
+    def _do(self, operation: Operation) -> Outcome:
+        if not isinstance(operation, Steps):
+            return super()._do(operation)
+        kept = operation.recipe.prepared
+        if self not in kept:
+            kept[self] = super()._do(operation)
+        outcome: Outcome = kept[self]
+        return outcome
+
+
+@breaks("sequences_are_right", "a recipe that is used again", SequencingDevice)
+class KeepsTheInput(SequencingDevice):
+    queue_type = KeepsTheInputQueue
 
 
 @breaks("sequences_are_right", "detail.step is None", SequencingDevice)

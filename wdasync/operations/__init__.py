@@ -23,7 +23,7 @@ from .digests import Checksum, Digest, DigestChunk, Mac
 from .keys import Key, KeyedOperation, KeySpec
 from .memory import Compare, Copy, Fill, Nop
 from .publickeys import Exchange, Generate, PrivateDecrypt, PublicEncrypt, Sign, Verify
-from .sequences import LOOKING, STEPS, Sequence
+from .sequences import LOOKING, STEPS, Recipe, Sequence
 from .suites import (
     CHECKSUMS,
     CIPHERS,
@@ -78,6 +78,7 @@ __all__ = [
     "Priority",
     "PrivateDecrypt",
     "PublicEncrypt",
+    "Recipe",
     "Seal",
     "Sequence",
     "Sign",

@@ -37,10 +37,11 @@ enum { NO_STEP = -1, MAX_PLANS = 1 << 14, KINDS = KIND_HAND_OVER, STATUSES = 10 
 
 static const char DESK[] = "wdasync_cpu.desk", PORT[] = "wdasync_cpu.port", HAND[] = "wdasync_cpu.hand",
                   SESSION[] = "wdasync_cpu.session", LINE[] = "wdasync_cpu.line", SECRET[] = "wdasync_cpu.secret",
-                  SIGNER[] = "wdasync_cpu.signer",
+                  SIGNER[] = "wdasync_cpu.signer", RECIPE[] = "wdasync_cpu.recipe",
                   TINY[] = "wdasync_cpu.tiny";
 
 struct desk {
+    PyObject *capsule;    /* its own, which holds it */
     PyObject *compress;   /* (algorithm, level, window) -> number of a plan */
     PyObject *decompress; /* algorithm -> number of a plan */
     PyObject *others;     /* (class, algorithm) -> number of a plan */
@@ -71,10 +72,21 @@ struct pin {
     struct links *links; /* the steps of a sequence */
 };
 
+/* What the sequences of one recipe have in common, read once: requests that lack their input, the key of each that has one,
+   and a nonce if `wanting` says so. It holds the operations that it was read from. */
+struct recipe {
+    uint32_t count;
+    bool native; /* there is C for all steps */
+    struct request *steps;
+    struct pin *pins;
+    int32_t *wanting; /* for each step: which of a sequence's nonces it gets; -1: none */
+};
+
+/* The steps of one sequence. */
 struct links {
     struct chain chain;
-    struct pin *pins;
-    PyObject *seen; /* a list: what the steps that only look have found */
+    PyObject *seen;      /* a list: what the steps that only look have found */
+    PyObject *secrets[]; /* hold the keys, whatever becomes of their sessions; NULL: the step has none */
 };
 
 struct port {
@@ -100,7 +112,7 @@ static PyObject *details[CREWS + 1][MAX_WORKERS][2]; /* of success; the last cre
 static newfunc new_tuple;
 static PyObject *name_source, *name_destination, *name_algorithm, *name_level, *name_window, *name_session,
     *name_dictionary, *name_content, *name_raw, *name_flush, *name_max_length, *name_max_members, *name_nbytes, *name_state, *name_paged, *name_memory,
-    *name_steps, *name_seen, *name_feed, *name_starve, *name_length, *name_is_complete, *name_other, *name_value, *name_initial, *name_secret, *name_signer, *name_way, *name_nonce, *name_aad, *name_tag_length;
+    *name_recipe, *name_prepared, *name_steps, *name_wanting, *name_sessions, *name_nonces, *name_seen, *name_length, *name_is_complete, *name_other, *name_value, *name_initial, *name_secret, *name_signer, *name_way, *name_nonce, *name_aad, *name_tag_length;
 
 /* Operations whose pages come when they are touched, in flight in all queues of the process. */
 static _Atomic unsigned paged_in_flight;
@@ -153,11 +165,10 @@ static void forget_links(struct pin *pin)
         return;
     for (uint32_t i = 0; i < links->chain.count; i++) {
         free(links->chain.steps[i].out);
-        unpin(&links->pins[i]);
+        Py_XDECREF(links->secrets[i]);
     }
     Py_XDECREF(links->seen);
     free(links->chain.steps);
-    free(links->pins);
     free(links);
     pin->links = NULL;
 }
@@ -245,20 +256,27 @@ static bool read_number(PyObject *operation, PyObject *name, uint64_t *value)
     return true;
 }
 
+/* Whether no page of an input is absent. False, too: an exception was raised. */
+static bool is_complete(PyObject *paged)
+{
+    PyObject *complete = PyObject_GetAttr(paged, name_is_complete);
+    bool found = complete && PyObject_IsTrue(complete) > 0;
+    Py_XDECREF(complete);
+    return found;
+}
+
 /* The memory of an input in pages. If a codec cannot read it as it is, the pin remembers the input. */
 static bool read_pages(struct pin *pin, const struct request *request, PyObject *paged, struct segment *segment)
 {
     uint64_t length;
     PyObject *memory = PyObject_GetAttr(paged, name_memory);
-    PyObject *complete = memory ? PyObject_GetAttr(paged, name_is_complete) : NULL;
-    int is_complete = complete ? PyObject_IsTrue(complete) : -1;
-    bool good = is_complete >= 0 && take_view(pin, memory, PyBUF_SIMPLE, segment)
+    bool complete = memory && is_complete(paged);
+    bool good = memory && !PyErr_Occurred() && take_view(pin, memory, PyBUF_SIMPLE, segment)
                 && read_number(paged, name_length, &length);
-    Py_XDECREF(complete);
     Py_XDECREF(memory);
     if (good) {
         segment->size = (size_t)length;
-        if (!is_complete || request->plan->engine == ENGINE_PYTHON) {
+        if (!complete || request->plan->engine == ENGINE_PYTHON) {
             Py_INCREF(paged);
             pin->paged = paged;
         }
@@ -439,14 +457,20 @@ static bool read_secret(struct pin *pin, struct sealing *sealing, PyObject *oper
     return sealing->secret != NULL;
 }
 
+/* What there is beside the text and the key. False: it is nothing for a native worker. */
+static bool read_beside(struct sealing *sealing, PyObject *operation)
+{
+    return read_bytes(operation, name_nonce, &sealing->nonce) && read_bytes(operation, name_aad, &sealing->aad)
+           && sealing->aad.size <= SEAL_LONGEST && read_number(operation, name_tag_length, &sealing->tag_size);
+}
+
 /* What a native worker cannot do, or what is wrong, goes another way. */
 static void read_sealing(struct pin *pin, struct request *request, PyObject *operation)
 {
     struct sealing *sealing = &request->sealing;
     uint64_t size;
-    if (!read_number(operation, name_nbytes, &size) || size > SEAL_LONGEST || !read_secret(pin, sealing, operation) || !read_bytes(operation, name_nonce, &sealing->nonce)
-        || !read_bytes(operation, name_aad, &sealing->aad) || !read_number(operation, name_tag_length, &sealing->tag_size)
-        || sealing->aad.size > SEAL_LONGEST || !can_seal(sealing->secret, sealing, request->plan->format))
+    if (!read_number(operation, name_nbytes, &size) || size > SEAL_LONGEST || !read_secret(pin, sealing, operation)
+        || !read_beside(sealing, operation) || !can_seal(sealing->secret, sealing, request->plan->format))
         request->plan = plans[request->plan->otherwise];
     PyErr_Clear();
 }
@@ -568,57 +592,154 @@ static int kind_of(PyObject *operation)
     return KINDS;
 }
 
-static enum read_result read_operation(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation);
+static enum read_result read_arguments(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation);
 
-/* A step of a sequence. False: it is not for native code, or is wrong; it can be found out in another way which. */
+static void forget_recipe(struct recipe *recipe)
+{
+    for (uint32_t i = 0; recipe->pins && i < recipe->count; i++)
+        unpin(&recipe->pins[i]);
+    free(recipe->steps);
+    free(recipe->pins);
+    free(recipe->wanting);
+    free(recipe);
+}
+
+static void recipe_gone(PyObject *capsule)
+{
+    forget_recipe(PyCapsule_GetPointer(capsule, RECIPE));
+}
+
+/* A step, without its input and its key. False: it is not for native code, or is wrong; it can be found out in another way which. */
 static bool read_step(struct desk *desk, struct pin *pin, struct request *step, PyObject *operation)
 {
-    return read_operation(desk, pin, step, operation) == READ_SUBMIT && !pin->paged && !step->into
-           && !is_for_threads(step) && step->plan->engine != ENGINE_CHAIN && step->kind != KIND_NOP;
+    Py_INCREF(operation);
+    pin->operation = operation;
+    return read_arguments(desk, pin, step, operation) == READ_SUBMIT && !step->session && step->kind != KIND_NOP
+           && step->plan->engine != ENGINE_PYTHON && step->plan->engine != ENGINE_SIGN && step->plan->engine != ENGINE_CHAIN
+           && (step->plan->engine != ENGINE_SEAL || read_beside(&step->sealing, operation));
 }
 
-/* All steps, of which the first is given the sequence's input for so long. False: they are not all native. */
-static bool read_steps(struct desk *desk, struct links *links, PyObject *operation, PyObject *steps)
+/* Which steps take a nonce of each sequence. */
+static bool read_wanting(struct recipe *recipe, PyObject *wanting)
 {
-    PyObject *number = PyLong_FromLong(0);
-    PyObject *first = number ? PyObject_CallMethodObjArgs(operation, name_feed, number, NULL) : NULL;
-    bool good = first != NULL;
-    for (uint32_t i = 0; good && i < links->chain.count; i++)
-        good = read_step(desk, &links->pins[i], &links->chain.steps[i], PyTuple_GetItem(steps, (Py_ssize_t)i));
-    PyErr_Clear();
-    PyObject *nothing = first ? PyObject_CallMethodObjArgs(operation, name_starve, number, NULL) : NULL;
-    PyErr_Clear();
-    Py_XDECREF(nothing);
-    Py_XDECREF(first);
-    Py_XDECREF(number);
-    return good;
+    memset(recipe->wanting, -1, recipe->count * sizeof *recipe->wanting);
+    for (Py_ssize_t i = 0; i < PyTuple_Size(wanting); i++) {
+        Py_ssize_t step = PyLong_AsSsize_t(PyTuple_GetItem(wanting, i));
+        if (step < 0 || step >= (Py_ssize_t)recipe->count)
+            return false;
+        recipe->wanting[step] = (int32_t)i;
+    }
+    return true;
 }
 
-/* If there is C for all steps of a sequence, a native worker does it; else it stays with Python. */
+static bool fill_recipe(struct desk *desk, struct recipe *recipe, PyObject *steps, PyObject *wanting)
+{
+    size_t count = (size_t)PyTuple_Size(steps);
+    recipe->steps = calloc(count, sizeof *recipe->steps);
+    recipe->pins = calloc(count, sizeof *recipe->pins);
+    recipe->wanting = calloc(count, sizeof *recipe->wanting);
+    if (!recipe->steps || !recipe->pins || !recipe->wanting)
+        return false;
+    recipe->count = (uint32_t)count;
+    recipe->native = read_wanting(recipe, wanting);
+    for (uint32_t i = 0; recipe->native && i < count; i++)
+        recipe->native = read_step(desk, &recipe->pins[i], &recipe->steps[i], PyTuple_GetItem(steps, (Py_ssize_t)i));
+    PyErr_Clear();
+    return true;
+}
+
+/* A recipe that nobody has read before. NULL: no memory, or it is none. */
+static PyObject *new_recipe(struct desk *desk, PyObject *object)
+{
+    struct recipe *recipe = calloc(1, sizeof *recipe);
+    PyObject *steps = PyObject_GetAttr(object, name_steps), *wanting = PyObject_GetAttr(object, name_wanting), *capsule = NULL;
+    if (recipe && steps && wanting && PyTuple_Check(steps) && PyTuple_Check(wanting) && PyTuple_Size(steps) < INT32_MAX
+        && fill_recipe(desk, recipe, steps, wanting))
+        capsule = PyCapsule_New(recipe, RECIPE, recipe_gone);
+    if (!capsule && recipe)
+        forget_recipe(recipe);
+    Py_XDECREF(steps);
+    Py_XDECREF(wanting);
+    return capsule;
+}
+
+/* What this device has made of the recipe of a sequence. It stays with the recipe. NULL: nothing can be made of it. */
+static const struct recipe *recipe_of(struct desk *desk, PyObject *operation)
+{
+    PyObject *object = PyObject_GetAttr(operation, name_recipe);
+    PyObject *prepared = object ? PyObject_GetAttr(object, name_prepared) : NULL;
+    PyObject *capsule = prepared && PyDict_Check(prepared) ? PyDict_GetItemWithError(prepared, desk->capsule) : NULL;
+    if (!capsule && prepared && (capsule = new_recipe(desk, object))) {
+        if (PyDict_SetItem(prepared, desk->capsule, capsule) < 0)
+            PyErr_Clear();
+        Py_DECREF(capsule);
+        capsule = PyDict_GetItemWithError(prepared, desk->capsule);
+    }
+    Py_XDECREF(prepared);
+    Py_XDECREF(object);
+    return capsule ? PyCapsule_GetPointer(capsule, RECIPE) : NULL;
+}
+
+/* The key and the nonce of a step. False: they are out of the ordinary, or wrong. */
+static bool complete_step(const struct recipe *recipe, struct links *links, uint32_t number, PyObject *sessions, PyObject *nonces)
+{
+    struct request *step = &links->chain.steps[number];
+    struct sealing *sealing = &step->sealing;
+    int32_t wanted = recipe->wanting[number];
+    if (step->plan->engine != ENGINE_SEAL)
+        return wanted < 0;
+    PyObject *session = PyTuple_GetItem(sessions, (Py_ssize_t)number);
+    PyObject *nonce = wanted < 0 ? NULL : PyTuple_GetItem(nonces, wanted);
+    PyObject *secret = session ? PyObject_GetAttr(session, name_secret) : NULL;
+    links->secrets[number] = secret;
+    sealing->secret = secret && secret != Py_None ? PyCapsule_GetPointer(secret, SECRET) : NULL;
+    if (nonce && PyBytes_CheckExact(nonce))
+        sealing->nonce = (struct segment){(const uint8_t *)PyBytes_AsString(nonce), (size_t)PyBytes_Size(nonce)};
+    return sealing->secret && (wanted < 0 || (nonce && PyBytes_CheckExact(nonce))) && can_seal(sealing->secret, sealing, step->plan->format);
+}
+
+static struct links *new_links(const struct recipe *recipe)
+{
+    struct links *links = calloc(1, sizeof *links + recipe->count * sizeof *links->secrets);
+    if (!links || !(links->chain.steps = malloc(recipe->count * sizeof *recipe->steps))) {
+        free(links);
+        return NULL;
+    }
+    memcpy(links->chain.steps, recipe->steps, recipe->count * sizeof *recipe->steps);
+    links->chain.count = recipe->count;
+    return links;
+}
+
+/* A sequence whose input was read. If there is C for all its steps, a native worker does it; else it stays with Python. */
 static void read_sequence(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation)
 {
-    PyObject *steps = PyObject_GetAttr(operation, name_steps);
-    Py_ssize_t count = steps && PyTuple_Check(steps) ? PyTuple_Size(steps) : 0;
-    struct links *links = count > 0 && count < UINT32_MAX ? calloc(1, sizeof *links) : NULL;
+    const struct recipe *recipe = pin->paged && !is_complete(pin->paged) ? NULL : recipe_of(desk, operation);
+    struct links *links = recipe && recipe->native ? new_links(recipe) : NULL;
+    PyObject *sessions = links ? PyObject_GetAttr(operation, name_sessions) : NULL;
+    PyObject *nonces = sessions ? PyObject_GetAttr(operation, name_nonces) : NULL;
+    uint64_t size;
+    bool good = nonces && PyTuple_Check(sessions) && PyTuple_Check(nonces) && read_number(operation, name_nbytes, &size)
+                && size <= SEAL_LONGEST && (links->seen = PyObject_GetAttr(operation, name_seen)) && PyList_Check(links->seen);
     pin->links = links;
-    if (links && (links->chain.steps = calloc((size_t)count, sizeof *links->chain.steps))
-        && (links->pins = calloc((size_t)count, sizeof *links->pins))
-        && (links->seen = PyObject_GetAttr(operation, name_seen)) && PyList_Check(links->seen)) {
-        links->chain.count = (uint32_t)count;
-        if (read_steps(desk, links, operation, steps)) {
-            request->plan = &chain_plan;
-            request->chain = &links->chain;
-        }
-    }
-    if (request->plan != &chain_plan)
+    for (uint32_t i = 0; good && i < recipe->count; i++)
+        good = complete_step(recipe, links, i, sessions, nonces);
+    if (good) {
+        Py_CLEAR(pin->paged);
+        links->chain.steps->segments = request->segments;
+        links->chain.steps->count = request->count;
+        request->plan = &chain_plan;
+        request->chain = &links->chain;
+    } else {
         forget_links(pin);
-    PyErr_Clear();
-    Py_XDECREF(steps);
+        PyErr_Clear();
+    }
+    Py_XDECREF(nonces);
+    Py_XDECREF(sessions);
 }
 
-static enum read_result read_operation(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation)
+/* Everything but the buffers, and what else is beside them. */
+static enum read_result read_arguments(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation)
 {
-    enum read_result result;
     int kind = kind_of(operation);
     request->kind = (uint8_t)kind;
     request->count = request->others = 0;
@@ -640,33 +761,35 @@ static enum read_result read_operation(struct desk *desk, struct pin *pin, struc
         request->plan = &nop_plan;
         return READ_SUBMIT;
     case KIND_COMPRESS:
-        result = read_compress(desk, pin, request, operation);
-        break;
+        return read_compress(desk, pin, request, operation);
     case KIND_DECOMPRESS:
-        result = read_decompress(desk, pin, request, operation);
-        break;
+        return read_decompress(desk, pin, request, operation);
     case KIND_COMPRESS_CHUNK:
     case KIND_DECOMPRESS_CHUNK:
     case KIND_DIGEST_CHUNK:
-        result = read_chunk(desk, pin, request, operation, kind);
-        break;
+        return read_chunk(desk, pin, request, operation, kind);
     default:
-        if (kind < KINDS) {
-            result = read_other(desk, pin, request, operation, kind);
-            if (result == READ_SUBMIT && request->plan->engine == ENGINE_SEAL)
-                read_sealing(pin, request, operation);
-            if (result == READ_SUBMIT && request->plan->engine == ENGINE_SIGN)
-                read_signing(pin, request, operation);
-            if (result == READ_SUBMIT && kind == KIND_SEQUENCE)
-                read_sequence(desk, pin, request, operation);
-            break;
-        }
+        if (kind < KINDS)
+            return read_other(desk, pin, request, operation, kind);
         fail(request, STATUS_INVALID_ARGS, CAUSE_NONE, "not an operation that this backend knows");
         return READ_DONE;
     }
-    if (result == READ_SUBMIT && !read_buffers(pin, request, operation))
-        result = READ_RAISED;
-    return result;
+}
+
+static enum read_result read_operation(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation)
+{
+    enum read_result result = read_arguments(desk, pin, request, operation);
+    if (result != READ_SUBMIT || request->kind == KIND_NOP)
+        return result;
+    if (request->plan->engine == ENGINE_SEAL)
+        read_sealing(pin, request, operation);
+    if (request->plan->engine == ENGINE_SIGN)
+        read_signing(pin, request, operation);
+    if (!read_buffers(pin, request, operation))
+        return READ_RAISED;
+    if (request->kind == KIND_SEQUENCE)
+        read_sequence(desk, pin, request, operation);
+    return READ_SUBMIT;
 }
 
 static enum read_result refuse_pages(struct request *request)
@@ -818,7 +941,8 @@ static PyObject *open_desk(PyObject *self, PyObject *args)
     Py_INCREF(desk->helpers);
     Py_INCREF(desk->run);
     Py_INCREF(desk->line);
-    return PyCapsule_New(desk, DESK, desk_gone);
+    desk->capsule = PyCapsule_New(desk, DESK, desk_gone);
+    return desk->capsule;
 }
 
 /* Output of a decompression that may be made on the caller's thread at worst: about 0.3 ms, if somebody sends a bomb. */
@@ -2051,8 +2175,9 @@ static bool intern_names(void)
         {&name_is_complete, "is_complete"}, {&name_other, "other"},           {&name_value, "value"},
         {&name_initial, "initial"},       {&name_secret, "secret"},           {&name_signer, "signer"},
         {&name_way, "way"},
-        {&name_steps, "steps"},           {&name_seen, "seen"},               {&name_feed, "feed"},
-        {&name_starve, "starve"},         {&name_nonce, "nonce"},           {&name_aad, "aad"},                   {&name_tag_length, "tag_length"},
+        {&name_recipe, "recipe"},         {&name_prepared, "prepared"},       {&name_steps, "steps"},
+        {&name_wanting, "wanting"},       {&name_sessions, "sessions"},       {&name_nonces, "nonces"},
+        {&name_seen, "seen"},             {&name_nonce, "nonce"},           {&name_aad, "aad"},                   {&name_tag_length, "tag_length"},
     };
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
         if (!(*NAMES[i].place = PyUnicode_InternFromString(NAMES[i].name)))

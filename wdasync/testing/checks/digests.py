@@ -23,6 +23,7 @@ from ...operations import (
     Kind,
     Mac,
     Operation,
+    Recipe,
 )
 from ...operations import (
     Sequence as Steps,
@@ -233,6 +234,12 @@ def sequences_are_right(bench: Bench) -> None:
         operation.seen == [answer, None, None, answer],
         f"expected {answer!r} to be seen, got {operation.seen}",
     )
+    again = Recipe(steps())
+    for content in (data, data[::-1]):
+        operation = Steps(content, again)
+        (done,) = bench.run(queue, [operation])
+        require(success(operation, done) == content, "the output of a recipe that is used again is another")
+        require(operation.seen[0] == known(content).to_bytes(4, "big"), f"it has seen {operation.seen}")
     operation = Steps(
         b"no data of that format", [Checksum(b"", look), Decompress(b"", name), Checksum(b"", look)]
     )
