@@ -488,10 +488,12 @@ class Accelerator(MemoryWork, CryptoWork):
         """Everything counted since it was opened; also after it was closed."""
         execution = self._execution
         names = {lane: place.name for place in self._places for lane in place.every}
+        inline = sum(lane.ran_inline for lane in self._reaper.lanes)
+        reasons = {reason.name.lower(): execution.reasons[reason] for reason in Reason}
         return AcceleratorStatistics(
             lanes=tuple(_lane_statistics(lane, names.get(lane, "")) for lane in self._reaper.lanes),
-            reasons={reason.name.lower(): execution.reasons[reason] for reason in Reason},
-            inline=sum(lane.ran_inline for lane in self._reaper.lanes),
+            reasons=reasons | {Reason.INLINE.name.lower(): inline},
+            inline=inline,
             retries=execution.retries,
             faults=self._faults,
             devices={

@@ -19,7 +19,6 @@ from .operations import (
     Decrypt,
     Encrypt,
     Key,
-    Kind,
     Mac,
     Open,
     Operation,
@@ -27,6 +26,7 @@ from .operations import (
     Seal,
     problem_of_sizes,
 )
+from .tinywork import Sealing
 
 if TYPE_CHECKING:
     from .buffers import Source
@@ -106,6 +106,8 @@ class Aead(KeyHandle):
         super().__init__(execution, key, algorithm)
         self._tag_length = tag_length
         self._usual_tag = tag_length == 16
+        self._seals = Sealing(execution, key, Seal(key, b"", b"", algorithm))
+        self._opens = Sealing(execution, key, Open(key, b"", b"", algorithm))
         suite = SEALS.get(algorithm)
         self._suite = None if suite is None else suite._replace(key=())
 
@@ -129,12 +131,11 @@ class Aead(KeyHandle):
         :param associated_data: authenticated, not encrypted
         """
         if timeout is None and priority is _NORMAL and self._usual_tag:
-            execution = self._execution
-            tiny, aad = execution.tiny, b"" if associated_data is None else associated_data
-            output = tiny.seal(execution, Kind.SEAL, self._key, self._algorithm, nonce, data, aad)
+            output = self._seals.do(nonce, data, b"" if associated_data is None else associated_data)
             if output is not None:
-                if tiny.asks or execution.inline_left <= 0:
-                    await tiny.pause(execution)
+                execution = self._execution
+                if execution.tiny.asks or execution.inline_left <= 0:
+                    await execution.tiny.pause(execution)
                 return output
         if associated_data is not None and type(associated_data) is not bytes:
             associated_data = await self._own(associated_data)
@@ -158,12 +159,11 @@ class Aead(KeyHandle):
         :raises InvalidTag: if it was not made with this key, nonce and associated data
         """
         if timeout is None and priority is _NORMAL and self._usual_tag:
-            execution = self._execution
-            tiny, aad = execution.tiny, b"" if associated_data is None else associated_data
-            output = tiny.seal(execution, Kind.OPEN, self._key, self._algorithm, nonce, data, aad)
+            output = self._opens.do(nonce, data, b"" if associated_data is None else associated_data)
             if output is not None:
-                if tiny.asks or execution.inline_left <= 0:
-                    await tiny.pause(execution)
+                execution = self._execution
+                if execution.tiny.asks or execution.inline_left <= 0:
+                    await execution.tiny.pause(execution)
                 return output
         if associated_data is not None and type(associated_data) is not bytes:
             associated_data = await self._own(associated_data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .backend import DigestSpec
 from .buffers import join, pin_source
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .paged import PagedBuffer
 
 __all__ = ["CryptoWork"]
+
+_NORMAL: Final = Priority.NORMAL
 
 
 class CryptoWork:
@@ -43,7 +45,7 @@ class CryptoWork:
         :param algorithm: ``sha256``, ``sha384``, ``sha512``, ``sha1``, ``md5``, ``sm3``, …
         """
         execution = self._execution
-        if timeout is None and priority is Priority.NORMAL and type(algorithm) is str:
+        if timeout is None and priority is _NORMAL and type(algorithm) is str:
             tiny = execution.tiny
             output = tiny.digest(execution, algorithm, data)
             if output is not None:

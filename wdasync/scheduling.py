@@ -71,6 +71,7 @@ class Reason(enum.IntEnum):
 LaneKey = tuple[str, Priority, str]
 
 _NO_LIMIT: Final = sys.maxsize
+_OPEN: Final = LaneState.OPEN
 
 
 def least_loaded(lanes: Sequence[Lane], turn: int) -> Lane | None:
@@ -83,7 +84,7 @@ def least_loaded(lanes: Sequence[Lane], turn: int) -> Lane | None:
     count = len(lanes)
     for step in range(count):
         lane = lanes[(turn + step) % count]
-        if lane.state is not LaneState.OPEN:
+        if lane.state is not _OPEN:
             continue
         load = lane.load / lane.depth
         if not load:

@@ -14,21 +14,18 @@ from .backend import TinyWork as Able
 from .dispatch import LaneState
 from .errors import WdasyncError
 from .operations import Digest, Kind, Open, Operation, Priority, Seal
-from .scheduling import Reason
 
 if TYPE_CHECKING:
-    from .backend import Tiny
+    from .backend import KeySession, Tiny
     from .dispatch import Lane
     from .eventloop import EventLoop
     from .execution import Execution
     from .operations import Key
     from .scheduling import Place, Schedule
 
-__all__ = ["TinyWork"]
+__all__ = ["Sealing", "TinyWork"]
 
-_DIGEST: Final = Kind.DIGEST
 _OPEN: Final = LaneState.OPEN
-_INLINE: Final = Reason.INLINE
 
 #: Bytes of the longest: what is longer can be given to a worker while Python's lock is free.
 MOST: Final = 16 << 10
@@ -40,15 +37,17 @@ class _Way:
     :ivar most: bytes
     :ivar place: the device
     :ivar lane: where it would go
+    :ivar stale: there are other lanes now, or the device is another one
     """
 
-    __slots__ = ("fixed", "lane", "most", "per_kib", "place", "run")
+    __slots__ = ("fixed", "lane", "most", "per_kib", "place", "run", "stale")
 
     def __init__(self, tiny: Tiny, most: int, place: Place, lane: Lane) -> None:
         self.run, self.fixed, self.per_kib = tiny
         self.most = most
         self.place = place
         self.lane = lane
+        self.stale = False
 
 
 class TinyWork:
@@ -60,71 +59,38 @@ class TinyWork:
 
     def __init__(self, loop: EventLoop, schedule: Schedule, limit: int) -> None:
         self.asks = loop.level_cancellation
-        self._is_current = loop.is_current
+        self.running, self.own = loop.running, loop.own
         self._schedule = schedule
         self._limit = limit
         self._ways: dict[tuple[Kind, str], _Way | None] = {}
-        schedule.on_forget.append(self._ways.clear)
+        self._digests: dict[str, _Way | None] = {}  # of these
+        schedule.on_forget.append(self._forget)
 
-    # Both of these are short ways without calls: a call costs a tenth of the whole.
+    def _forget(self) -> None:
+        for way in self._ways.values():
+            if way is not None:
+                way.stale = True
+        self._ways.clear()
+        self._digests.clear()
+
+    # This and Sealing.do() are short ways with hardly a call: one costs a tenth of the whole.
 
     def digest(self, execution: Execution, algorithm: str, data: object) -> bytes | None:
         """A digest; ``None``: it has to go the usual way."""
         try:
-            way = self._ways[_DIGEST, algorithm]
+            way = self._digests[algorithm]
         except KeyError:
-            way = self._find(Digest(b"", algorithm))
-        if way is None or type(data) is not bytes or len(data) > way.most:
+            way = self.find(Digest(b"", algorithm))
+        if way is None or type(data) is not bytes or (size := len(data)) > way.most:
             return None
-        lane = way.lane
-        if (
-            lane.state is not _OPEN
-            or not execution.open
-            or execution.generation != forks.generation
-            or not self._is_current()
-        ):
+        if way.lane.state is not _OPEN or not execution.open or self.running() is not self.own:
             return None
-        output = way.run(data)
-        if output is not None:
-            execution.inline_left -= way.fixed + (len(data) * way.per_kib >> 10)
-            if not execution.inline_counting:
-                execution.count_inline()
-            execution.reasons[_INLINE] += 1
-            lane.ran_inline += 1
-        return output
-
-    def seal(
-        self,
-        execution: Execution,
-        kind: Kind,
-        key: Key,
-        algorithm: str,
-        nonce: object,
-        data: object,
-        aad: object,
-    ) -> bytes | None:
-        """Encrypt and authenticate, or check and decrypt, with a tag of 16 bytes; ``None``: it has to go the usual way."""
-        try:
-            way = self._ways[kind, algorithm]
-        except KeyError:
-            way = self._find((Seal if kind is Kind.SEAL else Open)(key, b"", b"", algorithm))
-        if way is None or type(data) is not bytes or type(aad) is not bytes or key.revoked:
+        if execution.generation != forks.generation or (output := way.run(data)) is None:
             return None
-        lane, place, size = way.lane, way.place, len(data) + len(aad)
-        if size > way.most or lane.state is not _OPEN or not execution.open:
-            return None
-        if execution.generation != forks.generation or not self._is_current():
-            return None
-        session = key.known(place.device, algorithm, place.losses)
-        if session is None:
-            return None
-        output = way.run(session, nonce, data, aad)
-        if output is not None:
-            execution.inline_left -= way.fixed + (size * way.per_kib >> 10)
-            if not execution.inline_counting:
-                execution.count_inline()
-            execution.reasons[_INLINE] += 1
-            lane.ran_inline += 1
+        execution.inline_left -= way.fixed + (size * way.per_kib >> 10)
+        if not execution.inline_counting:
+            execution.count_inline()
+        way.lane.ran_inline += 1
         return output
 
     async def pause(self, execution: Execution) -> None:
@@ -134,8 +100,11 @@ class TinyWork:
         else:
             await execution.loop.checkpoint()
 
-    def _find(self, probe: Operation) -> _Way | None:
+    def find(self, probe: Operation) -> _Way | None:
         """How it is done, if it ever is; remembered as long as its route."""
+        at = probe.kind, probe.algorithm
+        if at in self._ways:
+            return self._ways[at]
         try:
             route = self._schedule.route(probe, Priority.NORMAL)
         except WdasyncError:
@@ -143,7 +112,9 @@ class TinyWork:
         lane = route.lane or route.quick(0)
         if lane is None:
             return None  # it is not open yet, or is chosen each time
-        way = self._ways[probe.kind, probe.algorithm] = self._way(probe, lane)
+        way = self._ways[at] = self._way(probe, lane)
+        if probe.kind is Kind.DIGEST:
+            self._digests[probe.algorithm] = way
         return way
 
     def _way(self, probe: Operation, lane: Lane) -> _Way | None:
@@ -159,3 +130,47 @@ class TinyWork:
         if row.max_input is not None:
             most.append(row.max_input)
         return _Way(tiny, min(most), place, lane)
+
+
+class Sealing:
+    """The tiny work with one key in one direction: it encrypts and authenticates, or checks and decrypts, with a tag of 16 bytes.
+
+    :param probe: an operation that it saves
+    """
+
+    __slots__ = ("_execution", "_key", "_probe", "_session", "_way")
+
+    def __init__(self, execution: Execution, key: Key, probe: Seal | Open) -> None:
+        self._execution = execution
+        self._key = key
+        self._probe = probe
+        self._way: _Way | None = None
+        self._session: KeySession | None = None
+
+    def do(self, nonce: object, data: object, aad: object) -> bytes | None:
+        """The output; ``None``: it has to go the usual way."""
+        execution, way = self._execution, self._way
+        if way is None or way.stale:
+            way = self._find(execution.tiny)
+        if way is None or type(data) is not bytes or type(aad) is not bytes:
+            return None
+        tiny, size = execution.tiny, len(data) + len(aad)
+        if size > way.most or way.lane.state is not _OPEN or self._key.revoked or not execution.open:
+            return None
+        if tiny.running() is not tiny.own or execution.generation != forks.generation:
+            return None
+        if (output := way.run(self._session, nonce, data, aad)) is None:
+            return None
+        execution.inline_left -= way.fixed + (size * way.per_kib >> 10)
+        if not execution.inline_counting:
+            execution.count_inline()
+        way.lane.ran_inline += 1
+        return output
+
+    def _find(self, tiny: TinyWork) -> _Way | None:
+        """How it is done, once the device knows the key: what it knows stays the same until the way is stale, or the key revoked."""
+        way = tiny.find(self._probe)
+        if way is not None:
+            self._session = self._key.known(way.place.device, self._probe.algorithm, way.place.losses)
+            self._way = way = None if self._session is None else way
+        return way

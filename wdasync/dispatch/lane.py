@@ -24,7 +24,7 @@ import enum
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..backend import Completion, Detail, Inline, Queue
 from ..errors import Status
@@ -62,6 +62,11 @@ class LaneState(enum.Enum):
     #: The queue is closed; work is refused with ABORTED.
     CLOSED = "closed"
 
+
+# On Python 3.11 a member of an enumeration takes ten times as long to get as a name of a module.
+_OPEN: Final = LaneState.OPEN
+_DRAINING: Final = LaneState.DRAINING
+_RESETTING: Final = LaneState.RESETTING
 
 #: What may follow what.
 TRANSITIONS: dict[LaneState, frozenset[LaneState]] = {
@@ -172,19 +177,19 @@ class Lane:
 
     def submit(self, flight: Flight) -> None:
         """Start a flight, or park it until a slot is free."""
-        if self.state is LaneState.OPEN:
+        if self.state is _OPEN:
             if self._free and not self.parked:
                 self._start(flight)
             else:
                 self._park(flight)
-        elif self.state is LaneState.RESETTING:
+        elif self.state is _RESETTING:
             self._park(flight)
         else:
             self._refuse(flight)
 
     def submit_burst(self, flights: Sequence[Flight]) -> None:
         """Start many flights, in one burst as far as there are slots."""
-        sends = self.state is LaneState.OPEN and not self._collecting
+        sends = self.state is _OPEN and not self._collecting
         if sends:
             self._collecting = True
             self.reaper.loop.at_turn_end(self.turn_ends)
@@ -214,7 +219,7 @@ class Lane:
             self._send()
 
     def _start_parked(self) -> None:
-        while self.parked and self._free and self.state is LaneState.OPEN:
+        while self.parked and self._free and self.state is _OPEN:
             self._start(self._next_parked())
 
     def _send(self) -> None:
@@ -335,7 +340,7 @@ class Lane:
                 self.reaper.retry_later(self)
         elif waiting_for and not self._arm():
             self.reaper.loop.at_turn_end(self._reap_on)
-        elif not self.in_flight and self.state is LaneState.DRAINING:
+        elif not self.in_flight and self.state is _DRAINING:
             self.reaper.drained.set()
 
     def _arm(self) -> bool:
@@ -397,7 +402,7 @@ class Lane:
             self._vacate(flight)
             self._give_up(flight)
             self._start_parked()
-            if not self.in_flight and self.state is LaneState.DRAINING:
+            if not self.in_flight and self.state is _DRAINING:
                 self.reaper.drained.set()
             return True
         if flight.completion is not None:
@@ -489,7 +494,7 @@ class Lane:
 
     def drain(self) -> None:
         """Take no more work; go on taking completions. ``reaper.drained`` is set when there are none to come."""
-        if self.state is LaneState.OPEN:
+        if self.state is _OPEN:
             self._become(LaneState.DRAINING, "the accelerator is being closed")
             self._unsend()
             self._refuse_parked()

@@ -51,10 +51,14 @@ class EventLoop(Protocol):
     """What the framework needs of an event loop.
 
     :ivar level_cancellation: a task that is cancelled must hear of it at each await, also at one that does not suspend it
+    :ivar running: gives what stands for the event loop of this kind that runs in the calling thread; ``None``: none does
+    :ivar own: what stands for this one
     """
 
     name: str
     level_cancellation: bool
+    running: Callable[[], object]
+    own: object
 
     def is_current(self) -> bool:
         """Whether the caller runs in this loop and its thread."""

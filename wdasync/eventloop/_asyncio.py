@@ -48,9 +48,11 @@ class AsyncioLoop:
     """An :class:`~wdasync.eventloop.EventLoop` on the running asyncio loop."""
 
     level_cancellation = False
+    running: staticmethod[[], object] = staticmethod(asyncio._get_running_loop)
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self.own: object = self._loop
         self.name = "uvloop" if type(self._loop).__module__.partition(".")[0] == "uvloop" else "asyncio"
         self._context = empty_context.copy()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,10 +65,7 @@ class AsyncioLoop:
         return f"<{self.name} loop at {id(self._loop):#x} in thread {self._thread}>"
 
     def is_current(self) -> bool:
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
+        return self.running() is self._loop
 
     async def park(self, parkable: Parkable) -> Any:
         future = parkable.waiter = self._loop.create_future()
@@ -98,8 +97,7 @@ class AsyncioLoop:
     async def checkpoint_if_cancelled(self) -> None:
         """Asyncio delivers a cancellation at the next suspension; there is nothing to ask before."""
 
-    async def checkpoint(self) -> None:
-        await _next_turn()
+    checkpoint = staticmethod(_next_turn)
 
     def at_turn_end(self, callback: Callable[[], None]) -> None:
         self._loop.call_soon(callback, context=self._context)

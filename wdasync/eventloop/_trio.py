@@ -117,14 +117,23 @@ def _abort(parkable: Parkable, raise_cancel: Callable[[], Any]) -> Abort:
     return Abort.FAILED
 
 
+def _running() -> object:
+    try:
+        return trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return None
+
+
 class TrioLoop:
     """An :class:`~wdasync.eventloop.EventLoop` on the running trio loop."""
 
     name = "trio"
     level_cancellation = True
+    running = staticmethod(_running)
 
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
+        self.own: object = self._token
         self._turn_end = _TurnEnd(self._token)
         self._watches: dict[int, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
@@ -138,10 +147,7 @@ class TrioLoop:
         return f"<trio loop at {id(self._token):#x} in thread {self._thread}>"
 
     def is_current(self) -> bool:
-        try:
-            return trio.lowlevel.current_trio_token() is self._token
-        except RuntimeError:
-            return False
+        return _running() is self._token
 
     async def park(self, parkable: Parkable) -> Any:
         parkable.waiter = trio.lowlevel.current_task()
@@ -153,11 +159,8 @@ class TrioLoop:
     def wake(self, parkable: Parkable, value: Any) -> None:
         trio.lowlevel.reschedule(parkable.waiter, outcome.Value(value))
 
-    async def checkpoint_if_cancelled(self) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
-
-    async def checkpoint(self) -> None:
-        await trio.lowlevel.checkpoint()
+    checkpoint_if_cancelled = staticmethod(trio.lowlevel.checkpoint_if_cancelled)
+    checkpoint = staticmethod(trio.lowlevel.checkpoint)
 
     def at_turn_end(self, callback: Callable[[], None]) -> None:
         self._turn_end.add(callback)
