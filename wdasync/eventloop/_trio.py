@@ -11,7 +11,8 @@ Facts this rests on:
   looked at once more *after* the registration. That has to happen outside of the task that is parked in
   ``wait_readable``; the instrument below runs between the registrations and the poll.
 * The instrument hook ``before_io_wait`` runs once a turn after all ready tasks ran. It is told the time-out that
-  trio has decided on already, so when it makes a task ready it has to wake the poll as well.
+  trio has decided on already, so when it makes a task ready it has to wake the poll as well. That costs a turn of the
+  loop and a write to a socket, so it is not done for nothing; but the queue of ready tasks has no public name.
 * System tasks outlive the main task, are cancelled after it, and must not raise.
 """
 
@@ -20,10 +21,11 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sized
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import outcome
 import trio
@@ -64,12 +66,26 @@ class _Timer:
             callback()
 
 
+def ready_tasks() -> Sized:
+    """The tasks of this ``trio.run`` that are about to run. Of a trio where they cannot be seen, something that is never empty."""
+    try:
+        ready: Any = trio._core._run.GLOBAL_RUN_CONTEXT.runner.runq
+    except AttributeError:
+        return UNSEEN
+    return ready if isinstance(ready, deque) else UNSEEN
+
+
+#: Stands for tasks that cannot be seen.
+UNSEEN: Final = (None,)
+
+
 class _TurnEnd(trio.abc.Instrument):
     """Calls what wants to be called before trio sleeps."""
 
     def __init__(self, token: trio.lowlevel.TrioToken) -> None:
         self._token = token
         self._callbacks: list[Callable[[], None]] = []
+        self._ready = ready_tasks()
 
     def add(self, callback: Callable[[], None]) -> None:
         self._callbacks.append(callback)
@@ -84,8 +100,8 @@ class _TurnEnd(trio.abc.Instrument):
                 callback()
             except Exception:  # trio would remove the instrument, and nothing would go on
                 logger.exception("%r raised", callback)
-        if timeout > 0:
-            # A callback may have made a task ready, or asked for another turn: do not sleep on it.
+        if timeout > 0 and (self._ready or self._callbacks):
+            # A callback has made a task ready, or asked for another turn: do not sleep on it.
             self._token.run_sync_soon(_nothing, idempotent=True)
 
 
