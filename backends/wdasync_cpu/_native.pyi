@@ -21,7 +21,9 @@ measure: Any
 crc32c: Any
 try_digests: Any
 new_secret: Any
+is_expanded: Any
 new_signer: Any
+try_sealing: Any
 try_signing: Any
 set_batches: Any
 tiny: Any

@@ -36,6 +36,7 @@ __all__ = [
     "finish_task",
     "guarded_copy",
     "headers",
+    "is_expanded",
     "join",
     "leave",
     "library_dictionaries",
@@ -60,6 +61,7 @@ __all__ = [
     "start_workers",
     "tiny",
     "try_digests",
+    "try_sealing",
     "try_signing",
     "workers",
 ]
@@ -137,12 +139,16 @@ _native.configure(
 )
 
 add_plan: Callable[[int, int, int, int, int, bool, int, int, int], int] = _native.add_plan
-new_secret: Callable[[int, bytes | bytearray], object] = _native.new_secret
+new_secret: Callable[[int, bytes | bytearray, bool], object] = _native.new_secret
+is_expanded: Callable[[object], bool] = _native.is_expanded
 new_signer: Callable[[bytes], object | None] = _native.new_signer
 tiny: Callable[[int], tuple[Callable[..., bytes | None], int, int] | None] = _native.tiny
 crc32c: Callable[[int, bytes, bool], int] = _native.crc32c
 try_digests: Callable[[int, tuple[bytes, ...], bool, int], tuple[tuple[bytes | None, ...], int]] = (
     _native.try_digests
+)
+try_sealing: Callable[[object, bool, bytes, bytes, tuple[bytes, ...], int], tuple[bytes | None, int]] = (
+    _native.try_sealing
 )
 try_signing: Callable[[object, int, bytes], bytes | None] = _native.try_signing
 set_batches: Callable[[int, int], None] = _native.set_batches

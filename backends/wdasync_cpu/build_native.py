@@ -25,6 +25,8 @@ SOURCES = (
     "finished",
     "forkgate",
     "frames",
+    "gcm_ipsec",
+    "gcm_openssl",
     "guard",
     "library",
     "lz4block",

@@ -30,7 +30,7 @@ from .plans import Plan, number_of, plan_of
 from .queues import CpuQueue
 from .sequences import runner
 from .sessions import CpuSession
-from .trials import OWN_FORMAT, seals
+from .trials import OWN_FORMAT
 
 __all__ = ["CpuDevice", "CpuInline", "Planner", "crews"]
 
@@ -106,8 +106,6 @@ class Planner:
         if self.capabilities.find(kind, algorithm) is None:
             return self._unknown(kind, algorithm)
         implementation = table.work_of(kind, algorithm, self._available).implementation
-        if implementation == "openssl-seal" and not seals(algorithm):
-            implementation = "cryptography"
         return number_of(Plan(kind, algorithm, implementation, 0, 0))
 
     def _unknown(self, kind: Kind, algorithm: object) -> str:
@@ -235,7 +233,9 @@ class CpuDevice:
         return CpuDigest(spec, binding.open_session(self._desk, number, None, False))
 
     def open_key(self, spec: KeySpec) -> CpuKey:
-        return CpuKey(spec, natively="openssl-sign" in self._available)
+        return CpuKey(
+            spec, natively="openssl-sign" in self._available, sealed="openssl-seal" in self._available
+        )
 
     def allocate(self, nbytes: int) -> memoryview | None:
         return None

@@ -11,6 +11,7 @@ from wdasync.errors import BackendUnavailable, Status
 from wdasync.operations import Compress, Decompress, Kind
 
 from . import binding, paging, trials
+from .crypto import gcm
 from .crypto.answers import known_answers
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def checks(backend: CpuBackend, options: Any) -> Iterator[Check]:
         found=f"{binding.workers()} native worker threads, {binding.spare_workers()} spare",
     )
     yield _userfaultfd()
+    if options.native_codecs:
+        yield _gcm()
     for row in device.capabilities:
         if row.kind is Kind.COMPRESS:
             yield _round_trip(device, row.algorithm)
@@ -55,6 +58,14 @@ def _library(name: str) -> Check:
         )
     file = binding.library_file(name)
     return Check(f"library {name}", passed=True, found=f"in {file}{_package(library, file)}")
+
+
+def _gcm() -> Check:
+    """Whoever does it, the answers are the same."""
+    way = gcm.way("aes-256-gcm")
+    if way is None:
+        return Check("AES-GCM", passed=None, found="by cryptography, in Python threads")
+    return Check("AES-GCM", passed=True, found="by IPsec-MB" if way.expanded else "by OpenSSL")
 
 
 def _userfaultfd() -> Check:

@@ -11,9 +11,8 @@ from typing import Any, Final
 from wdasync.errors import UnsupportedOperation
 from wdasync.operations import CIPHERS, CURVES, MACS, SEALS, KeyedOperation, KeySpec, Sign, problem_of_sizes
 
-from .. import binding
+from .gcm import new_secret
 from .inputs import Refused
-from .natives import SealNumber
 from .signers import NO_WAY, is_signed_natively, new_signer, way_of
 
 __all__ = ["CURVE_CLASSES", "CpuKey", "key_of"]
@@ -42,20 +41,20 @@ class CpuKey:
     """See :class:`wdasync.backend.KeySession`.
 
     :param natively: native code may sign with it, if it can
+    :param sealed: so too, seal and open
     :ivar spec: what was asked for
     :ivar secret: what native workers take it from; ``None``: they do nothing with it
     :ivar signer: so too, of a private key; it is there when it was used once
     :raises UnsupportedOperation: if nothing can be done with such a key
     """
 
-    def __init__(self, spec: KeySpec, *, natively: bool = False) -> None:
+    def __init__(self, spec: KeySpec, *, natively: bool = False, sealed: bool = True) -> None:
         if problem := _problem(spec):
             raise UnsupportedOperation(f"{spec.algorithm} on cpu: {problem}")
         self.spec = spec
         self.closed = False
         self._made: dict[object, Any] = {}
-        number = SealNumber.of(spec.algorithm)
-        self.secret = None if number is None else binding.new_secret(number, spec.material)
+        self.secret = new_secret(spec.algorithm, spec.material) if sealed else None
         self.signer: object | None = None
         self._unread = natively and is_signed_natively(spec.algorithm)
 

@@ -1,5 +1,4 @@
-"""Digests and AES-GCM that native workers make: by the OpenSSL that `hashlib` uses too, and digests many at once by Intel's
-IPsec-MB.
+"""Digests that native workers make: by the OpenSSL that `hashlib` uses too, and many at once by Intel's IPsec-MB.
 
 Nothing is taken on trust. Each digest has to give what `hashlib` gives, for each way it can be made, once a process; what
 does not is left to `hashlib`. The same look tells what a digest costs on this machine, and how many of them have to wait for
@@ -15,7 +14,7 @@ from typing import Final, NamedTuple
 
 from .. import binding
 
-__all__ = ["NEVER", "DigestNumber", "SealNumber", "Timing", "hashlib_name", "timing"]
+__all__ = ["NEVER", "DigestNumber", "Timing", "hashlib_name", "ipsec_problem", "timing"]
 
 #: So many are never made together.
 NEVER: Final = 0
@@ -51,19 +50,6 @@ class DigestNumber(enum.IntEnum):
     def of(cls, algorithm: str) -> DigestNumber:
         """The number of an algorithm."""
         return cls[algorithm.upper().replace("-", "_")]
-
-
-class SealNumber(enum.IntEnum):
-    """As ``enum seal`` of ``native/request.h``."""
-
-    AES_128_GCM = 0
-    AES_192_GCM = 1
-    AES_256_GCM = 2
-
-    @classmethod
-    def of(cls, algorithm: str) -> SealNumber | None:
-        """The number of an algorithm; ``None``: it is not native."""
-        return cls.__members__.get(algorithm.upper().replace("-", "_"))
 
 
 class Timing(NamedTuple):

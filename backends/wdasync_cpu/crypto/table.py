@@ -1,7 +1,7 @@
 """Who does which algorithm, and what it costs.
 
 *Costs* are of the way through Python: a call of `hashlib` or `cryptography` with its objects. Memory work has another, and digests
-that native workers make: what those cost is measured where it runs. Work
+and AES-GCM that native workers make: what those cost is measured where it runs. Work
 with public keys never runs in the caller's thread, however short it is.
 """
 
@@ -18,7 +18,8 @@ from wdasync.operations import CHECKSUMS, CIPHERS, CURVES, DIGESTS, MACS, SEALS,
 
 from .. import binding
 from ..codecs import Cost, Engine
-from .natives import DigestNumber, SealNumber, hashlib_name, timing
+from .gcm import SealNumber, way
+from .natives import DigestNumber, hashlib_name, timing
 from .signers import is_signed_natively
 
 __all__ = [
@@ -153,9 +154,6 @@ BITS: Final = {"rsa": (1024, 16384), "dh": (512, 10000)}
 #: Nanoseconds of a digest by a native worker, whatever its input.
 _NATIVE_FIXED: Final = 500
 
-#: The same of AES-GCM, and for each KiB.
-_NATIVE_SEAL: Final = Cost(700, 250)
-
 
 #: By whom, and what: some of it is out of the ordinary.
 _ORDINARY: Final = {
@@ -174,8 +172,8 @@ def work_of(kind: Kind, algorithm: str, available: Container[str]) -> Work:
     if native is not None:
         return Work("openssl", Cost(_NATIVE_FIXED, native.per_kib), DigestNumber.of(algorithm), measured=True)
     number = SealNumber.of(algorithm) if kind in (Kind.SEAL, Kind.OPEN) else None
-    if number is not None and "openssl-seal" in available:
-        return Work("openssl-seal", _NATIVE_SEAL, number)
+    if number is not None and "openssl-seal" in available and (found := way(algorithm)) is not None:
+        return Work("openssl-seal", found.cost, number, measured=True)
     if kind is Kind.SIGN and "openssl-sign" in available and is_signed_natively(algorithm):
         return Work("openssl-sign", NEVER)
     return _TABLE[kind, algorithm]

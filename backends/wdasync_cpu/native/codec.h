@@ -66,6 +66,7 @@ struct kit {
     void *digests[DIGESTS];        /* OpenSSL's */
     struct ipsec_manager *manager; /* of digests that are made together */
     void *ciphers[SEALS]; /* OpenSSL's */
+    struct ipsec_context gcm; /* of a sealing, while it is made by IPsec-MB */
     uint8_t *text;        /* of a sealing, until it is known to be good */
     size_t text_size;
     void *signing;         /* OpenSSL's state of a signature, while it is made */
@@ -179,7 +180,10 @@ void digest_together(void *kit, struct request *const *requests, unsigned count)
    them was not there, and the kit is in the middle of something. */
 bool run_digests(struct kit *kit, struct request *const *requests, unsigned count);
 
-/* Ciphers with authentication: see sealing.c. */
+/* Ciphers with authentication: see sealing.c, and gcm.h for those who make them. */
+size_t seal_key_size(uint8_t format);
+bool expand_secret(struct secret *secret); /* for IPsec-MB. False: there is none, no memory, or not on this processor */
+void forget_secret(struct secret *secret); /* wipes and frees it */
 bool can_seal(const struct secret *secret, const struct sealing *sealing, uint8_t format); /* it is an ordinary case */
 void run_sealing(struct kit *kit, struct request *request);
 /* The same into memory for all of the output. False: it is not as it should be, and `output` is to be wiped. */

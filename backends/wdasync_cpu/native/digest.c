@@ -133,12 +133,8 @@ size_t digest_bytes(struct kit *kit, enum digest digest, struct segment data, ui
 /* NULL: no memory, or not on this processor. */
 static struct ipsec_manager *manager_of(struct kit *kit)
 {
-    if (!kit->manager && (kit->manager = ipsec_mb->manager_new(0)))
-        ipsec_mb->manager_begin(kit->manager, NULL);
-    if (kit->manager && !kit->manager->submit) { /* the processor lacks what the library needs */
-        ipsec_mb->manager_free(kit->manager);
-        kit->manager = NULL;
-    }
+    if (!kit->manager)
+        kit->manager = ipsec_manager_new();
     return kit->manager;
 }
 

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "request.h"
+
 /* WDASYNC_CPU_NATIVE_CODECS=0 at build time: only zlib in the native workers. */
 #ifndef WDASYNC_ONLY_ZLIB
 #define WDASYNC_ONLY_ZLIB 0
@@ -77,6 +79,7 @@ SAME_PLACE(struct ipsec_job, tag_size, IMB_JOB, auth_tag_output_len_in_bytes);
 SAME_PLACE(struct ipsec_job, status, IMB_JOB, status);
 SAME_PLACE(struct ipsec_job, order, IMB_JOB, chain_order);
 SAME_PLACE(struct ipsec_job, user_data, IMB_JOB, user_data);
+SAME_PLACE(struct ipsec_manager, features, IMB_MGR, features);
 SAME_PLACE(struct ipsec_manager, next, IMB_MGR, get_next_job);
 SAME_PLACE(struct ipsec_manager, completed, IMB_MGR, get_completed_job);
 SAME_PLACE(struct ipsec_manager, flush, IMB_MGR, flush_job);
@@ -84,6 +87,26 @@ _Static_assert(IPSEC_SHA1 == (int)IMB_AUTH_SHA_1 && IPSEC_SHA256 == (int)IMB_AUT
                    && IPSEC_NO_CIPHER == (int)IMB_CIPHER_NULL && IPSEC_ENCRYPT == (int)IMB_DIR_ENCRYPT
                    && IPSEC_HASH_FIRST == (int)IMB_ORDER_HASH_CIPHER && IPSEC_COMPLETED == (int)IMB_STATUS_COMPLETED,
                "jobs of IPsec-MB have other numbers");
+SAME_PLACE(struct ipsec_manager, gcm.seal[SEAL_AES_128_GCM], IMB_MGR, gcm128_enc);
+SAME_PLACE(struct ipsec_manager, gcm.seal[SEAL_AES_192_GCM], IMB_MGR, gcm192_enc);
+SAME_PLACE(struct ipsec_manager, gcm.seal[SEAL_AES_256_GCM], IMB_MGR, gcm256_enc);
+SAME_PLACE(struct ipsec_manager, gcm.open, IMB_MGR, gcm128_dec);
+SAME_PLACE(struct ipsec_manager, gcm.begin, IMB_MGR, gcm128_init);
+SAME_PLACE(struct ipsec_manager, gcm.seal_add, IMB_MGR, gcm128_enc_update);
+SAME_PLACE(struct ipsec_manager, gcm.open_add, IMB_MGR, gcm128_dec_update);
+SAME_PLACE(struct ipsec_manager, gcm.seal_end, IMB_MGR, gcm128_enc_finalize);
+SAME_PLACE(struct ipsec_manager, gcm.open_end, IMB_MGR, gcm128_dec_finalize);
+SAME_PLACE(struct ipsec_manager, gcm.powers, IMB_MGR, gcm128_precomp);
+SAME_PLACE(struct ipsec_manager, gcm.expand, IMB_MGR, gcm128_pre);
+SAME_PLACE(struct ipsec_manager, gcm.expand[SEAL_AES_256_GCM], IMB_MGR, gcm256_pre);
+_Static_assert(sizeof(struct ipsec_key) >= sizeof(struct gcm_key_data)
+                   && _Alignof(struct ipsec_key) >= _Alignof(struct gcm_key_data),
+               "gcm_key_data is larger, or wants another place");
+_Static_assert(sizeof(struct ipsec_context) == sizeof(struct gcm_context_data)
+                   && _Alignof(struct ipsec_context) >= _Alignof(struct gcm_context_data),
+               "gcm_context_data has another size");
+_Static_assert(IPSEC_AESNI == IMB_FEATURE_AESNI && IPSEC_AESNI_EMULATED == IMB_FEATURE_AESNI_EMU,
+               "features of IPsec-MB have other numbers");
 #endif
 #endif
 #ifndef ZLIB_HEADER
@@ -392,6 +415,18 @@ int library_signs(void)
     return openssl && openssl->key_read && openssl->key_free && openssl->context_new && openssl->context_free
            && openssl->context_control && openssl->sign_begin && openssl->sign && openssl->message_begin
            && openssl->message_end && openssl->forget_errors;
+}
+
+struct ipsec_manager *ipsec_manager_new(void)
+{
+    struct ipsec_manager *manager = ipsec_mb->manager_new(0);
+    if (manager)
+        ipsec_mb->manager_begin(manager, NULL);
+    if (manager && !manager->submit) {
+        ipsec_mb->manager_free(manager);
+        manager = NULL;
+    }
+    return manager;
 }
 
 const char *library_headers(void)

@@ -283,6 +283,7 @@ struct openssl {
 
 enum { IPSEC_SHA1 = 13, IPSEC_SHA224, IPSEC_SHA256, IPSEC_SHA384, IPSEC_SHA512 };
 enum { IPSEC_NO_CIPHER = 3, IPSEC_ENCRYPT = 1, IPSEC_HASH_FIRST = 2, IPSEC_COMPLETED = 3 };
+enum { IPSEC_AESNI = 1 << 1, IPSEC_AESNI_EMULATED = 1 << 19 }; /* features */
 
 struct ipsec_job {
     const void *encrypt_keys, *decrypt_keys;
@@ -299,6 +300,33 @@ struct ipsec_job {
     void *user_data;
 }; /* and more, which is the library's */
 
+/* A key of AES, expanded, and the powers of the hash key that GCM makes of it. */
+struct ipsec_key {
+    _Alignas(64) uint8_t bytes[1024];
+};
+
+/* A message of GCM under way. */
+struct ipsec_context {
+    uint64_t words[11];
+};
+
+typedef void ipsec_whole(const struct ipsec_key *, struct ipsec_context *, uint8_t *out, const uint8_t *data, uint64_t size,
+                         const uint8_t *nonce, const uint8_t *aad, uint64_t aad_size, uint8_t *tag, uint64_t tag_size);
+typedef void ipsec_begin(const struct ipsec_key *, struct ipsec_context *, const uint8_t *nonce, const uint8_t *aad,
+                         uint64_t aad_size);
+typedef void ipsec_add(const struct ipsec_key *, struct ipsec_context *, uint8_t *out, const uint8_t *data, uint64_t size);
+typedef void ipsec_end(const struct ipsec_key *, struct ipsec_context *, uint8_t *tag, uint64_t tag_size);
+
+/* GCM, for keys of 128, 192 and 256 bits: numbers of enum seal. None of them takes a manager. */
+struct ipsec_gcm {
+    ipsec_whole *seal[3], *open[3];
+    ipsec_begin *begin[3];
+    ipsec_add *seal_add[3], *open_add[3];
+    ipsec_end *seal_end[3], *open_end[3];
+    void (*powers[3])(struct ipsec_key *);
+    void (*expand[3])(const void *key, struct ipsec_key *);
+};
+
 struct ipsec_manager {
     uint64_t flags, features, reserved[5];
     uint32_t used;
@@ -308,6 +336,8 @@ struct ipsec_manager {
     struct ipsec_job *(*submit_unchecked)(struct ipsec_manager *);
     struct ipsec_job *(*completed)(struct ipsec_manager *);
     struct ipsec_job *(*flush)(struct ipsec_manager *);
+    void (*others[19])(void);
+    struct ipsec_gcm gcm;
 }; /* so too */
 
 struct ipsec_mb {
@@ -344,6 +374,9 @@ int library_dictionaries(const char *name);
 
 /* Whether OpenSSL was bound, and has the functions for signatures. */
 int library_signs(void);
+
+/* A manager of IPsec-MB, which is there, for this processor. NULL: no memory, or the processor lacks what the library needs. */
+struct ipsec_manager *ipsec_manager_new(void);
 
 /* Headers that were compared at build time, for people. */
 const char *library_headers(void);

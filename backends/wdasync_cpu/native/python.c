@@ -1951,18 +1951,16 @@ static PyObject *open_session(PyObject *self, PyObject *args)
 
 static void secret_gone(PyObject *capsule)
 {
-    struct secret *secret = PyCapsule_GetPointer(capsule, SECRET);
-    explicit_bzero(secret, sizeof *secret);
-    free(secret);
+    forget_secret(PyCapsule_GetPointer(capsule, SECRET));
 }
 
-/* new_secret(cipher, key) -> secret */
+/* new_secret(cipher, key, expand) -> secret, which IPsec-MB works with if it is expanded and can be */
 static PyObject *new_secret(PyObject *self, PyObject *args)
 {
-    int format;
+    int format, expand;
     Py_buffer key;
     (void)self;
-    if (!PyArg_ParseTuple(args, "iy*", &format, &key))
+    if (!PyArg_ParseTuple(args, "iy*p", &format, &key, &expand))
         return NULL;
     struct secret *secret;
     if (key.len > (Py_ssize_t)sizeof secret->bytes) {
@@ -1975,11 +1973,73 @@ static PyObject *new_secret(PyObject *self, PyObject *args)
         secret->format = (uint8_t)format;
         secret->size = (uint8_t)key.len;
         memcpy(secret->bytes, key.buf, (size_t)key.len);
+        if (expand)
+            expand_secret(secret);
     }
     PyBuffer_Release(&key);
     if (!secret)
         return PyErr_NoMemory();
-    return PyCapsule_New(secret, SECRET, secret_gone);
+    PyObject *capsule = PyCapsule_New(secret, SECRET, secret_gone);
+    if (!capsule)
+        forget_secret(secret);
+    return capsule;
+}
+
+/* is_expanded(secret) -> bool */
+static PyObject *is_expanded(PyObject *self, PyObject *capsule)
+{
+    const struct secret *secret = PyCapsule_GetPointer(capsule, SECRET);
+    (void)self;
+    return secret ? PyBool_FromLong(secret->expanded != NULL) : NULL;
+}
+
+enum { TRIED_SEGMENTS = 4 };
+
+/* try_sealing(secret, seal, nonce, associated data, (bytes, ...), rounds) -> (output, nanoseconds of the shortest round), here and now. The output
+   is None if it fails. */
+static PyObject *try_sealing(PyObject *self, PyObject *args)
+{
+    struct segment segments[TRIED_SEGMENTS], nonce, aad;
+    PyObject *capsule, *pieces, *given_nonce, *given_aad, *output = NULL;
+    int seal, rounds;
+    long long shortest = -1;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OpO!O!O!i", &capsule, &seal, &PyBytes_Type, &given_nonce, &PyBytes_Type, &given_aad,
+                          &PyTuple_Type, &pieces, &rounds))
+        return NULL;
+    const struct secret *secret = PyCapsule_GetPointer(capsule, SECRET);
+    if (!secret)
+        return NULL;
+    struct plan plan = {.kind = seal ? KIND_SEAL : KIND_OPEN, .engine = ENGINE_SEAL, .format = secret->format};
+    Py_ssize_t count = PyTuple_Size(pieces);
+    bool good = count <= TRIED_SEGMENTS && is_bytes(given_nonce, &nonce) && is_bytes(given_aad, &aad);
+    for (Py_ssize_t i = 0; good && i < count; i++)
+        good = is_bytes(PyTuple_GetItem(pieces, i), &segments[i]);
+    struct sealing sealing = {.secret = secret, .nonce = nonce, .aad = aad, .tag_size = SEAL_TAG};
+    if (!good || !can_seal(secret, &sealing, secret->format)) {
+        PyErr_SetString(PyExc_ValueError, "try_sealing: no such sealing");
+        return NULL;
+    }
+    struct kit *kit = kit_new();
+    for (int round = 0; kit && round < rounds; round++) {
+        struct request request = {.plan = &plan, .kind = plan.kind, .segments = segments, .count = (uint32_t)count, .sealing = sealing};
+        struct timespec begun, ended;
+        clock_gettime(CLOCK_MONOTONIC, &begun);
+        run_request(kit, &request);
+        clock_gettime(CLOCK_MONOTONIC, &ended);
+        long long taken = (ended.tv_sec - begun.tv_sec) * 1000000000LL + ended.tv_nsec - begun.tv_nsec;
+        shortest = shortest < 0 || taken < shortest ? taken : shortest;
+        Py_CLEAR(output);
+        if (request.status == STATUS_SUCCESS)
+            output = PyBytes_FromStringAndSize((const char *)request.out, (Py_ssize_t)request.produced);
+        free(request.out);
+    }
+    if (!kit)
+        return PyErr_NoMemory();
+    kit_free(kit);
+    PyObject *found = PyErr_Occurred() ? NULL : Py_BuildValue("OL", output ? output : Py_None, shortest);
+    Py_XDECREF(output);
+    return found;
 }
 
 static void signer_gone(PyObject *capsule)
@@ -2142,6 +2202,8 @@ static PyMethodDef FUNCTIONS[] = {
     {"open_line", open_line, METH_NOARGS, NULL},
     {"open_session", open_session, METH_VARARGS, NULL},
     {"new_secret", new_secret, METH_VARARGS, NULL},
+    {"is_expanded", is_expanded, METH_O, NULL},
+    {"try_sealing", try_sealing, METH_VARARGS, NULL},
     {"new_signer", new_signer, METH_O, NULL},
     {"reset_session", reset_session, METH_O, NULL},
     {"close_session", close_session, METH_O, NULL},

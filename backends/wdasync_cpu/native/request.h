@@ -135,11 +135,14 @@ struct dictionary {
     bool raw; /* content, even where it begins like a trained dictionary of Zstandard */
 };
 
-/* A key. Whoever frees it wipes it. */
+struct ipsec_key;
+
+/* A key, which threads share. Whoever frees it wipes it. */
 struct secret {
     uint8_t format; /* an enum seal */
     uint8_t size;
     uint8_t bytes[32];
+    struct ipsec_key *expanded; /* NULL: OpenSSL does with it what is done */
 };
 
 enum { SEAL_NONCE = 12, SEAL_TAG = 16, SEAL_LONGEST = 1 << 30 };

@@ -1,88 +1,74 @@
-/* AES-GCM (NIST SP 800-38D) by OpenSSL, in the ordinary case: a nonce of 12 bytes and a tag of 16. What is out of the ordinary
- * is for Python. A kit's cipher state gets a key for one operation, and another key, of zeros, after it.
+/* AES-GCM (NIST SP 800-38D) in the ordinary case: a nonce of 12 bytes and a tag of 16. What is out of the ordinary is for
+ * Python. Who makes it depends on the key: see gcm.h.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "codec.h"
-#include "forkgate.h"
+#include "gcm.h"
 
-/* Bytes between two looks at whether to stop; OpenSSL counts in an int. */
-enum { PIECE = 1 << 20 };
-
-enum { SET_TAG = 0x11, GET_TAG = 0x10 }; /* EVP_CTRL_AEAD_ */
-
-static const struct {
-    const char *name; /* OpenSSL's */
-    size_t key;
-} CIPHER[SEALS] = {
-    [SEAL_AES_128_GCM] = {"AES-128-GCM", 16},
-    [SEAL_AES_192_GCM] = {"AES-192-GCM", 24},
-    [SEAL_AES_256_GCM] = {"AES-256-GCM", 32},
-};
+size_t seal_key_size(uint8_t format)
+{
+    static const uint8_t SIZES[SEALS] = {[SEAL_AES_128_GCM] = 16, [SEAL_AES_192_GCM] = 24, [SEAL_AES_256_GCM] = 32};
+    return SIZES[format];
+}
 
 bool can_seal(const struct secret *secret, const struct sealing *sealing, uint8_t format)
 {
-    return secret->format == format && format < SEALS && secret->size == CIPHER[format].key
+    return secret->format == format && format < SEALS && secret->size == seal_key_size(format)
            && sealing->nonce.size == SEAL_NONCE && sealing->tag_size == SEAL_TAG;
 }
 
-/* What must not be found by whoever gets this memory next. */
+/* What must not be found by whoever gets this memory next, also after memory was gone in the middle of a message. */
 void forget_sealing(struct kit *kit)
 {
     for (int i = 0; i < SEALS; i++)
         if (kit->ciphers[i])
             openssl->cipher_free(kit->ciphers[i]); /* wipes it */
+    explicit_bzero(&kit->gcm, sizeof kit->gcm);
     if (kit->text)
         explicit_bzero(kit->text, kit->text_size);
     free(kit->text);
 }
 
-static bool set_key(struct kit *kit, uint8_t format, const uint8_t *key, const uint8_t *nonce, bool seal)
+/* IPsec-MB reads associated data in one go. */
+static const struct gcm_way *way_of(const struct sealing *sealing)
 {
-    void **state = &kit->ciphers[format];
-    if (*state)
-        return openssl->cipher_begin(*state, NULL, NULL, key, nonce, seal);
-    gate_enter(); /* OpenSSL looks for the algorithm, and locks what it looks at */
-    const void *kind = openssl->cipher_by_name(CIPHER[format].name);
-    *state = kind ? openssl->cipher_new() : NULL;
-    bool good = *state && openssl->cipher_begin(*state, kind, NULL, key, nonce, seal);
-    gate_leave();
-    return good;
+    return sealing->secret->expanded && sealing->aad.size <= GCM_PIECE ? &gcm_ipsec : &gcm_openssl;
 }
 
-static void wipe_key(struct kit *kit, uint8_t format)
+bool gcm_refuse(struct request *request)
 {
-    static const uint8_t zeros[32];
-    if (kit->ciphers[format] && !openssl->cipher_begin(kit->ciphers[format], NULL, NULL, zeros, zeros, true)) {
-        openssl->cipher_free(kit->ciphers[format]);
-        kit->ciphers[format] = NULL;
-    }
+    fail(request, STATUS_CHECKSUM_FAILED, CAUSE_NONE, "%s", ""); /* no more is said */
+    return false;
 }
 
-/* Feeds `size` bytes; to no output they are associated data. False: OpenSSL could not, or the request has failed. */
-static bool feed(void *state, struct request *request, const uint8_t *data, size_t size, uint8_t *out)
+static bool goes_on(struct request *request)
 {
-    int produced;
-    for (size_t at = 0; at < size; at += PIECE) {
-        size_t piece = size - at < PIECE ? size - at : PIECE;
-        if (must_stop(request)) {
-            fail_stopped(request);
-            return false;
-        }
-        if (!openssl->cipher_add(state, out ? out + at : NULL, &produced, data + at, (int)piece))
+    if (!must_stop(request))
+        return true;
+    fail_stopped(request);
+    return false;
+}
+
+bool gcm_feed(const struct gcm_way *way, struct kit *kit, struct request *request, bool seal, const uint8_t *data, size_t size,
+              uint8_t *out)
+{
+    for (size_t at = 0; at < size; at += GCM_PIECE) {
+        size_t piece = size - at < GCM_PIECE ? size - at : GCM_PIECE;
+        if (!goes_on(request) || !way->add(kit, request, seal, data + at, piece, out ? out + at : NULL))
             return false;
     }
     return true;
 }
 
 /* All segments, of which the first `size` bytes are text; what is behind them goes to `rest`. */
-static bool feed_all(void *state, struct request *request, size_t size, uint8_t *out, uint8_t *rest)
+static bool feed_all(const struct gcm_way *way, struct kit *kit, struct request *request, bool seal, size_t size, uint8_t *rest)
 {
+    uint8_t *out = kit->text;
     for (uint32_t i = 0; i < request->count; i++) {
         const struct segment *segment = &request->segments[i];
         size_t text = segment->size < size ? segment->size : size;
-        if (!feed(state, request, segment->data, text, out))
+        if (!gcm_feed(way, kit, request, seal, segment->data, text, out))
             return false;
         out += text;
         size -= text;
@@ -111,26 +97,33 @@ static void deliver(struct kit *kit, struct request *request, size_t size)
         request->consumed += request->segments[i].size;
 }
 
-/* An output of `size` bytes that lies in the kit. False: it could not be made, and why may be in the request. */
+/* So many bytes of text in one piece. */
+static bool transform_one(const struct gcm_way *way, struct kit *kit, struct request *request, size_t text, bool seal)
+{
+    const uint8_t *data = request->segments->data;
+    uint8_t tag[SEAL_TAG];
+    if (!goes_on(request))
+        return false;
+    if (!seal)
+        memcpy(tag, data + text, SEAL_TAG);
+    return way->whole(kit, request, seal, data, text, kit->text, seal ? kit->text + text : tag);
+}
+
+static bool transform_all(const struct gcm_way *way, struct kit *kit, struct request *request, size_t text, bool seal)
+{
+    uint8_t tag[SEAL_TAG];
+    return way->begin(kit, request, seal) && feed_all(way, kit, request, seal, text, tag)
+           && way->end(kit, request, seal, seal ? kit->text + text : tag);
+}
+
+/* The output lies in the kit then, and none of the key. False: it could not be made, and why may be in the request. */
 static bool transform(struct kit *kit, struct request *request, size_t text, bool seal)
 {
-    const struct sealing *sealing = &request->sealing;
-    uint8_t format = request->plan->format, tag[SEAL_TAG];
-    int produced;
-    if (!set_key(kit, format, sealing->secret->bytes, sealing->nonce.data, seal))
-        return false;
-    void *state = kit->ciphers[format];
-    if (!feed(state, request, sealing->aad.data, sealing->aad.size, NULL)
-        || !feed_all(state, request, text, kit->text, tag))
-        return false;
-    if (seal)
-        return openssl->cipher_end(state, kit->text + text, &produced)
-               && openssl->cipher_control(state, GET_TAG, SEAL_TAG, kit->text + text);
-    if (!openssl->cipher_control(state, SET_TAG, SEAL_TAG, tag))
-        return false;
-    if (!openssl->cipher_end(state, kit->text + text, &produced))
-        fail(request, STATUS_CHECKSUM_FAILED, CAUSE_NONE, "%s", ""); /* no more is said */
-    return request->status == STATUS_SUCCESS;
+    const struct gcm_way *way = way_of(&request->sealing);
+    bool one = way->whole && request->count == 1 && text <= GCM_PIECE;
+    bool good = (one ? transform_one : transform_all)(way, kit, request, text, seal);
+    way->forget(kit, request);
+    return good;
 }
 
 void run_sealing(struct kit *kit, struct request *request)
@@ -140,7 +133,7 @@ void run_sealing(struct kit *kit, struct request *request)
     for (uint32_t i = 0; i < request->count; i++)
         total += request->segments[i].size;
     if (!seal && total < SEAL_TAG) {
-        fail(request, STATUS_CHECKSUM_FAILED, CAUSE_NONE, "%s", "");
+        gcm_refuse(request);
         return;
     }
     size_t text = seal ? total : total - SEAL_TAG, size = seal ? total + SEAL_TAG : text;
@@ -153,7 +146,6 @@ void run_sealing(struct kit *kit, struct request *request)
         deliver(kit, request, size);
     else if (request->status == STATUS_SUCCESS)
         fail(request, STATUS_DEVICE_ERROR, CAUSE_NONE, "OpenSSL could not do it");
-    wipe_key(kit, request->plan->format);
     if (kit->text) {
         explicit_bzero(kit->text, kit->text_size); /* unverified text, perhaps */
         free(kit->text);
@@ -170,6 +162,5 @@ bool seal_bytes(struct kit *kit, const struct plan *plan, const struct sealing *
     kit->text = output;
     bool good = transform(kit, &request, seal ? data.size : data.size - SEAL_TAG, seal);
     kit->text = NULL;
-    wipe_key(kit, plan->format);
     return good;
 }
