@@ -22,7 +22,8 @@ from tests.cpu.test_gone import gone
 from tests.cpu.test_ring import busy_workers
 from wdasync.backend import Completion, Status
 from wdasync.operations import Key, KeySpec, Open, Seal
-from wdasync_cpu import binding
+from wdasync_cpu import Options, binding
+from wdasync_cpu.backend import CpuBackend
 from wdasync_cpu.crypto import gcm, table
 from wdasync_cpu.crypto.gcm import SealNumber
 from wdasync_cpu.crypto.keys import CpuKey
@@ -362,6 +363,18 @@ class TestWho:
             assert found is not None
             assert (work.cost, work.measured) == (found.cost, True)
 
+    @pytest.mark.parametrize("who", WAYS)
+    def test_doctor_says_who_does_it(self, who: str) -> None:
+        with sealed_by(who):
+            (check,) = (each for each in CpuBackend().diagnose(Options()) if each.name == "AES-GCM")
+        assert (check.passed, check.found) == (True, f"by {who}")
+
+    def test_doctor_says_that_nothing_native_does_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(gcm, "way", lambda algorithm: None)
+        (check,) = (each for each in CpuBackend().diagnose(Options()) if each.name == "AES-GCM")
+        assert (check.passed, check.found) == (None, "by cryptography, in Python threads")
+        assert "AES-GCM" not in {each.name for each in CpuBackend().diagnose(Options(native_codecs=False))}
+
     @needs_openssl
     def test_how_it_is_measured(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def tried(*what: Any) -> tuple[bytes, int]:
@@ -521,7 +534,7 @@ def test_the_round_keys_of_the_standard() -> None:
 
 
 @needs_ipsec
-def test_nothing_of_a_key_stays_when_it_is_closed() -> None:
+def test_nothing_of_a_closed_key_stays_in_memory() -> None:
     key = random.Random(1).randbytes(16)
     expanded = b"".join(round_keys(key)[2:])  # where it began, the allocator writes what it wants to know
 
@@ -537,7 +550,11 @@ def test_nothing_of_a_key_stays_when_it_is_closed() -> None:
         for line in (key.hex(), "close"):
             print(line, file=child.stdin, flush=True)
             assert child.stdout.readline() == "done\n"
-            found.append(copies())
+            try:
+                found.append(copies())
+            except PermissionError:
+                child.kill()
+                pytest.skip("a child's memory cannot be read here")
         child.stdin.close()
         assert child.wait(PATIENCE) == 0
     assert found == [1, 0]
