@@ -28,6 +28,9 @@ WAYS = [
     pytest.param("OpenSSL", marks=needs_openssl),
 ]
 
+#: So too, as it happens to be.
+ANYBODY = "anybody"
+
 
 @contextmanager
 def sealed_by(who: str) -> Iterator[None]:
@@ -37,9 +40,10 @@ def sealed_by(who: str) -> Iterator[None]:
             patch.setattr(gcm, "ipsec_problem", lambda: "not wanted")
         gcm.way.cache_clear()
         try:
-            found = gcm.way("aes-256-gcm")
-            assert found is not None
-            assert found.expanded == (who == "IPsec-MB"), f"it is not {who} that does it"
+            if who != ANYBODY:
+                found = gcm.way("aes-256-gcm")
+                assert found is not None
+                assert found.expanded == (who == "IPsec-MB"), f"it is not {who} that does it"
             yield
         finally:
             gcm.way.cache_clear()
