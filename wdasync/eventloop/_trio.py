@@ -69,7 +69,8 @@ class _Timer:
 def ready_tasks() -> Sized:
     """The tasks of this ``trio.run`` that are about to run. Of a trio where they cannot be seen, something that is never empty."""
     try:
-        ready: Any = trio._core._run.GLOBAL_RUN_CONTEXT.runner.runq
+        context: Any = trio._core._run.GLOBAL_RUN_CONTEXT
+        ready = context.runner.runq
     except AttributeError:
         return UNSEEN
     return ready if isinstance(ready, deque) else UNSEEN
