@@ -130,6 +130,7 @@ class Execution:
     ) -> None:
         self.open = True
         self.loop = opener.loop
+        self._running, self._own = self.loop.running, self.loop.own
         self.recovery = recovery
         self.schedule = schedule
         self.reasons = [0] * len(Reason)
@@ -159,7 +160,7 @@ class Execution:
         try:
             if timeout is not None or self._observer is not None or operation.paged is not None:
                 return await self.run_traced(operation, timeout, priority, Trip())
-            if not self.open or not self.loop.is_current() or self.generation != forks.generation:
+            if not self.open or self._running() is not self._own or self.generation != forks.generation:
                 self.check()
             route = self.schedule.route(operation, priority)
             lane = route.lane
@@ -167,7 +168,7 @@ class Execution:
                 lane = None if serving_fault.get() else route.quick(operation.nbytes)
                 if lane is None:
                     return await self._run_unsettled(operation, priority, route)
-            if lane.inline is not None:
+            if lane.inline is not None and lane.load <= self._config.inline_in_flight:
                 completion = self._try_inline(operation, lane)
                 if completion is not None:
                     await self.loop.checkpoint_if_cancelled()

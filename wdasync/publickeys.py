@@ -95,6 +95,8 @@ class _Handle(KeyHandle):
         if not family.signs:
             raise InvalidArgument(f"{self._key!r}: expected a key that signs, got one for exchanges")
         if family.signs == "rsa":
+            if type(padding) in _paddings and type(algorithm) in _hashes:
+                return "rsa", padding, algorithm
             return "rsa", _rsa_padding(padding, "PKCS1v15() or PSS(…)"), _hash(algorithm)
         if family.signs == "ecdsa":
             kind = _cryptography(_EC).ECDSA

@@ -141,6 +141,25 @@ def test_a_digest_that_others_have_made(queue: CpuQueue, kind: hashes.HashAlgori
     assert it.by_python == 2, "each key once"
 
 
+def test_who_signs_again_in_another_way(queue: CpuQueue) -> None:
+    """What was remembered of the last signature is not taken for this one's."""
+    it, key = signer(queue, RSA[2048]), RSA[2048]
+    how, kind, shorter = padding.PKCS1v15(), hashes.SHA256(), hashes.SHA1()
+    ready = Prehashed(kind)
+    digest = hashlib.sha256(MESSAGE).digest()
+    for _ in range(3):
+        for each in (kind, shorter, hashes.SHA256()):
+            assert good(it.one(how, each)) == key.sign(MESSAGE, how, each)
+            assert good(it.one(how, each)) == key.sign(MESSAGE, how, each)
+        key.public_key().verify(good(it.one(pss(kind, 9), kind)), MESSAGE, pss(kind, 9), kind)
+        assert good(it.one(how, ready, digest)) == key.sign(MESSAGE, how, kind)
+        assert it.one(how, ready, digest[1:]).status is Status.INVALID_ARGS
+    other = it.operation(how, kind)
+    other.algorithm = "ecdsa-p256"
+    good(it.one(how, kind))
+    assert it.session.way(other) == signers.NO_WAY
+
+
 @pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 3_000_000])
 def test_messages_in_pieces(queue: CpuQueue, length: int) -> None:
     message = bytes(range(251)) * (length // 251 + 1)

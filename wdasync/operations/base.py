@@ -223,7 +223,7 @@ class Operation:
     window: int | None
 
     def _begin(self, data: object, algorithm: str, into: object = None) -> None:
-        """All fields, of an operation that is neither a stream's nor compression."""
+        """All fields, of an operation that is no stream's."""
         self.paged = None
         self.resident = False
         self.chain = None
@@ -232,8 +232,15 @@ class Operation:
         self.dictionary = None
         self.level = "fast"
         self.window = None
-        self._take(data)
-        self._take_destination(into)
+        self.destination = None
+        if type(data) is bytes:
+            self.source = data
+            self.nbytes = len(data)
+            self.immutable = True
+        else:
+            self._take(data)
+        if into is not None:
+            self._take_destination(into)
 
     def _take(self, data: object) -> None:
         if isinstance(data, PagedBuffer):
@@ -249,13 +256,11 @@ class Operation:
 
     def _take_destination(self, into: object) -> None:
         """After the source. An error lives on with its traceback, and must not pin the source by that."""
-        self.destination = None
-        if into is not None:
-            try:
-                self.destination = pin_destination(into, "into")
-            except BaseException:
-                self.source = b""
-                raise
+        try:
+            self.destination = pin_destination(into, "into")
+        except BaseException:
+            self.source = b""
+            raise
 
     @property
     def stateless(self) -> bool:

@@ -52,19 +52,9 @@ class Compress(Operation):
         into: object = None,
         dictionary: object = None,
     ) -> None:
-        self.dictionary = None if dictionary is None else as_dictionary(dictionary)
-        self.paged = None
-        self.resident = False
-        self.chain = None
-        if type(data) is bytes:
-            self.source = data
-            self.nbytes = len(data)
-            self.immutable = True
-        else:
-            self._take(data)
-        self._take_destination(into)
-        self.session = None
-        self.algorithm = algorithm
+        known = None if dictionary is None else as_dictionary(dictionary)
+        self._begin(data, algorithm, into)
+        self.dictionary = known
         self.level = level
         self.window = window
 
@@ -97,23 +87,11 @@ class Decompress(Operation):
         into: object = None,
         dictionary: object = None,
     ) -> None:
-        self.dictionary = None if dictionary is None else as_dictionary(dictionary)
-        self.paged = None
-        self.resident = False
-        self.chain = None
+        known = None if dictionary is None else as_dictionary(dictionary)
         self.max_length = check_bound(max_length, "max_length", 0)
         self.max_members = check_bound(max_members, "max_members", 1)
-        if type(data) is bytes:
-            self.source = data
-            self.nbytes = len(data)
-            self.immutable = True
-        else:
-            self._take(data)
-        self._take_destination(into)
-        self.session = None
-        self.algorithm = algorithm
-        self.level = "fast"
-        self.window = None
+        self._begin(data, algorithm, into)
+        self.dictionary = known
 
 
 class CompressChunk(Operation):

@@ -13,7 +13,7 @@ from wdasync.operations import CIPHERS, CURVES, MACS, SEALS, KeyedOperation, Key
 
 from .gcm import new_secret
 from .inputs import Refused
-from .signers import NO_WAY, is_signed_natively, new_signer, way_of
+from .signers import NO_WAY, depends_on_data, is_signed_natively, new_signer, way_of
 
 __all__ = ["CURVE_CLASSES", "CpuKey", "key_of"]
 
@@ -57,6 +57,7 @@ class CpuKey:
         self.secret = new_secret(spec.algorithm, spec.material) if sealed else None
         self.signer: object | None = None
         self._unread = natively and is_signed_natively(spec.algorithm)
+        self._last: tuple[object, object, int] = (None, None, NO_WAY)  # padding, hash, how to sign with them
 
     def __repr__(self) -> str:
         return f"<CpuKey {self.spec.algorithm}{', closed' if self.closed else ''}>"
@@ -83,8 +84,16 @@ class CpuKey:
                 self.signer = None
 
     def way(self, operation: Sign) -> int:
-        """How native code is to sign; see :func:`way_of`."""
-        return way_of(operation, self.material) if operation.algorithm == self.spec.algorithm else NO_WAY
+        """How native code is to sign; see :func:`way_of`. Who signs again mostly does it in the same way."""
+        if operation.algorithm != self.spec.algorithm:
+            return NO_WAY
+        padding, kind, way = self._last
+        if operation.padding is padding and operation.hash is kind and kind is not None:
+            return way
+        way = way_of(operation, self.material)
+        if not depends_on_data(way):
+            self._last = operation.padding, operation.hash, way
+        return way
 
     def close(self) -> None:
         self.closed = True

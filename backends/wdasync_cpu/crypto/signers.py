@@ -17,7 +17,7 @@ from wdasync.operations import CURVES, DIGESTS, Sign
 from .. import binding
 from .natives import DigestNumber
 
-__all__ = ["NO_WAY", "is_signed_natively", "new_signer", "way_of"]
+__all__ = ["NO_WAY", "depends_on_data", "is_signed_natively", "new_signer", "way_of"]
 
 #: Python does it.
 NO_WAY: Final = -1
@@ -101,6 +101,11 @@ def way_of(operation: Sign, key: Any) -> int:
         return _way_of(operation, key)
     except AttributeError:  # what `cryptography` has by other names in another version is out of the ordinary
         return NO_WAY
+
+
+def depends_on_data(way: int) -> bool:
+    """Whether other data could have another way, with the same padding and hash."""
+    return way == NO_WAY or bool(way & _HASHED)
 
 
 def _way_of(operation: Sign, key: Any) -> int:
