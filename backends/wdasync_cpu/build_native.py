@@ -23,6 +23,7 @@ SOURCES = (
     "digest",
     "explain",
     "finished",
+    "foretold",
     "forkgate",
     "frames",
     "gcm_ipsec",

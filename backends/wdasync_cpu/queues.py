@@ -61,5 +61,5 @@ class CpuQueue:
 
     def statistics(self) -> QueueStatistics:
         counters = self._counters()
-        extra = {name: counters.pop(name) for name in ("copies", "python", "paged", "batched")}
+        extra = {name: counters.pop(name) for name in ("copies", "python", "paged", "batched", "direct")}
         return QueueStatistics(**counters, extra=extra | {"thread_failures": threads.failures()})

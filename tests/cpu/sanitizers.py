@@ -34,11 +34,18 @@ def has_sanitizer(name: str, folder: Path) -> bool:
     return made.returncode == 0 and run([str(folder / "probe")]).returncode == 0
 
 
-def build_stress(folder: Path, sanitizer: str = "", source: Path = STRESS) -> Path:
-    """The program that stresses the rings, or another that has them in it."""
+#: The C side by name: what the rings consist of, and everything that knows no Python.
+RINGS = ("ring", "finished", "region", "owner")
+WITHOUT_PYTHON = tuple(sorted(path.stem for path in NATIVE.glob("*.c") if path.stem != "python"))
+
+
+def build_stress(
+    folder: Path, sanitizer: str = "", source: Path = STRESS, parts: tuple[str, ...] = RINGS
+) -> Path:
+    """The program that stresses the rings, or another that has them, or more of the C side, in it."""
     program = folder / f"{source.stem}-{sanitizer or 'plain'}"
     flags = [f"-fsanitize={sanitizer}"] if sanitizer else []
-    sources = [str(source), *(str(NATIVE / f"{name}.c") for name in ("ring", "finished", "region", "owner"))]
+    sources = [str(source), *(str(NATIVE / f"{name}.c") for name in parts)]
     warnings = ["-Wall", "-Wextra", "-Werror"]
     command = [
         *COMPILER,
@@ -52,6 +59,7 @@ def build_stress(folder: Path, sanitizer: str = "", source: Path = STRESS) -> Pa
         "-o",
         str(program),
         "-pthread",
+        "-ldl",
     ]
     made = run(command)
     assert made.returncode == 0, made.stderr

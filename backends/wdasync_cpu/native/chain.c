@@ -18,6 +18,19 @@ static bool run_step(struct kit *kit, struct request *step)
     return step->status == STATUS_SUCCESS;
 }
 
+/* The last step that makes something may make it where the sequence's output may be. */
+static void pass_on(const struct request *request)
+{
+    for (uint32_t i = request->chain->count; i--;) {
+        struct request *step = &request->chain->steps[i];
+        if (only_looks(step))
+            continue;
+        step->offer = request->offer;
+        step->offered = request->offered;
+        return;
+    }
+}
+
 /* The step that made the output, or NULL; nobody needs what the ones before it made. */
 static struct request *run_steps(struct kit *kit, struct chain *chain, const atomic_bool *stop)
 {
@@ -38,10 +51,8 @@ static struct request *run_steps(struct kit *kit, struct chain *chain, const ato
         made = (struct segment){step->out ? step->out : nothing, step->produced};
         input = &made;
         segments = 1;
-        if (last) {
-            free(last->out);
-            last->out = NULL;
-        }
+        if (last)
+            drop_output(last);
         last = step;
     }
     return last;
@@ -50,10 +61,13 @@ static struct request *run_steps(struct kit *kit, struct chain *chain, const ato
 void run_chain(struct kit *kit, struct request *request)
 {
     struct chain *chain = request->chain;
+    pass_on(request);
     struct request *last = run_steps(kit, chain, request->stop);
     if (chain->done < chain->count) {
         const struct request *failed = &chain->steps[chain->done];
         fail(request, failed->status, failed->cause, "%s", failed->message);
+        if (last)
+            drop_output(last);
         return;
     }
     if (last) {

@@ -83,6 +83,20 @@ bool must_stop(const struct request *request)
 
 /* ---- output -------------------------------------------------------------------------------------------------- */
 
+bool is_direct(const struct request *request)
+{
+    return request->offer && request->out == request->offer;
+}
+
+void drop_output(struct request *request)
+{
+    if (request->into)
+        return;
+    if (!is_direct(request))
+        free(request->out);
+    request->out = NULL;
+}
+
 void sink_begin(struct sink *sink, struct request *request, size_t room, uint64_t limit)
 {
     memset(sink, 0, sizeof *sink);
@@ -93,6 +107,9 @@ void sink_begin(struct sink *sink, struct request *request, size_t room, uint64_
         sink->data = request->out;
         sink->room = request->room < sink->limit ? request->room : sink->limit;
         sink->limit = sink->room;
+    } else if (request->offer && room <= request->offered + 1) {
+        sink->data = request->out = request->offer;
+        sink->room = request->offered < sink->limit ? request->offered + 1 : sink->limit;
     } else if (room) {
         sink_grow(sink, room);
     }
@@ -107,9 +124,12 @@ bool sink_grow(struct sink *sink, size_t at_least)
         room = at_least;
     if (room > sink->limit)
         room = sink->limit;
-    uint8_t *data = realloc(sink->data, room ? room : 1);
+    bool direct = is_direct(sink->request);
+    uint8_t *data = realloc(direct ? NULL : sink->data, room ? room : 1);
     if (!data)
         return false;
+    if (direct)
+        memcpy(data, sink->data, sink->size);
     sink->data = sink->request->out = data;
     sink->room = room;
     return true;
@@ -121,18 +141,34 @@ uint8_t *sink_at(struct sink *sink, size_t position)
     return sink->data ? sink->data + position : nowhere;
 }
 
+static bool is_good(const struct request *request)
+{
+    return request->status == STATUS_SUCCESS || request->status == STATUS_OUT_OF_SPACE_RECOVERABLE;
+}
+
+/* The output is in what was offered, and may have another length. */
+static void leave_offer(const struct sink *sink, struct request *request)
+{
+    if (sink->size == request->offered) {
+        request->offer[request->offered] = 0;
+        return;
+    }
+    if ((request->out = malloc(sink->size))) {
+        memcpy(request->out, sink->data, sink->size);
+    } else {
+        fail_memory(request, sink->size);
+        request->consumed = 0;
+    }
+}
+
 void sink_end(struct sink *sink, struct request *request)
 {
-    bool good = request->status == STATUS_SUCCESS || request->status == STATUS_OUT_OF_SPACE_RECOVERABLE;
-    request->produced = good ? sink->size : 0;
-    if (sink->fixed)
-        return;
-    if (!good || !sink->size) {
-        free(sink->data);
-        sink->data = NULL;
-    }
-    request->out = sink->data;
-    request->room = sink->room;
+    request->room = sink->fixed ? request->room : sink->room;
+    if (is_direct(request) && is_good(request) && sink->size)
+        leave_offer(sink, request);
+    if (!is_good(request) || !sink->size)
+        drop_output(request);
+    request->produced = is_good(request) ? sink->size : 0;
 }
 
 /* ---- input --------------------------------------------------------------------------------------------------- */
@@ -183,8 +219,7 @@ bool touch_input(struct request *request)
 static void run_copy(struct request *request)
 {
     memcpy(request->copy_to, request->out, request->produced);
-    free(request->out); /* giving back much memory takes its time, too */
-    request->out = NULL;
+    drop_output(request); /* giving back much memory takes its time, too */
 }
 
 static void work(void *kit, struct request *request)
@@ -243,10 +278,7 @@ static void clear_up(struct kit *kit, struct request *request)
     kit_empty(kit);
     if (request->session)
         session_break(request->session);
-    if (!request->into) {
-        free(request->out);
-        request->out = NULL;
-    }
+    drop_output(request);
     request->produced = request->consumed = 0;
     request->final = false;
 }
@@ -298,10 +330,7 @@ void run_paged(void *kit, struct request *const *requests, unsigned count)
     region_close(region);
     request->faults = region->taken;
     if (region_was_refused(region)) { /* whatever came of it was made of zeros */
-        if (!request->into) {
-            free(request->out);
-            request->out = NULL;
-        }
+        drop_output(request);
         request->produced = request->consumed = 0;
         fail(request, region->status, CAUSE_NONE, "%s", region->reason ? "" : "the queue was stopped");
     } else if (error) {

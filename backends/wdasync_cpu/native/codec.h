@@ -69,6 +69,7 @@ struct kit {
     struct ipsec_context gcm; /* of a sealing, while it is made by IPsec-MB */
     uint8_t *text;        /* of a sealing, until it is known to be good */
     size_t text_size;
+    bool text_lent; /* it is somebody else's */
     void *signing;         /* OpenSSL's state of a signature, while it is made */
     void *signing_context; /* so too, of a digest's */
     uint8_t *joined;
@@ -87,7 +88,14 @@ void run_requests(void *kit, struct request *const *requests, unsigned count);
 /* One, with an input whose pages come when they are touched. */
 void run_paged(void *kit, struct request *const *requests, unsigned count);
 
-/* Output that grows, or that has a fixed place. What grows is the request's `out` as well, all the time. */
+/* Whether the output lies in what was offered. */
+bool is_direct(const struct request *request);
+
+/* Nobody wants the output, or has it already. */
+void drop_output(struct request *request);
+
+/* Output that grows, or that has a fixed place. What grows is the request's `out` as well, all the time. It begins in
+   what was offered, if it is to have that much room, and leaves it if that proves to be too much or too little. */
 struct sink {
     struct request *request;
     uint8_t *data;
@@ -108,6 +116,20 @@ void fail(struct request *request, enum status status, enum cause cause, const c
 void fail_memory(struct request *request, size_t size);
 void fail_stopped(struct request *request);
 bool must_stop(const struct request *request);
+
+static inline uint32_t little_endian(const uint8_t *data)
+{
+    return data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 | (uint32_t)data[3] << 24;
+}
+
+/* How long an output will be: see foretold.c. */
+#define NOT_TOLD SIZE_MAX
+
+/* What compressed data tell of their content, if it may be believed. */
+size_t told_length(enum format format, const uint8_t *data, size_t size);
+
+/* By what is known before; `readable`: the input's memory is there. */
+size_t foretold_output(const struct request *request, bool readable);
 
 /* The whole input in one piece: its only segment, or a copy that the kit keeps. NULL: no memory. */
 const uint8_t *joined_input(struct kit *kit, struct request *request, size_t *size);

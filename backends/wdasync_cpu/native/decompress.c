@@ -8,9 +8,7 @@
 /* A deflate symbol of two bits makes at most 258 bytes: no input of n bytes makes more than this. */
 enum { MOST_EXPANSION = 1032 };
 
-/* A size in a header is a hint from a stranger. It is believed up to this many times the input; beyond that, memory
-   grows with what was really decoded. */
-enum { BELIEVED_EXPANSION = 32, USUAL_EXPANSION = 4, GROWTH = 4, SMALL_OUTPUT = 1024, ZLIB_ROOM = 1 << 20 };
+enum { USUAL_EXPANSION = 4, GROWTH = 4, SMALL_OUTPUT = 1024, ZLIB_ROOM = 1 << 20 };
 
 enum raw_result { RAW_GOOD, RAW_BAD, RAW_FULL, RAW_MEMORY, RAW_STOPPED };
 
@@ -94,11 +92,6 @@ static enum raw_result raw_by_zlib(struct kit *kit, const struct request *reques
 
 /* ---- trailers ------------------------------------------------------------------------------------------------ */
 
-static uint32_t little_endian(const uint8_t *data)
-{
-    return data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 | (uint32_t)data[3] << 24;
-}
-
 static uint32_t big_endian(const uint8_t *data)
 {
     return (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 | data[3];
@@ -133,11 +126,10 @@ static int read_trailer(struct request *request, const uint8_t *data, size_t lef
 static size_t first_room(const struct request *request, const uint8_t *data, size_t size)
 {
     size_t usual = size < SIZE_MAX / 16 ? size * USUAL_EXPANSION : size;
-    if (request->plan->format == FORMAT_GZIP && size >= 18 && !request->region) { /* else that is a page too early */
-        size_t hint = little_endian(data + size - 4);
-        if (hint <= size * BELIEVED_EXPANSION)
-            return hint + 1;
-    }
+    bool may_look = !request->region; /* at the last page, before it is wanted */
+    size_t told = may_look ? told_length(request->plan->format, data, size) : NOT_TOLD;
+    if (told != NOT_TOLD)
+        return told + 1;
     return usual < SMALL_OUTPUT ? SMALL_OUTPUT : usual;
 }
 

@@ -13,8 +13,7 @@ enum { MOST_WINDOW = 27 };
 /* Bytes of output between two looks at whether to stop. */
 enum { STEP_OUTPUT = 4 << 20 };
 
-/* A size in a header is a hint from a stranger, as in decompress.c. */
-enum { BELIEVED_EXPANSION = 32, USUAL_EXPANSION = 4, SMALL_OUTPUT = 1024 };
+enum { USUAL_EXPANSION = 4, SMALL_OUTPUT = 1024 };
 
 enum { SKIPPABLE_HEADER = 8 };
 
@@ -27,11 +26,6 @@ enum { LONG_PREFIX = 1 << 18 };
 /* The library's word for it, and about what it takes for its buffers. */
 #define LZ4_NO_MEMORY "ERROR_allocation_failed"
 enum { LZ4_STATE = 1 << 22 };
-
-static uint32_t little_endian(const uint8_t *data)
-{
-    return data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 | (uint32_t)data[3] << 24;
-}
 
 static const char *name_of(enum format format)
 {
@@ -473,13 +467,9 @@ enum frame_step frame_decode(struct frame_decoder *decoder, struct request *requ
 static size_t first_room(const struct request *request, const uint8_t *data, size_t size)
 {
     size_t usual = size < SIZE_MAX / 16 ? size * USUAL_EXPANSION : size;
-    uint64_t hint = UINT64_MAX;
-    if (request->plan->format == FORMAT_ZSTD)
-        hint = zstd->content_size(data, size); /* the two largest values say that it is not known */
-    else if (size >= 15 && frame_kind_of(FORMAT_LZ4, data, size) == FRAME_DATA && data[4] & 8)
-        hint = little_endian(data + 6) | (uint64_t)little_endian(data + 10) << 32;
-    if (hint <= (uint64_t)size * BELIEVED_EXPANSION)
-        return (size_t)hint + 1;
+    size_t told = told_length(request->plan->format, data, size);
+    if (told != NOT_TOLD)
+        return told + 1;
     return usual < SMALL_OUTPUT ? SMALL_OUTPUT : usual;
 }
 

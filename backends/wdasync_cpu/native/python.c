@@ -26,6 +26,9 @@
 /* More than this is not copied on the owner's thread: a worker does it. */
 enum { COPY_LIMIT = 256 * 1024 };
 
+/* Of less than this a copy costs nothing. */
+enum { OFFER_LEAST = 4096 };
+
 /* Without the GIL from this input size on; below, giving it up costs more than it gives. */
 enum { INLINE_WITH_GIL = 4096 };
 
@@ -56,6 +59,7 @@ struct pin {
     PyObject *tag;
     PyObject *operation;
     PyObject *output;
+    PyObject *offered; /* bytes that nobody has seen: the request's offer */
     PyObject *detail;
     uint32_t number; /* the tag */
     uint32_t view_count;
@@ -196,6 +200,7 @@ static void unpin(struct pin *pin)
     Py_CLEAR(pin->secret);
     Py_CLEAR(pin->paged);
     Py_CLEAR(pin->output);
+    Py_CLEAR(pin->offered);
     Py_CLEAR(pin->detail);
 }
 
@@ -754,7 +759,7 @@ static enum read_result read_arguments(struct desk *desk, struct pin *pin, struc
     request->cause = CAUSE_NONE;
     request->produced = request->consumed = 0;
     request->final = request->batched = false;
-    request->out = NULL;
+    request->out = request->offer = NULL;
     request->message[0] = 0;
     switch (kind) {
     case KIND_NOP:
@@ -790,6 +795,23 @@ static enum read_result read_operation(struct desk *desk, struct pin *pin, struc
     if (request->kind == KIND_SEQUENCE)
         read_sequence(desk, pin, request, operation);
     return READ_SUBMIT;
+}
+
+/* Where the length of the output can be told, the worker may write it where it will be wanted. The memory is not touched here,
+   and is the worker's until the request is done. Without an offer the output is copied. */
+static void make_offer(struct pin *pin, struct request *request)
+{
+    if (request->into || pin->paged || is_for_threads(request))
+        return;
+    size_t size = foretold_output(request, !pin->view_count); /* bytes stay; other memory may go away */
+    if (size < OFFER_LEAST || size > COPY_LIMIT)
+        return;
+    if (!(pin->offered = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size))) {
+        PyErr_Clear();
+        return;
+    }
+    request->offer = (uint8_t *)PyBytes_AsString(pin->offered);
+    request->offered = size;
 }
 
 static enum read_result refuse_pages(struct request *request)
@@ -855,15 +877,14 @@ static PyObject *detail_of(const struct request *request, const struct pin *pin)
 
 static PyObject *output_of(struct request *request, struct pin *pin)
 {
-    PyObject *output = pin->output;
+    PyObject *output = is_direct(request) ? pin->offered : pin->output;
     if (request->status != STATUS_SUCCESS || request->into || request->plan->kind == KIND_NOP) {
         Py_INCREF(Py_None);
         return Py_None;
     }
-    if (output)
-        pin->output = NULL;
-    else
-        output = PyBytes_FromStringAndSize((const char *)request->out, (Py_ssize_t)request->produced);
+    if (!output)
+        return PyBytes_FromStringAndSize((const char *)request->out, (Py_ssize_t)request->produced);
+    Py_INCREF(output); /* the pin has it until the completion is there */
     return output;
 }
 
@@ -1051,13 +1072,14 @@ static PyObject *inline_run(PyObject *self, PyObject *operation)
         result = refuse_pages(&request);
     if (result == READ_RAISED)
         put_exception(&request);
-    else if (result == READ_SUBMIT)
+    else if (result == READ_SUBMIT) {
+        make_offer(&pin, &request);
         run_inline_plan(desk, &request, &pin, operation);
+    }
     PyObject *tag = PyLong_FromLong(0);
     PyObject *completion = tag ? make_completion(tag, &request, &pin) : NULL;
     Py_XDECREF(tag);
-    if (!request.into)
-        free(request.out);
+    drop_output(&request);
     unpin(&pin);
     return completion;
 }
@@ -1153,8 +1175,8 @@ static void port_free(struct port *port)
     bool ours = queue_is_ours(port->queue);
     for (uint32_t i = 0; i < port->queue->depth; i++) {
         struct slot *slot = &port->queue->slots[i];
-        if (ours && slot->state != SLOT_FREE && !slot->request.into)
-            free(slot->request.out);
+        if (ours && slot->state != SLOT_FREE)
+            drop_output(&slot->request);
         unpin(&port->pins[i]);
     }
     queue_free(port->queue);
@@ -1328,6 +1350,7 @@ static int enqueue_one(struct port *port, PyObject *entry)
         unsigned mapped = levels_mapped(&slot->request);
         slot->cost = cost_of(&slot->request);
         slot->lengthy = is_lengthy(&slot->request, slot->cost);
+        make_offer(pin_of(port, slot), &slot->request);
         if (!queue_submit(queue, slot, lane_for(&slot->request))) {
             slot->request.region = NULL;
             unpin(pin_of(port, slot));
@@ -1388,13 +1411,11 @@ static bool begin_copy(struct port *port, struct slot *slot)
     struct request *request = &slot->request;
     struct pin *pin = pin_of(port, slot);
     if (request->kind == KIND_HAND_OVER) {
-        if (request->status == STATUS_ABORTED) {
-            free(request->out);
-            request->out = NULL;
-        }
+        if (request->status == STATUS_ABORTED)
+            drop_output(request);
         return false;
     }
-    if (request->produced <= COPY_LIMIT || request->into || pin->output || request->status != STATUS_SUCCESS)
+    if (request->produced <= COPY_LIMIT || request->into || is_direct(request) || pin->output || request->status != STATUS_SUCCESS)
         return false;
     if (port->queue->closed) {
         request->status = STATUS_ABORTED; /* nobody is left to copy it */
@@ -1425,9 +1446,9 @@ static PyObject *hand_out(struct port *port, struct slot *slot)
     PyObject *completion = make_completion(pin->tag, request, pin);
     if (!completion)
         return NULL;
-    if (!request->into)
-        free(request->out);
-    request->out = NULL;
+    port->queue->counters.direct += is_direct(request);
+    drop_output(request);
+    request->out = request->offer = NULL;
     request->region = NULL;
     unpin(pin);
     queue_release(port->queue, slot);
@@ -1526,14 +1547,15 @@ static PyObject *port_counters(PyObject *self, PyObject *nothing)
     const struct queue *queue = port->queue;
     const struct queue_counters *counters = &queue->counters;
     (void)nothing;
-    return Py_BuildValue("{s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "depth", queue->depth, "in_flight",
+    return Py_BuildValue("{s:I,s:I,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "depth", queue->depth, "in_flight",
                          queue->depth - queue->free_count, "enqueued", (unsigned long long)counters->enqueued,
                          "dequeued", (unsigned long long)counters->dequeued, "withdrawn",
                          (unsigned long long)counters->withdrawn, "rejected", (unsigned long long)counters->rejected,
                          "wakes", (unsigned long long)counters->wakes, "levels_mapped",
                          (unsigned long long)counters->levels_mapped, "copies", (unsigned long long)counters->copies,
                          "python", (unsigned long long)counters->python, "paged",
-                         (unsigned long long)counters->paged, "batched", (unsigned long long)counters->batched);
+                         (unsigned long long)counters->paged, "batched", (unsigned long long)counters->batched,
+                         "direct", (unsigned long long)counters->direct);
 }
 
 /* ---- Python threads ------------------------------------------------------------------------------------------ */

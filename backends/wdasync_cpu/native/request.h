@@ -192,6 +192,9 @@ struct request {
     struct chain *chain;     /* SEQUENCE: its steps */
     const atomic_bool *stop; /* somebody wants the queue to end: give up at the next piece */
     struct region *region;   /* of which the input is, if its pages come when they are touched; else NULL */
+    uint8_t *offer; /* memory of the owner's, which the output may have if it has `offered` bytes; NULL: none. A byte
+                       more is there, and 0 afterwards */
+    size_t offered;
 
     uint8_t status;
     uint8_t cause;
@@ -199,7 +202,7 @@ struct request {
     bool batched; /* done together with others */
     uint8_t crew;    /* of the worker */
     uint16_t worker; /* who ran it; NO_WORKER: nobody */
-    uint8_t *out; /* from malloc, unless `into` */
+    uint8_t *out; /* from malloc, unless `into` or the offer */
     size_t room;
     size_t produced;
     size_t consumed;

@@ -47,7 +47,7 @@ struct lane {
 };
 
 struct queue_counters {
-    uint64_t enqueued, dequeued, withdrawn, rejected, wakes, levels_mapped, copies, python, paged, batched;
+    uint64_t enqueued, dequeued, withdrawn, rejected, wakes, levels_mapped, copies, python, paged, batched, direct;
 };
 
 struct queue {

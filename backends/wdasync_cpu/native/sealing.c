@@ -18,6 +18,28 @@ bool can_seal(const struct secret *secret, const struct sealing *sealing, uint8_
            && sealing->nonce.size == SEAL_NONCE && sealing->tag_size == SEAL_TAG;
 }
 
+/* Text that is not known to be right, perhaps. */
+static void forget_text(struct kit *kit)
+{
+    if (kit->text)
+        explicit_bzero(kit->text, kit->text_size);
+    if (!kit->text_lent)
+        free(kit->text);
+    kit->text = NULL;
+}
+
+/* Room for an output of `size` bytes: what was offered, which nobody else has before the request is done, or else memory of our own.
+   False: there is none. */
+static bool find_room(struct kit *kit, struct request *request, size_t size)
+{
+    kit->text_lent = request->offer && request->offered == size;
+    kit->text_size = kit->text_lent ? size : size + SEAL_TAG;
+    kit->text = kit->text_lent ? request->offer : malloc(kit->text_size);
+    if (!kit->text)
+        fail_memory(request, kit->text_size);
+    return kit->text;
+}
+
 /* What must not be found by whoever gets this memory next, also after memory was gone in the middle of a message. */
 void forget_sealing(struct kit *kit)
 {
@@ -25,9 +47,7 @@ void forget_sealing(struct kit *kit)
         if (kit->ciphers[i])
             openssl->cipher_free(kit->ciphers[i]); /* wipes it */
     explicit_bzero(&kit->gcm, sizeof kit->gcm);
-    if (kit->text)
-        explicit_bzero(kit->text, kit->text_size);
-    free(kit->text);
+    forget_text(kit);
 }
 
 /* IPsec-MB reads associated data in one go. */
@@ -137,20 +157,13 @@ void run_sealing(struct kit *kit, struct request *request)
         return;
     }
     size_t text = seal ? total : total - SEAL_TAG, size = seal ? total + SEAL_TAG : text;
-    kit->text_size = text + SEAL_TAG;
-    if (!(kit->text = malloc(kit->text_size))) {
-        fail_memory(request, kit->text_size);
+    if (!find_room(kit, request, size))
         return;
-    }
     if (transform(kit, request, text, seal))
         deliver(kit, request, size);
     else if (request->status == STATUS_SUCCESS)
         fail(request, STATUS_DEVICE_ERROR, CAUSE_NONE, "OpenSSL could not do it");
-    if (kit->text) {
-        explicit_bzero(kit->text, kit->text_size); /* unverified text, perhaps */
-        free(kit->text);
-        kit->text = NULL;
-    }
+    forget_text(kit);
 }
 
 bool seal_bytes(struct kit *kit, const struct plan *plan, const struct sealing *sealing, struct segment data, uint8_t *output)
