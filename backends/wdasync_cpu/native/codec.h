@@ -95,7 +95,7 @@ bool is_direct(const struct request *request);
 void drop_output(struct request *request);
 
 /* Output that grows, or that has a fixed place. What grows is the request's `out` as well, all the time. It begins in
-   what was offered, if it is to have that much room, and leaves it if that proves to be too much or too little. */
+   what was offered, if that is room enough to begin with, and leaves it if that proves to be too much or too little. */
 struct sink {
     struct request *request;
     uint8_t *data;

@@ -797,8 +797,8 @@ static enum read_result read_operation(struct desk *desk, struct pin *pin, struc
     return READ_SUBMIT;
 }
 
-/* Where the length of the output can be told, the worker may write it where it will be wanted. The memory is not touched here,
-   and is the worker's until the request is done. Without an offer the output is copied. */
+/* Where the length of the output can be told, the worker may write it where it will be wanted. All but the ends of that memory is
+   not touched here, and it is the worker's until the request is done. Without an offer the output is copied. */
 static void make_offer(struct pin *pin, struct request *request)
 {
     if (request->into || pin->paged || is_for_threads(request))
@@ -1070,9 +1070,9 @@ static PyObject *inline_run(PyObject *self, PyObject *operation)
     enum read_result result = read_operation(desk, &pin, &request, operation);
     if (result == READ_SUBMIT && pin.paged)
         result = refuse_pages(&request);
-    if (result == READ_RAISED)
+    if (result == READ_RAISED) {
         put_exception(&request);
-    else if (result == READ_SUBMIT) {
+    } else if (result == READ_SUBMIT) {
         make_offer(&pin, &request);
         run_inline_plan(desk, &request, &pin, operation);
     }
