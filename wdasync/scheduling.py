@@ -431,6 +431,7 @@ class Schedule:
     :ivar backends: how many they are of
     :ivar ruled: there are rules, so that more than the kind of an operation may say where it goes
     :ivar on_forget: all are called when what was remembered of lanes may be wrong
+    :ivar epoch: how often it may have become wrong
     """
 
     def __init__(self, places: Sequence[Place], config: Config) -> None:
@@ -438,6 +439,7 @@ class Schedule:
         self.backends = len({place.backend for place in self.places})
         self.ruled = bool(config.policy)
         self.on_forget: list[Callable[[], None]] = []
+        self.epoch = 0
         self._rules = config.policy
         self._routes: dict[tuple[Kind, str, Level, int | None, Priority, bool], Route] = {}
         self._owners: dict[Lane, Place] = {}
@@ -445,6 +447,7 @@ class Schedule:
     def forget_routes(self) -> None:
         """There are other lanes than there were: what was remembered may be wrong."""
         self._routes.clear()
+        self.epoch += 1
         for forget in self.on_forget:
             forget()
 

@@ -7,7 +7,7 @@ steps are sent one after another, each where the schedule wants it, and what lie
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from .buffers import short
 from .ciphers import Aead, Cipher, MacKey
@@ -71,10 +71,14 @@ class OperationSequence:
         self._steps: list[Operation] = []
         self._wanting: list[int] = []  # steps for which run() is given a nonce
         self._handles: list[Aead | Cipher] = []  # of these steps
+        self._lengths: list[int] = []  # of the last nonces that were good
         self._recipe: Recipe | None = None  # of all these, once somebody runs them
         self._once = False  # a step has a nonce that must not be used again
         self._used = False
         self._able: dict[Place, bool] = {}
+        self._plain: tuple[Priority, int] | None = (
+            None  # where and when one device did all of it, and there was no other
+        )
 
     def __repr__(self) -> str:
         steps = ", ".join(f"{step.kind.name.lower()} {step.algorithm}" for step in self._steps)
@@ -86,6 +90,7 @@ class OperationSequence:
         self._steps.append(step)
         self._recipe = None
         self._able.clear()
+        self._plain = None
         return self
 
     def _nonces(self, given: Iterable[Source]) -> tuple[bytes, ...]:
@@ -93,17 +98,25 @@ class OperationSequence:
 
         :raises InvalidArgument: if there are not as many as steps that want one, or they are none
         """
-        if not self._wanting and given == ():
-            return ()
         try:
-            nonces = list(given)
+            nonces = tuple(given)
         except TypeError:
             raise InvalidArgument(f"nonces: expected a list of them, got {type(given).__name__}") from None
         if len(nonces) != len(self._wanting):
             raise InvalidArgument(
                 f"nonces: expected {len(self._wanting)}, one for each step that was added without one, got {len(nonces)}"
             )
-        return tuple([short(nonce, "nonces") for nonce in nonces])
+        for nonce, length in zip(nonces, self._lengths, strict=True):
+            if type(nonce) is not bytes or len(nonce) != length:
+                return self._checked(nonces)
+        return nonces  # type: ignore[return-value]  # bytes, and as long as they were
+
+    def _checked(self, nonces: Iterable[Source]) -> tuple[bytes, ...]:
+        own = tuple([short(nonce, "nonces") for nonce in nonces])
+        for nonce, handle in zip(own, self._handles, strict=True):
+            _refuse(handle.nonce_problem(len(nonce)))
+        self._lengths = [len(nonce) for nonce in own]
+        return own
 
     # -- steps ------------------------------------------------------------------------------------------------
 
@@ -183,6 +196,7 @@ class OperationSequence:
         if nonce is None:
             self._wanting.append(len(self._steps) - 1)
             self._handles.append(key)
+            self._lengths.append(-1)
         return self
 
     def _of(self, handle: object, kinds: type[MacKey] | tuple[type[Aead], type[Cipher]]) -> Key:
@@ -211,19 +225,16 @@ class OperationSequence:
         recipe = self._recipe
         if recipe is None:
             recipe = self._recipe = Recipe(self._steps, self._wanting)
-        given = self._nonces(nonces)
-        for nonce, handle in zip(given, self._handles, strict=True):
-            _refuse(handle.nonce_problem(len(nonce)))
-        operation = Sequence(data, recipe, given)
+        operation = Sequence(data, recipe, self._nonces(nonces))
         if self._once:
             self._use_once(operation, timeout)
         if self._whole(operation, priority):
             output = (await self._execution.run(operation, timeout, priority)).output or b""
         else:
             output = await self._one_by_one(operation, timeout, priority)
-        seen: list[int | bytes | None] = [*operation.seen]
+        seen: list[Any] = operation.seen
         for number in recipe.sums:
-            seen[number] = int.from_bytes(operation.seen[number] or b"", "big")
+            seen[number] = int.from_bytes(seen[number] or b"", "big")
         return SequenceResult(output, tuple(seen))
 
     def _use_once(self, operation: Sequence, timeout: float | None) -> None:
@@ -245,13 +256,17 @@ class OperationSequence:
 
     def _whole(self, operation: Sequence, priority: Priority) -> bool:
         """Whether one device does all of it: it can, and no step would go to another backend by itself."""
-        schedule = self._execution.schedule
+        schedule, plain = self._execution.schedule, self._plain
+        if plain is not None and plain[0] is priority and plain[1] == schedule.epoch:
+            return True
         try:
             lane = schedule.route(operation, priority).lane
         except WdasyncError:
             return False  # nobody does sequences
         if lane is not None and schedule.backends == 1:
-            return self._has_rows(schedule.place_of(lane))
+            whole = self._has_rows(schedule.place_of(lane))
+            self._plain = (priority, schedule.epoch) if whole else None
+            return whole
         able = [place for place in schedule.able(operation, priority) if self._has_rows(place)]
         if not able or schedule.backends == 1:
             return bool(able)

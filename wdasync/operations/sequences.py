@@ -141,7 +141,7 @@ class Sequence(Operation):
 class _Keys(Key):
     """All keys of a recipe, as one: what is asked of it is asked of each."""
 
-    __slots__ = ("_keys", "_steps")
+    __slots__ = ("_bound", "_keys", "_steps")
 
     def __init__(self, steps: tuple[Operation, ...]) -> None:
         super().__init__(None, "the keys of a sequence")
@@ -149,6 +149,8 @@ class _Keys(Key):
         self._keys: tuple[Key, ...] = tuple(
             dict.fromkeys([step.key for step in steps if step.key is not None])
         )
+        # Device and era that a sequence was bound to last, and what the steps got there: as long as nobody revokes a key, that stays so.
+        self._bound: tuple[Device | None, int, tuple[KeySession | None, ...]] = (None, 0, ())
 
     @property
     def parts(self) -> tuple[Key, ...]:
@@ -158,15 +160,26 @@ class _Keys(Key):
     def bind(self, operation: Operation, device: Device, era: int) -> bool:
         """Each step gets what the device knows of its key. There is nothing for the sequence itself."""
         assert isinstance(operation, Sequence)
-        found: list[KeySession | None] = []
-        for step in self._steps:
-            key: Key | None = step.key
-            session = None if key is None else key.known(device, step.algorithm, era)
-            if session is None and key is not None:
-                return False
-            found.append(session)
-        operation.sessions = tuple(found)
+        last, then, sessions = self._bound
+        if last is not device or then != era or self._revoked():
+            sessions = tuple(
+                [
+                    None if step.key is None else step.key.known(device, step.algorithm, era)
+                    for step in self._steps
+                ]
+            )
+            for step, session in zip(self._steps, sessions, strict=True):
+                if step.key is not None and session is None:
+                    return False
+            self._bound = device, era, sessions
+        operation.sessions = sessions
         return True
+
+    def _revoked(self) -> bool:
+        for key in self._keys:  # noqa: SIM110  a generator would take longer than all of it
+            if key.revoked:
+                return True
+        return False
 
     def session(self, device: Device, algorithm: str, era: int = 0) -> Any:
         """Tell the device of each key."""

@@ -17,7 +17,7 @@ enum { LOOK_AFTER = 10000000 };
 enum { FORGET_AFTER = 5 * LOOK_AFTER };
 
 /* It is busy from one part in so many on. Where less of a core is wanted, hardly anybody waits for who has the rest. */
-enum { BUSY_PART = 4 };
+enum { BUSY_PART = 3 };
 
 void owner_is_here(struct owner *owner)
 {
