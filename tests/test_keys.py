@@ -95,12 +95,13 @@ def test_what_has_begun_may_go_on() -> None:
     ended: list[bool] = []
     key = Key(SECRET, "a key")
     key.on_wiped.append(lambda: ended.append(True))
-    key.begin()
+    key.use()
     key.revoke()
     key.begin()
     assert key.material == SECRET
-    with pytest.raises(InvalidState, match="revoked"):
-        key.check()
+    for new in (key.check, key.use):
+        with pytest.raises(InvalidState, match="revoked"):
+            new()
     key.end()
     assert not ended
     key.end()

@@ -453,8 +453,9 @@ def test_all_of_its_keys_or_none() -> None:
     assert (one.in_flight, other.in_flight) == (1, 1)
     operation.key.end()
     other.revoke()
-    with pytest.raises(InvalidState):
-        operation.key.begin()
+    for use in (operation.key.begin, operation.key.use):
+        with pytest.raises(InvalidState):
+            use()
     assert (one.in_flight, other.in_flight) == (0, 0)
     with pytest.raises(InvalidState):
         operation.key.check()

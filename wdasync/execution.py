@@ -156,7 +156,11 @@ class Execution:
         """
         key: Key | None = operation.key
         if key is not None:
-            _begin(operation, key)
+            try:
+                key.use()
+            except InvalidState:  # nobody needs its buffers any more
+                operation.release()
+                raise
         try:
             if timeout is not None or self._observer is not None or operation.paged is not None:
                 return await self.run_traced(operation, timeout, priority, Trip())
@@ -179,8 +183,11 @@ class Execution:
                     return completion
             self.reasons[route.reason] += 1
             flight = Flight(operation, lane)
-            if key is not None and (refused := self._tell_key(flight, key)) is not None:
-                return await self._recover(operation, refused, priority, self.schedule.place_of(lane))
+            if key is not None:
+                if (refused := self._bind(operation, key, lane)) is not None:
+                    return await self._recover(operation, refused, priority, self.schedule.place_of(lane))
+                key.begin()
+                flight.on_done = _done_with_key
             lane.submit(flight)
             completion = flight.completion
             if completion is None:
@@ -208,8 +215,7 @@ class Execution:
         status, produced, started = None, 0, time.perf_counter()
         key: Key | None = operation.key
         if key is not None:
-            key.check()
-            key.begin()
+            key.use()
         try:
             completion = await self._run_within(operation, timeout, priority, trip)
             status, produced = completion.status, completion.produced
@@ -494,8 +500,11 @@ class Execution:
         """Submit a flight and wait for its completion, whatever it says."""
         self.check()
         key: Key | None = flight.operation.key
-        if key is not None and (refused := self._tell_key(flight, key)) is not None:
-            return refused
+        if key is not None:
+            if (refused := self._bind(flight.operation, key, flight.lane)) is not None:
+                return refused
+            key.begin()
+            flight.on_done = _done_with_key
         flight.lane.submit(flight)
         if flight.completion is None:
             await self.loop.park(flight)
@@ -505,14 +514,6 @@ class Execution:
         return completion
 
     # -- keys -------------------------------------------------------------------------------------------------
-
-    def _tell_key(self, flight: Flight, key: Key) -> Completion | None:
-        """Tell the device of a flight, which starts next, of its key. A completion, if it will not have it."""
-        refused = self._bind(flight.operation, key, flight.lane)
-        if refused is None:
-            key.begin()
-            flight.on_done = _done_with_key
-        return refused
 
     def _bind(self, operation: Operation, key: Key, lane: Lane) -> Completion | None:
         """Put the key's session on a device into an operation. A completion, if the device will not have it."""
@@ -744,16 +745,6 @@ def within(timeout: float | None, what: object) -> Iterator[None]:
             f"{what}: expected an end within {timeout:g} s, got none; raise the timeout, or see statistics() for what "
             "fills the queue"
         )
-
-
-def _begin(operation: Operation, key: Key) -> None:
-    """A caller begins to use a key. If that is too late, nobody needs its buffers any more."""
-    try:
-        key.check()
-        key.begin()
-    except InvalidState:
-        operation.release()
-        raise
 
 
 def _done_with_key(flight: Flight) -> None:

@@ -123,6 +123,15 @@ class Key:
         for at in [at for at in self._sessions if at[0] == id(device)]:
             self._sessions.pop(at)[2].close()
 
+    def use(self) -> None:
+        """A caller begins to use it for a new operation.
+
+        :raises InvalidState: it is revoked
+        """
+        if self.revoked:
+            raise self._gone()
+        self.in_flight += 1
+
     def begin(self) -> None:
         """An operation begins to use it.
 

@@ -161,7 +161,10 @@ class _Keys(Key):
         """Each step gets what the device knows of its key. There is nothing for the sequence itself."""
         assert isinstance(operation, Sequence)
         last, then, sessions = self._bound
-        if last is not device or then != era or self._revoked():
+        for key in self._keys:
+            if key.revoked:
+                last = None
+        if last is not device or then != era:
             sessions = tuple(
                 [
                     None if step.key is None else step.key.known(device, step.algorithm, era)
@@ -175,12 +178,6 @@ class _Keys(Key):
         operation.sessions = sessions
         return True
 
-    def _revoked(self) -> bool:
-        for key in self._keys:  # noqa: SIM110  a generator would take longer than all of it
-            if key.revoked:
-                return True
-        return False
-
     def session(self, device: Device, algorithm: str, era: int = 0) -> Any:
         """Tell the device of each key."""
         del algorithm
@@ -193,6 +190,14 @@ class _Keys(Key):
         for key in self._keys:
             key.check()
 
+    def use(self) -> None:
+        """A caller begins to use all of them, or none."""
+        for key in self._keys:
+            if key.revoked:
+                key.check()
+        for key in self._keys:
+            key.in_flight += 1
+
     def begin(self) -> None:
         """An operation begins to use all of them, or none."""
         for key in self._keys:
@@ -204,4 +209,6 @@ class _Keys(Key):
     def end(self) -> None:
         """An operation uses them no more."""
         for key in self._keys:
-            key.end()
+            key.in_flight -= 1
+            if key.revoked:
+                key.revoke()  # wipes it, if nothing else uses it
