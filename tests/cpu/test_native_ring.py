@@ -37,6 +37,13 @@ def test_when_the_owner_is_woken(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "good\n"), done.stdout + done.stderr
 
 
+def test_when_the_owner_is_busy(tmp_path: Path) -> None:
+    """By its share of a core, and by how often its program sleeps."""
+    program = build_stress(tmp_path, source=Path(__file__).parent / "native_owner.c", parts=("owner",))
+    done = run([str(program)], timeout=60)
+    assert (done.returncode, done.stdout) == (0, "good\n"), done.stdout + done.stderr
+
+
 def test_a_refusal_lets_go_of_who_is_parked(tmp_path: Path) -> None:
     """Whatever the kernel makes of it: it wakes too early, or has no memory."""
     program = build_stress(tmp_path, source=Path(__file__).parent / "native_region.c")

@@ -13,6 +13,7 @@ struct owner {
     atomic_flag looking;  /* held by who judges, and writes what is below */
     _Atomic int64_t looked; /* when, in nanoseconds */
     int64_t used;         /* CPU time that its thread had had then, in nanoseconds */
+    int64_t slept;        /* how often threads of the program had gone to sleep */
     atomic_bool busy;
 };
 
