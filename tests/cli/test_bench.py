@@ -22,7 +22,7 @@ from wdasync import Paging, Reason, Result, open_accelerator, registry
 from wdasync.backend import Capabilities, Capability, PageFaults
 from wdasync.cli import backends
 from wdasync.cli import bench as bench_module
-from wdasync.cli.benchmarks import charts, machine, tables
+from wdasync.cli.benchmarks import charts, machine, rounds, tables
 from wdasync.cli.benchmarks.cases import CROWD, PRESETS, Case, cases, kib
 from wdasync.cli.benchmarks.codecs import CODECS, Codec, Likeness, likeness, same_as
 from wdasync.cli.benchmarks.documents import Origin, Report, document
@@ -610,6 +610,21 @@ def test_sides_take_turns() -> None:
     assert [names[start] for start in range(0, 15, 3)] == ["inline", "wdasync", "thread", "inline", "wdasync"]
     assert all(sorted(names[start : start + 3]) == sorted(case.sides) for start in range(0, 15, 3))
     assert [len(found) for found in run.cases[0].samples.values()] == [4, 4, 4]
+
+
+def test_long_operations_have_long_turns() -> None:
+    turns: list[float] = []
+
+    async def note(in_flight: int, seconds: float, *, timed: int) -> Sample:
+        del in_flight, timed
+        turns.append(seconds)
+        return Sample(1, 1.0, 1.0, 1.0, 1.0, 1.0)
+
+    for kind in ("load", "sha256", "rsa-sign"):
+        case = Case(kind, 1, 2, ("wdasync",))
+        run = CaseRun(case, {"wdasync": []})
+        asyncio.run(rounds._take_turns(run, {"wdasync": note}, 0, 0.5, lambda _: None))
+    assert turns == [0.5, 0.5, 2.0]
 
 
 @pytest.mark.parametrize("timed", [1, 3])

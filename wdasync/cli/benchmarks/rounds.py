@@ -236,6 +236,7 @@ async def _take_turns(
     outcome: CaseRun, sides: dict[str, Turn], number: int, seconds: float, advance: Advance
 ) -> None:
     case = outcome.case
+    seconds *= WORKS[case.kind].stretch if case.kind in WORKS else 1
     names = list(sides)
     first = number % len(names)
     timed = 1 if case.size else min(TIMED, case.in_flight)

@@ -57,12 +57,15 @@ class Work(NamedTuple):
     :ivar size: bytes of the data
     :ivar sides: names of those who do it
     :ivar make: blocks, and the codec that our side uses -> job
+    :ivar stretch: its turns are so many times as long: who is long at one operation has few of them in a short turn, and its begin and
+        its end weigh much
     """
 
     title: str
     size: int
     sides: tuple[str, ...]
     make: Callable[[Sequence[bytes], Codec], Job]
+    stretch: int = 1
 
 
 def _cryptography(name: str) -> Any:
@@ -184,7 +187,7 @@ def _burst(_: Sequence[bytes], codec: Codec) -> Job:
 WORKS: Final[dict[str, Work]] = {
     "bare": Work("pages of 64 KiB", 64 << 10, (OURS, FEW, BARE), _compress),
     "burst": Work(f"empty pages, {BURST} in a call", 0, (HOP, MANY), _burst),
-    "rsa-sign": Work("RSA-2048 sign", 1 << 10, (OURS, "thread", "anyio", "inline", BARE), _sign),
+    "rsa-sign": Work("RSA-2048 sign", 1 << 10, (OURS, "thread", "anyio", "inline", BARE), _sign, stretch=4),
     "sha256": Work("SHA-256 of 1 KiB", 1 << 10, (OURS, HOP, "thread", "anyio", "inline"), _digest),
     "aes-gcm": Work("AES-256-GCM of 1 KiB", 1 << 10, (OURS, HOP, "thread", "anyio", "inline"), _seal),
     "sequence": Work(
