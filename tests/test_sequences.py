@@ -4,7 +4,7 @@ import gzip
 import hashlib
 import hmac
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import anyio
@@ -434,6 +434,35 @@ def test_each_step_is_an_operation_of_its_own() -> None:
     assert (encrypting.source, encrypting.iv, encrypting.nbytes) == (b"sealed", b"1" * 16, 6)
     assert [step.source for step in recipe.steps] == [b"", b""]
     assert one.steps is other.steps
+
+
+async def test_what_could_not_run_has_used_no_nonce() -> None:
+    async with wdasync.open_accelerator("cpu") as acc:
+        sequence = acc.sequence().encrypt(acc.aead("aes-256-gcm", bytes(32)), bytes(12))
+        with pytest.raises(InvalidArgument, match="priority"):
+            await sequence.run(DATA, priority=7)  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgument, match="timeout"):
+            await sequence.run(DATA, timeout=-1)
+        assert (await sequence.run(DATA)).output
+        with pytest.raises(InvalidState, match="got it again"):
+            await sequence.run(DATA)
+        key = acc.aead("aes-256-gcm", bytes(32))
+        other = acc.sequence().encrypt(key, bytes(12))
+        key.revoke()
+        for _ in range(2):
+            with pytest.raises(InvalidState, match="revoked"):
+                await other.run(DATA)
+
+
+async def test_an_error_of_who_gives_nonces_is_theirs() -> None:
+    def broken() -> Iterator[bytes]:
+        yield b""
+        raise TypeError("of the caller")
+
+    async with wdasync.open_accelerator("cpu") as acc:
+        sequence = acc.sequence().encrypt(acc.aead("aes-256-gcm", bytes(32)))
+        with pytest.raises(TypeError, match="of the caller"):
+            await sequence.run(DATA, nonces=broken())
 
 
 async def test_a_sequence_that_grows_after_it_ran() -> None:

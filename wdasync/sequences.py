@@ -99,9 +99,10 @@ class OperationSequence:
         :raises InvalidArgument: if there are not as many as steps that want one, or they are none
         """
         try:
-            nonces = tuple(given)
+            each = iter(given)
         except TypeError:
             raise InvalidArgument(f"nonces: expected a list of them, got {type(given).__name__}") from None
+        nonces = tuple(each)
         if len(nonces) != len(self._wanting):
             raise InvalidArgument(
                 f"nonces: expected {len(self._wanting)}, one for each step that was added without one, got {len(nonces)}"
@@ -227,7 +228,7 @@ class OperationSequence:
             recipe = self._recipe = Recipe(self._steps, self._wanting)
         operation = Sequence(data, recipe, self._nonces(nonces))
         if self._once:
-            self._use_once(operation, timeout)
+            self._use_once(operation, timeout, priority)
         if self._whole(operation, priority):
             output = (await self._execution.run(operation, timeout, priority)).output or b""
         else:
@@ -237,9 +238,17 @@ class OperationSequence:
             seen[number] = int.from_bytes(seen[number] or b"", "big")
         return SequenceResult(output, tuple(seen))
 
-    def _use_once(self, operation: Sequence, timeout: float | None) -> None:
+    def _use_once(self, operation: Sequence, timeout: float | None, priority: Priority) -> None:
         """One of its nonces must not be used again. It is not, if nobody may run it here and now."""
         self._check(operation, timeout)
+        try:
+            if operation.key is not None:
+                operation.key.check()
+            for step in operation.steps:
+                self._execution.schedule.route(step, priority)
+        except WdasyncError:
+            operation.release()
+            raise
         if self._used:
             operation.release()
             raise InvalidState(

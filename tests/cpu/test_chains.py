@@ -306,10 +306,55 @@ def test_as_many_nonces_as_are_wanted(wanting: tuple[int, ...], nonces: tuple[by
         Sequence(b"", Recipe([sealing(Seal)], wanting), nonces)
 
 
-def test_a_recipe_of_a_stranger(module_queue: CpuQueue) -> None:
-    """What it says of its steps is not believed."""
+def test_a_recipe_that_was_changed(module_queue: CpuQueue) -> None:
+    """What it says of its steps is not believed; and what was read of them stays."""
     recipe = Recipe([Checksum(b"", "crc32"), sealing(Seal)])
     recipe.wanting = (7,)
     (done,) = run(module_queue, [Sequence(b"abc", recipe, (NONCE,))])
     assert good(done) == AESGCM(KEY).encrypt(NONCE, b"abc", None)  # in Python
     assert not natively(done)
+    recipe = Recipe([Checksum(b"", "crc32")])
+    recipe.steps = ()
+    (done,) = run(module_queue, [Sequence(b"abc", recipe)])
+    assert not natively(done)
+    step = sealing(Seal, bytes(bytearray(b"n" * 12)))
+    step.aad = bytes(bytearray(b"header" * 100))
+    recipe = Recipe([Checksum(b"", "crc32"), step])
+    expected = AESGCM(KEY).encrypt(b"n" * 12, b"abc", b"header" * 100)
+    for _ in range(3):
+        (done,) = run(module_queue, [Sequence(b"abc", recipe)])
+        assert good(done) == expected
+        step.nonce, step.aad = b"m" * 12, b"other"
+        gc.collect()
+
+
+def test_what_is_changed_in_flight(module_queue: CpuQueue) -> None:
+    """Whoever rebinds a nonce takes nothing away from the worker."""
+    step = sealing(Seal, bytes(bytearray(b"n" * 12)))
+    step.aad = bytes(bytearray(b"header" * 100))
+    step.source, step.nbytes = bytes(200_000), 200_000
+    expected = AESGCM(KEY).encrypt(b"n" * 12, bytes(200_000), b"header" * 100)
+    recipe = Recipe([sealing(Seal)], [0])
+    sequence = Sequence(bytes(200_000), recipe, (bytes(bytearray(b"n" * 12)),))
+    assert module_queue.enqueue_burst([(0, step), (1, sequence)]) == 2
+    step.nonce, step.aad, sequence.nonces = b"m" * 12, b"other", ()
+    recipe.prepared.clear()
+    gc.collect()
+    outputs = {done.tag: good(done) for done in drain(module_queue, 2)}
+    assert outputs == {0: expected, 1: AESGCM(KEY).encrypt(b"n" * 12, bytes(200_000), None)}
+
+
+def test_a_recipe_forgets_devices() -> None:
+    recipe = Recipe([Checksum(b"", "crc32")])
+    for _ in range(40):
+        device = open_device()
+        assert device.inline is not None
+        good(device.inline.run(Sequence(b"abc", recipe)))
+    assert 1 <= len(recipe.prepared) <= 16
+
+
+@pytest.mark.parametrize("wanting", [(5,), (-1,), (0,), (1, 1), (2, 1), ("a",), (True,)])
+def test_who_wants_a_nonce(wanting: tuple[Any, ...]) -> None:
+    steps = [Checksum(b"", "crc32"), sealing(Seal), sealing(Open)]
+    with pytest.raises(InvalidArgument, match="wanting: expected"):
+        Recipe(steps, wanting)

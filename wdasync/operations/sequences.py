@@ -30,6 +30,9 @@ STEPS: Final = LOOKING | {
     Kind.OPEN,
 }
 
+#: Of these, kinds with a nonce or an initialisation vector.
+_NONCED: Final = frozenset({Kind.ENCRYPT, Kind.DECRYPT, Kind.SEAL, Kind.OPEN})
+
 
 class Recipe:
     """What sequences have in common that differ in nothing but their input and their nonces. Made once, and never changed.
@@ -42,7 +45,7 @@ class Recipe:
     :ivar sessions: for each step what it was given of its key when it was made
     :ivar sums: numbers of the steps that look for a checksum
     :ivar prepared: what devices have made of it, each under a key of its own
-    :raises InvalidArgument: if there is no step, or one that cannot be
+    :raises InvalidArgument: if there is no step, or one that cannot be; or ``wanting`` says something else
     """
 
     __slots__ = ("key", "prepared", "sessions", "steps", "sums", "wanting")
@@ -59,6 +62,17 @@ class Recipe:
                 raise InvalidArgument(
                     f"step {number}: expected no input and no buffer of its own, got {step!r}"
                 )
+        ready = -1
+        for number in self.wanting:
+            if type(number) is not int or not ready < number < len(self.steps):
+                raise InvalidArgument(
+                    f"wanting: expected numbers of steps, from 0 to {len(self.steps) - 1} and ascending, got {self.wanting!r}"
+                )
+            if self.steps[number].kind not in _NONCED:
+                raise InvalidArgument(
+                    f"wanting: expected steps that encrypt or decrypt, got {self.steps[number]!r}"
+                )
+            ready = number
         self.sums = tuple([number for number, step in enumerate(self.steps) if step.kind is Kind.CHECKSUM])
         self.sessions: tuple[Any, ...] = tuple([step.session for step in self.steps])
         self.key = _Keys(self.steps) if any(step.key is not None for step in self.steps) else None

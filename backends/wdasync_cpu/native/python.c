@@ -36,6 +36,9 @@ enum { INLINE_WITH_GIL = 4096 };
    it could not wait if the loop then wants the core for long. */
 enum { LENGTHY_LEAST = 25000, LENGTHY_MOST = 50000000 };
 
+/* Devices for which a recipe is kept ready at a time. */
+enum { RECIPE_DEVICES = 16 };
+
 enum { NO_STEP = -1, MAX_PLANS = 1 << 14, KINDS = KIND_HAND_OVER, STATUSES = 10 };
 
 static const char DESK[] = "wdasync_cpu.desk", PORT[] = "wdasync_cpu.port", HAND[] = "wdasync_cpu.hand",
@@ -71,6 +74,7 @@ struct pin {
     bool final;
     PyObject *dictionary;
     PyObject *secret; /* holds the key, whatever becomes of its session */
+    PyObject *beside[2]; /* nonce and associated data, whatever becomes of the operation */
     PyObject *paged; /* the input, if it is in pages and no codec can read it as it is */
     struct region *region;
     struct links *links; /* the steps of a sequence */
@@ -89,6 +93,8 @@ struct recipe {
 /* The steps of one sequence. */
 struct links {
     struct chain chain;
+    PyObject *recipe;    /* holds what the steps have of it */
+    PyObject *nonces;    /* so too */
     PyObject *seen;      /* a list: what the steps that only look have found */
     PyObject *secrets[]; /* hold the keys, whatever becomes of their sessions; NULL: the step has none */
 };
@@ -171,6 +177,8 @@ static void forget_links(struct pin *pin)
         free(links->chain.steps[i].out);
         Py_XDECREF(links->secrets[i]);
     }
+    Py_XDECREF(links->recipe);
+    Py_XDECREF(links->nonces);
     Py_XDECREF(links->seen);
     free(links->chain.steps);
     free(links);
@@ -198,6 +206,8 @@ static void unpin(struct pin *pin)
     Py_CLEAR(pin->operation);
     Py_CLEAR(pin->dictionary);
     Py_CLEAR(pin->secret);
+    Py_CLEAR(pin->beside[0]);
+    Py_CLEAR(pin->beside[1]);
     Py_CLEAR(pin->paged);
     Py_CLEAR(pin->output);
     Py_CLEAR(pin->offered);
@@ -442,13 +452,12 @@ static enum read_result read_decompress(struct desk *desk, struct pin *pin, stru
 }
 
 /* What there is beside the text; of exact types, since nothing of Python's must run here that could change it. */
-static bool read_bytes(PyObject *operation, PyObject *name, struct segment *segment)
+static bool read_bytes(PyObject **held, PyObject *operation, PyObject *name, struct segment *segment)
 {
-    PyObject *object = PyObject_GetAttr(operation, name);
+    PyObject *object = *held = PyObject_GetAttr(operation, name);
     bool good = object && PyBytes_CheckExact(object);
     if (good)
         *segment = (struct segment){(const uint8_t *)PyBytes_AsString(object), (size_t)PyBytes_Size(object)};
-    Py_XDECREF(object); /* the operation holds it */
     return good;
 }
 
@@ -463,9 +472,9 @@ static bool read_secret(struct pin *pin, struct sealing *sealing, PyObject *oper
 }
 
 /* What there is beside the text and the key. False: it is nothing for a native worker. */
-static bool read_beside(struct sealing *sealing, PyObject *operation)
+static bool read_beside(struct pin *pin, struct sealing *sealing, PyObject *operation)
 {
-    return read_bytes(operation, name_nonce, &sealing->nonce) && read_bytes(operation, name_aad, &sealing->aad)
+    return read_bytes(&pin->beside[0], operation, name_nonce, &sealing->nonce) && read_bytes(&pin->beside[1], operation, name_aad, &sealing->aad)
            && sealing->aad.size <= SEAL_LONGEST && read_number(operation, name_tag_length, &sealing->tag_size);
 }
 
@@ -475,7 +484,7 @@ static void read_sealing(struct pin *pin, struct request *request, PyObject *ope
     struct sealing *sealing = &request->sealing;
     uint64_t size;
     if (!read_number(operation, name_nbytes, &size) || size > SEAL_LONGEST || !read_secret(pin, sealing, operation)
-        || !read_beside(sealing, operation) || !can_seal(sealing->secret, sealing, request->plan->format))
+        || !read_beside(pin, sealing, operation) || !can_seal(sealing->secret, sealing, request->plan->format))
         request->plan = plans[request->plan->otherwise];
     PyErr_Clear();
 }
@@ -621,7 +630,7 @@ static bool read_step(struct desk *desk, struct pin *pin, struct request *step, 
     pin->operation = operation;
     return read_arguments(desk, pin, step, operation) == READ_SUBMIT && !step->session && step->kind != KIND_NOP
            && step->plan->engine != ENGINE_PYTHON && step->plan->engine != ENGINE_SIGN && step->plan->engine != ENGINE_CHAIN
-           && (step->plan->engine != ENGINE_SEAL || read_beside(&step->sealing, operation));
+           && (step->plan->engine != ENGINE_SEAL || read_beside(pin, &step->sealing, operation));
 }
 
 /* Which steps take a nonce of each sequence. */
@@ -658,7 +667,7 @@ static PyObject *new_recipe(struct desk *desk, PyObject *object)
 {
     struct recipe *recipe = calloc(1, sizeof *recipe);
     PyObject *steps = PyObject_GetAttr(object, name_steps), *wanting = PyObject_GetAttr(object, name_wanting), *capsule = NULL;
-    if (recipe && steps && wanting && PyTuple_Check(steps) && PyTuple_Check(wanting) && PyTuple_Size(steps) < INT32_MAX
+    if (recipe && steps && wanting && PyTuple_Check(steps) && PyTuple_Check(wanting) && PyTuple_Size(steps) > 0 && PyTuple_Size(steps) < INT32_MAX
         && fill_recipe(desk, recipe, steps, wanting))
         capsule = PyCapsule_New(recipe, RECIPE, recipe_gone);
     if (!capsule && recipe)
@@ -668,21 +677,23 @@ static PyObject *new_recipe(struct desk *desk, PyObject *object)
     return capsule;
 }
 
-/* What this device has made of the recipe of a sequence. It stays with the recipe. NULL: nothing can be made of it. */
-static const struct recipe *recipe_of(struct desk *desk, PyObject *operation)
+/* What this device has made of the recipe of a sequence. It stays with the recipe; one that outlives many devices forgets them. NULL:
+   nothing can be made of it. */
+static PyObject *recipe_of(struct desk *desk, PyObject *operation)
 {
     PyObject *object = PyObject_GetAttr(operation, name_recipe);
     PyObject *prepared = object ? PyObject_GetAttr(object, name_prepared) : NULL;
     PyObject *capsule = prepared && PyDict_Check(prepared) ? PyDict_GetItemWithError(prepared, desk->capsule) : NULL;
-    if (!capsule && prepared && (capsule = new_recipe(desk, object))) {
-        if (PyDict_SetItem(prepared, desk->capsule, capsule) < 0)
-            PyErr_Clear();
-        Py_DECREF(capsule);
-        capsule = PyDict_GetItemWithError(prepared, desk->capsule);
+    Py_XINCREF(capsule);
+    if (!capsule && prepared && PyDict_Check(prepared) && (capsule = new_recipe(desk, object))) {
+        if (PyDict_Size(prepared) >= RECIPE_DEVICES)
+            PyDict_Clear(prepared);
+        PyDict_SetItem(prepared, desk->capsule, capsule);
     }
+    PyErr_Clear();
     Py_XDECREF(prepared);
     Py_XDECREF(object);
-    return capsule ? PyCapsule_GetPointer(capsule, RECIPE) : NULL;
+    return capsule;
 }
 
 /* The key and the nonce of a step. False: they are out of the ordinary, or wrong. */
@@ -703,13 +714,15 @@ static bool complete_step(const struct recipe *recipe, struct links *links, uint
     return sealing->secret && (wanted < 0 || (nonce && PyBytes_CheckExact(nonce))) && can_seal(sealing->secret, sealing, step->plan->format);
 }
 
-static struct links *new_links(const struct recipe *recipe)
+static struct links *new_links(PyObject *capsule, const struct recipe *recipe)
 {
     struct links *links = calloc(1, sizeof *links + recipe->count * sizeof *links->secrets);
     if (!links || !(links->chain.steps = malloc(recipe->count * sizeof *recipe->steps))) {
         free(links);
         return NULL;
     }
+    Py_INCREF(capsule);
+    links->recipe = capsule;
     memcpy(links->chain.steps, recipe->steps, recipe->count * sizeof *recipe->steps);
     links->chain.count = recipe->count;
     return links;
@@ -718,10 +731,11 @@ static struct links *new_links(const struct recipe *recipe)
 /* A sequence whose input was read. If there is C for all its steps, a native worker does it; else it stays with Python. */
 static void read_sequence(struct desk *desk, struct pin *pin, struct request *request, PyObject *operation)
 {
-    const struct recipe *recipe = pin->paged && !is_complete(pin->paged) ? NULL : recipe_of(desk, operation);
-    struct links *links = recipe && recipe->native ? new_links(recipe) : NULL;
+    PyObject *capsule = pin->paged && !is_complete(pin->paged) ? NULL : recipe_of(desk, operation);
+    const struct recipe *recipe = capsule ? PyCapsule_GetPointer(capsule, RECIPE) : NULL;
+    struct links *links = recipe && recipe->native ? new_links(capsule, recipe) : NULL;
     PyObject *sessions = links ? PyObject_GetAttr(operation, name_sessions) : NULL;
-    PyObject *nonces = sessions ? PyObject_GetAttr(operation, name_nonces) : NULL;
+    PyObject *nonces = sessions ? links->nonces = PyObject_GetAttr(operation, name_nonces) : NULL;
     uint64_t size;
     bool good = nonces && PyTuple_Check(sessions) && PyTuple_Check(nonces) && read_number(operation, name_nbytes, &size)
                 && size <= SEAL_LONGEST && (links->seen = PyObject_GetAttr(operation, name_seen)) && PyList_Check(links->seen);
@@ -738,8 +752,8 @@ static void read_sequence(struct desk *desk, struct pin *pin, struct request *re
         forget_links(pin);
         PyErr_Clear();
     }
-    Py_XDECREF(nonces);
     Py_XDECREF(sessions);
+    Py_XDECREF(capsule);
 }
 
 /* Everything but the buffers, and what else is beside them. */
@@ -2038,7 +2052,7 @@ static PyObject *try_sealing(PyObject *self, PyObject *args)
     for (Py_ssize_t i = 0; good && i < count; i++)
         good = is_bytes(PyTuple_GetItem(pieces, i), &segments[i]);
     struct sealing sealing = {.secret = secret, .nonce = nonce, .aad = aad, .tag_size = SEAL_TAG};
-    if (!good || !can_seal(secret, &sealing, secret->format)) {
+    if (!good || !openssl || !can_seal(secret, &sealing, secret->format)) {
         PyErr_SetString(PyExc_ValueError, "try_sealing: no such sealing");
         return NULL;
     }
