@@ -157,7 +157,7 @@ class Execution:
         key: Key | None = operation.key
         if key is not None:
             try:
-                key.use()
+                _use(key, operation)
             except InvalidState:  # nobody needs its buffers any more
                 operation.release()
                 raise
@@ -215,7 +215,7 @@ class Execution:
         status, produced, started = None, 0, time.perf_counter()
         key: Key | None = operation.key
         if key is not None:
-            key.use()
+            _use(key, operation)
         try:
             completion = await self._run_within(operation, timeout, priority, trip)
             status, produced = completion.status, completion.produced
@@ -745,6 +745,14 @@ def within(timeout: float | None, what: object) -> Iterator[None]:
             f"{what}: expected an end within {timeout:g} s, got none; raise the timeout, or see statistics() for what "
             "fills the queue"
         )
+
+
+def _use(key: Key, operation: Operation) -> None:
+    """A caller begins to use a key. For a step of what uses it already it is not too late, whoever has revoked it."""
+    if operation.chain is None:
+        key.use()
+    else:
+        key.begin()
 
 
 def _done_with_key(flight: Flight) -> None:

@@ -298,6 +298,12 @@ class OperationSequence:
         self._check(operation, timeout)
         data: bytes | None = None
         number, chain = 0, Chain()
+        if (key := operation.key) is not None:
+            try:
+                key.use()
+            except InvalidState:
+                operation.release()
+                raise
         try:
             with within(timeout, operation):
                 for number, kind in enumerate([step.kind for step in operation.steps]):
@@ -312,6 +318,8 @@ class OperationSequence:
         finally:
             chain.close()
             operation.release()
+            if key is not None:
+                key.end()
         return data or b""
 
     async def _step(

@@ -261,6 +261,21 @@ async def test_a_device_that_is_lost_with_what_it_made() -> None:
         assert machine.chip.frames.guard_violations == 0
 
 
+async def test_a_key_that_is_revoked_between_two_steps() -> None:
+    """What has begun goes on: the step with the key, too. Then the key is wiped, and nothing begins with it."""
+    between = Between(Kind.DECOMPRESS)
+    async with wdasync.open_accelerator("hip08", observer=between, chip="private") as acc:
+        key = acc.aead("aes-256-gcm", SECRET)
+        chain = acc.sequence().decompress().encrypt(key, associated_data=b"header")
+        between.act = key.revoke
+        assert (await chain.run(PACKED, nonces=[NONCE])).output == SEALED
+        assert key._key.in_flight == 0
+        with pytest.raises(wdasync.InvalidState, match="revoked"):
+            _ = key._key.material
+        with pytest.raises(wdasync.InvalidState, match="revoked"):
+            await chain.run(PACKED, nonces=[NONCE])
+
+
 class Pausing:
     """A fault handler that, once it is told to, lets the engine wait for a page until it may go on."""
 
