@@ -64,7 +64,10 @@ def _gcm() -> Check:
     """Whoever does it, the answers are the same."""
     way = gcm.way("aes-256-gcm")
     if way is None:
-        found, advice = "by cryptography, in Python threads", "for native workers see `library openssl`, above"
+        found, advice = (
+            "by cryptography, in Python threads",
+            "for native workers see `library openssl`, above",
+        )
         return Check("AES-GCM", passed=None, found=found, advice=advice)
     return Check("AES-GCM", passed=True, found="by IPsec-MB" if way.expanded else "by OpenSSL")
 
