@@ -62,9 +62,9 @@ class Recipe:
                 raise InvalidArgument(
                     f"step {number}: expected no input and no buffer of its own, got {step!r}"
                 )
-        ready = -1
+        last = -1
         for number in self.wanting:
-            if type(number) is not int or not ready < number < len(self.steps):
+            if type(number) is not int or not last < number < len(self.steps):
                 raise InvalidArgument(
                     f"wanting: expected numbers of steps, from 0 to {len(self.steps) - 1} and ascending, got {self.wanting!r}"
                 )
@@ -72,7 +72,7 @@ class Recipe:
                 raise InvalidArgument(
                     f"wanting: expected steps that encrypt or decrypt, got {self.steps[number]!r}"
                 )
-            ready = number
+            last = number
         self.sums = tuple([number for number, step in enumerate(self.steps) if step.kind is Kind.CHECKSUM])
         self.sessions: tuple[Any, ...] = tuple([step.session for step in self.steps])
         self.key = _Keys(self.steps) if any(step.key is not None for step in self.steps) else None
