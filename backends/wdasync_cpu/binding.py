@@ -18,7 +18,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
-from wdasync.backend import NO_DETAIL, Completion, DataCause, Detail
+from wdasync.backend import Completion, DataCause, Detail
 from wdasync.errors import Status
 from wdasync.operations import KINDS, Operation
 
@@ -134,9 +134,7 @@ def describe(message: str, cause: int, crew: int, number: int, final: int, fault
 
 if not _native.lib.install(_native.__name__.encode()):
     raise ImportError(f"{_native.__name__} cannot be set up; reinstall the package")
-_native.configure(
-    Completion, tuple(Status), tuple(KINDS[kind] for kind in sorted(KINDS)), describe, NO_DETAIL
-)
+_native.configure(Completion, tuple(Status), tuple(KINDS[kind] for kind in sorted(KINDS)), describe)
 
 add_plan: Callable[[int, int, int, int, int, bool, int, int, int], int] = _native.add_plan
 new_secret: Callable[[int, bytes | bytearray, bool], object] = _native.new_secret

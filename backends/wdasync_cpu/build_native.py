@@ -14,32 +14,7 @@ from pathlib import Path
 
 from cffi import FFI
 
-HERE = Path(__file__).resolve().parent / "native"
-SOURCES = (
-    "chain",
-    "codec",
-    "compress",
-    "decompress",
-    "digest",
-    "explain",
-    "finished",
-    "foretold",
-    "forkgate",
-    "frames",
-    "gcm_ipsec",
-    "gcm_openssl",
-    "guard",
-    "library",
-    "lz4block",
-    "memory",
-    "owner",
-    "python",
-    "region",
-    "ring",
-    "sealing",
-    "session",
-    "signing",
-)
+HERE = Path(__file__).resolve().parent / "native"  # What knows Python is in a folder of its own there.
 SANITIZERS = {
     "": ["-O2"],
     "address": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"],
@@ -114,8 +89,8 @@ ffibuilder.set_source(
         return crew_size(CREW_SPARE);
     }
     """,
-    sources=[relative(HERE / f"{name}.c") for name in SOURCES],
-    depends=[relative(path) for path in sorted(HERE.glob("*.h"))],
+    sources=[relative(path) for path in sorted(HERE.rglob("*.c"))],
+    depends=[relative(path) for path in sorted(HERE.rglob("*.h"))],
     include_dirs=[relative(HERE)],
     define_macros=[("WDASYNC_ONLY_ZLIB", str(int(only_zlib))), ("WDASYNC_LINKED", f'"{" ".join(linked)}"')],
     extra_compile_args=["-std=gnu11", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra", *sanitize],

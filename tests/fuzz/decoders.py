@@ -16,7 +16,7 @@ from wdasync_cpu import binding
 
 SOURCE = Path(__file__).with_name("decoders.c")
 CORPUS = Path(__file__).with_name("corpus") / "decoders.txt"
-SOURCES = [path for path in sorted(NATIVE.glob("*.c")) if path.name != "python.c"]
+SOURCES = sorted(NATIVE.glob("*.c"))
 SANITIZERS = "-fsanitize=address,undefined"
 
 #: Bytes of the largest case.

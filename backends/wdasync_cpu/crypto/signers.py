@@ -96,7 +96,7 @@ def _shortest(make: Callable[[], object]) -> int:
 
 
 def way_of(operation: Sign, key: Any) -> int:
-    """How to sign, as ``read_signing()`` of ``native/python.c`` wants it; :data:`NO_WAY`: not there."""
+    """How to sign, as ``take_way()`` of ``native/python/secrets.c`` wants it; :data:`NO_WAY`: not there."""
     try:
         return _way_of(operation, key)
     except AttributeError:  # what `cryptography` has by other names in another version is out of the ordinary
