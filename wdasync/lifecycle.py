@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from functools import partial
 from inspect import iscoroutinefunction
 from types import TracebackType
@@ -25,7 +25,7 @@ from .execution import Execution, close_devices
 from .faults import FaultHandler, FaultReporter, FaultResponse, PageFault, serving_fault
 from .opener import Opener, used_up
 from .operations import Priority
-from .queue_counts import QueueCounts, positions
+from .queue_counts import QueueCounts
 from .recovery import Recovery
 from .results import Observer
 from .scheduling import Place, Schedule
@@ -107,7 +107,7 @@ async def _open(
             opened.loop_closed(in_order)
 
     here = numa.Whereabouts.now()
-    places = await in_thread(loop, lambda: _open_devices(effective, here, on_fault, report), _close_all)
+    places = await in_thread(loop, lambda: _open_devices(effective, here, on_fault, report), _close_places)
     config = effective.config
     reaper = Reaper(
         loop, budget=config.reap_budget, interval=config.safety_interval, deadline=config.deadline
@@ -181,7 +181,7 @@ def _open_devices(
         for wanted in wanted_backends(effective.config):
             places += _open_backend(wanted, effective, partial(topology.distance, home), on_fault, report)
     except BaseException:
-        _close_all(places)
+        _close_places(places)
         raise
     if not places:
         raise no_device()
@@ -199,34 +199,33 @@ def _open_backend(
 
     :raises BackendUnavailable: if the backend was asked for, and none can be opened
     """
-    places: list[Place] = []
+    opened: list[tuple[DeviceInfo, Device]] = []
     errors: list[tuple[DeviceInfo, BackendUnavailable]] = []
     name = wanted.backend.name
     try:
         options = effective.options(name, wanted.backend.Options)
         counts = _counts(wanted, effective)
-        peers = positions(info.numa_node for info in wanted.infos)
-        for info, (position, count) in zip(wanted.infos, peers, strict=True):
+        for info in wanted.infos:
             try:
-                device = _open_device(wanted, info, options, on_fault, report)
+                opened.append((info, _open_device(wanted, info, options, on_fault, report)))
             except BackendUnavailable as error:
                 errors.append((info, error))
-                continue
-            queues = counts.deal(device.capabilities, info.numa_node, position, count)
-            places.append(
-                Place(
-                    name,
-                    device,
-                    general=wanted.general,
-                    asked=wanted.asked,
-                    distance=distance(info.numa_node),
-                    queues=queues,
-                )
-            )
-        if wanted.asked and errors and not places:
+        if wanted.asked and errors and not opened:
             raise errors[0][1]
+        dealt = counts.deal([(device.capabilities, info.numa_node) for info, device in opened])
+        places = [
+            Place(
+                name,
+                device,
+                general=wanted.general,
+                asked=wanted.asked,
+                distance=distance(info.numa_node),
+                queues=queues,
+            )
+            for (info, device), queues in zip(opened, dealt, strict=True)
+        ]
     except BaseException:
-        _close_all(places)
+        _close_all(device for _, device in opened)
         raise
     level = logging.WARNING if wanted.asked else logging.INFO
     for info, reason in errors:
@@ -265,9 +264,13 @@ def no_device() -> BackendUnavailable:
     )
 
 
-def _close_all(places: Sequence[Place]) -> None:
-    for place in places:
-        place.device.close()
+def _close_places(places: Sequence[Place]) -> None:
+    _close_all(place.device for place in places)
+
+
+def _close_all(devices: Iterable[Device]) -> None:
+    for device in devices:
+        device.close()
 
 
 class Wanted(NamedTuple):

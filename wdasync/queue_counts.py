@@ -15,14 +15,14 @@ also be for both directions, as UADK writes it of other algorithms: ``sync:2@0``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from .backend import Capabilities
 from .operations import Kind
 
-__all__ = ["GRAMMAR", "QueueCounts", "positions"]
+__all__ = ["GRAMMAR", "QueueCounts"]
 
 #: What is expected, for errors.
 GRAMMAR: Final = "a number of queues, or a list of sync-comp, sync-decomp, async-comp, async-decomp, sync or async, each with :queues@node"
@@ -85,35 +85,42 @@ class QueueCounts:
         """
         if not self.nodes:
             return self.each
-        kinds = {row.kind for row in capabilities if row.queue_class == queue_class}
-        directions = {name for name, meant in _KINDS.items() if meant & kinds}
+        directions = _directions(capabilities, queue_class)
         if not directions:
             return 1
         return sum(count for (_, name), count in self.items.items() if not name or name in directions)
 
-    def deal(self, capabilities: Capabilities, node: int | None, position: int, peers: int) -> dict[str, int]:
-        """Queues of each class that one device opens.
+    def deal(self, devices: Sequence[tuple[Capabilities, int | None]]) -> list[dict[str, int]]:
+        """Queues of each class that each device of a backend opens.
 
-        :param node: where it is; a device that is everywhere is not what a list is about, and has one of each
-        :param position: its number among the devices of its backend at this node
-        :param peers: how many these are: they share what the list has for the node
+        Of a list, those at one node share what it has for a class that they all have. A class that a list says nothing of, and a
+        device that is everywhere, have one queue each.
+
+        :param devices: what each can do, and the node where it is
         """
-        classes = capabilities.queue_classes
+        return [
+            {name: self._share(devices, place, name) for name in capabilities.queue_classes}
+            for place, (capabilities, _) in enumerate(devices)
+        ]
+
+    def _share(self, devices: Sequence[tuple[Capabilities, int | None]], place: int, queue_class: str) -> int:
+        capabilities, node = devices[place]
+        total = self.of_class(capabilities, queue_class)
         if not self.nodes:
-            return dict.fromkeys(classes, self.each)
-        if node is None:
-            return dict.fromkeys(classes, 1)
+            return total
+        if node is None or not _directions(capabilities, queue_class):
+            return 1
         if node not in self.nodes:
-            return dict.fromkeys(classes, 0)
-        return {name: _share(self.of_class(capabilities, name), position, peers) for name in classes}
+            return 0
+        peers = [
+            other
+            for other, (able, where) in enumerate(devices)
+            if where == node and _directions(able, queue_class)
+        ]
+        return total // len(peers) + (peers.index(place) < total % len(peers))
 
 
-def _share(total: int, position: int, peers: int) -> int:
-    """Of so many, dealt out one after another."""
-    return total // peers + (position < total % peers)
-
-
-def positions(nodes: Iterable[int | None]) -> list[tuple[int, int]]:
-    """Of each device: its number among those at its node, and how many these are."""
-    listed = list(nodes)
-    return [(listed[:index].count(node), listed.count(node)) for index, node in enumerate(listed)]
+def _directions(capabilities: Capabilities, queue_class: str) -> set[str]:
+    """What a list may say of a class."""
+    kinds = {row.kind for row in capabilities if row.queue_class == queue_class}
+    return {name for name, meant in _KINDS.items() if meant & kinds}

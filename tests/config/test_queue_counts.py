@@ -9,7 +9,7 @@ from wdasync.backend import Capabilities, Capability
 from wdasync.config import load
 from wdasync.errors import ConfigError
 from wdasync.operations import Kind
-from wdasync.queue_counts import QueueCounts, positions
+from wdasync.queue_counts import QueueCounts
 
 SPLIT = Capabilities(
     [
@@ -18,6 +18,7 @@ SPLIT = Capabilities(
         Capability(Kind.NOP, "nop", queue_class="other"),
     ]
 )
+KEYS = Capabilities([Capability(Kind.SIGN, "rsa")])
 WHOLE = Capabilities([Capability(Kind.COMPRESS, "gzip"), Capability(Kind.DECOMPRESS, "gzip")])
 
 
@@ -49,20 +50,38 @@ def test_a_list(text: str, nodes: set[int], compress: int, decompress: int, both
 @pytest.mark.parametrize("text", [3, "3", " 3 "])
 def test_a_number(text: Any) -> None:
     counts = QueueCounts.parse(text)
-    assert counts.deal(SPLIT, None, 0, 1) == {"compress": 3, "decompress": 3, "other": 3}
-    assert counts.deal(WHOLE, 7, 1, 2) == {"": 3}
+    assert counts.deal([(SPLIT, None), (WHOLE, 7)]) == [
+        {"compress": 3, "decompress": 3, "other": 3},
+        {"": 3},
+    ]
 
 
 def test_a_list_is_dealt_to_the_devices_of_each_node() -> None:
     counts = QueueCounts.parse("sync:5@0,sync:5@2")
-    nodes = [0, 0, 1, 2, None]
-    assert positions(nodes) == [(0, 2), (1, 2), (0, 1), (0, 1), (0, 1)]
-    dealt = [
-        counts.deal(WHOLE, node, *place)[""] for node, place in zip(nodes, positions(nodes), strict=True)
-    ]
-    assert dealt == [3, 2, 0, 5, 1], (
+    dealt = counts.deal([(WHOLE, node) for node in [0, 0, 1, 2, None]])
+    assert [each[""] for each in dealt] == [3, 2, 0, 5, 1], (
         "one at a node that is not named has none, one that is everywhere has one"
     )
+
+
+def test_a_list_is_dealt_to_those_who_compress() -> None:
+    """Engines for keys and ciphers take nothing of it, wherever they are, and have one queue each."""
+    counts = QueueCounts.parse("sync-comp:2@0,sync-decomp:1@0")
+    assert counts.deal([(KEYS, 0), (SPLIT, 0), (KEYS, 0), (KEYS, 1)]) == [
+        {"": 1},
+        {"compress": 2, "decompress": 1, "other": 1},
+        {"": 1},
+        {"": 1},
+    ]
+
+
+def test_one_who_only_compresses_takes_no_share_of_the_other_direction() -> None:
+    counts = QueueCounts.parse("sync-comp:2@0,sync-decomp:3@0")
+    packer = Capabilities([Capability(Kind.COMPRESS, "gzip", queue_class="compress")])
+    assert counts.deal([(packer, 0), (SPLIT, 0)]) == [
+        {"compress": 1},
+        {"compress": 1, "decompress": 3, "other": 1},
+    ]
 
 
 @pytest.mark.parametrize(

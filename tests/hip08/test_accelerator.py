@@ -1,8 +1,10 @@
 """The whole way from ``await`` to the chip and back, on three event loops."""
 
 import gzip
+import hashlib
 import os
 import zlib
+from collections import Counter
 from typing import Any
 
 import anyio
@@ -35,6 +37,19 @@ async def test_there_and_back() -> None:
         count = await acc.compress_into([TEXT[:100], TEXT[100:]], into, "gzip")
         assert gzip.decompress(into[:count]) == TEXT
         assert acc.statistics().rescues == 0
+
+
+async def test_a_list_of_queues_is_for_the_engine_that_compresses() -> None:
+    async with open_chip(open_queues="sync-comp:2@0,sync-decomp:1@0") as acc:
+        names = Counter(lane.name.partition("#")[0].strip() for lane in acc.statistics().lanes)
+        others = {name for name in names if "hisi_zip" not in name}
+        assert {name.split("/")[1].split()[0] for name in others} == {"hisi_hpre-0", "hisi_sec2-0"}
+        assert names == dict.fromkeys(others, 1) | {
+            "hip08/hisi_zip-0 compress": 2,
+            "hip08/hisi_zip-0 decompress": 1,
+        }
+        assert await acc.decompress(await acc.compress(TEXT)) == TEXT
+        assert await acc.digest(TEXT, "sha256") == hashlib.sha256(TEXT).digest()
 
 
 async def test_bad_data_has_its_cause() -> None:
