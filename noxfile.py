@@ -28,7 +28,15 @@ BOOTSTRAP = STATE / "bootstrap"
 # Variables of the caller's that would change what Python means in our environments.
 UNWANTED = ("PYTHONHOME", "PYTHONOPTIMIZE", "PYTHONPATH", "PYTHONWARNINGS")
 # What decides how the C extensions come out, beside their sources.
-BUILD_VARIABLES = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "WDASYNC_CPU_NATIVE_CODECS", "WDASYNC_SANITIZE")
+BUILD_VARIABLES = (
+    "CC",
+    "CFLAGS",
+    "CPPFLAGS",
+    "LDFLAGS",
+    "WDASYNC_BUILD_NATIVE_CODECS",
+    "WDASYNC_BUILD_SANITIZE",
+    "WDASYNC_BUILD_LINK",
+)
 
 
 def has_header(name: str) -> bool:
@@ -303,7 +311,7 @@ def release(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory(prefix="wdasync-release-") as folder:
         built, repaired, unpacked = (Path(folder, name) for name in ("built", "repaired", "unpacked"))
         command = ["python", "-m", "build", "--outdir", str(built), str(ROOT)]
-        session.run(*command, env={"WDASYNC_CPU_LINK": " ".join(BROUGHT)}, silent=True)
+        session.run(*command, env={"WDASYNC_BUILD_LINK": " ".join(BROUGHT)}, silent=True)
         session.run(
             "auditwheel", "repair", "--wheel-dir", str(repaired), *map(str, built.glob("*.whl")), silent=True
         )

@@ -269,13 +269,34 @@ def capability_rows(table: Iterable[Capability]) -> list[Row]:
             *levels(rows),
             ", ".join(dict.fromkeys(f"2^{row.window}" for row in rows)),
             "yes" if any(row.dictionary for row in rows) else "–",
+            mebibytes(rows),
         )
         for algorithm, rows in sorted(algorithms.items())
     ]
 
 
+def mebibytes(rows: Sequence[Capability]) -> str:
+    """The longest inputs in one call, as they are, or rounded down to MiB."""
+    found = [
+        f"{row.max_input >> 20:,} MiB"
+        for row in rows
+        if row.max_input is not None and not row.stateful
+    ]
+    return ", ".join(dict.fromkeys(found)) or "any"
+
+
+def able(backend: Backend) -> Capabilities:
+    """What all of a backend's devices that are here can do, as one table."""
+    rows: list[Capability] = []
+    for info in backend.devices():
+        device = backend.open(info, backend.Options())
+        rows += device.capabilities
+        device.close()
+    return Capabilities(rows)
+
+
 def capabilities() -> Iterator[Table]:
-    """What the first device of each backend can do that has one here."""
+    """What the devices of each backend can do that has one here."""
     head = (
         "Algorithm",
         "In one call",
@@ -284,14 +305,11 @@ def capabilities() -> Iterator[Table]:
         "fast, balanced, best",
         "Window, bytes",
         "Dictionary",
+        "Longest input of a call",
     )
     for name, backend in backends():
-        for info in backend.devices()[:1]:
-            device = backend.open(info, backend.Options())
-            try:
-                yield Table(f"`{name}`", head, capability_rows(device.capabilities))
-            finally:
-                device.close()
+        if rows := capability_rows(able(backend)):
+            yield Table(f"`{name}`", head, rows)
 
 
 #: Title of a table -> its kinds of operations.
@@ -314,13 +332,8 @@ WORK = {
 
 
 def work() -> Iterator[Table]:
-    """What else than compression the first device of each backend can do that has one here."""
-    devices: dict[str, Capabilities] = {}
-    for name, backend in backends():
-        for info in backend.devices()[:1]:
-            device = backend.open(info, backend.Options())
-            devices[name] = device.capabilities
-            device.close()
+    """What else than compression the devices of each backend can do that has one here."""
+    devices = {name: table for name, backend in backends() if (table := able(backend))}
     for title, kinds in WORK.items():
         rows = [
             (f"`{algorithm}`", kind.name.lower().replace("_", " "), ", ".join(who))

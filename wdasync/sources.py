@@ -34,8 +34,9 @@ FILE_NAME: Final = "wdasync.toml"
 RESERVED: Final[dict[str, str]] = {
     "WDASYNC_CONFIG": "the file with the settings; empty: no file",
     "WDASYNC_DEBUG": "the command line shows tracebacks",
-    "WDASYNC_CPU_NATIVE_CODECS": "build: which C libraries to look for",
-    "WDASYNC_SANITIZE": "build: compile the C code with a sanitizer",
+    "WDASYNC_BUILD_NATIVE_CODECS": "build: `0`: of the C libraries only zlib, for tests",
+    "WDASYNC_BUILD_SANITIZE": "build: compile the C code with a sanitizer",
+    "WDASYNC_BUILD_LINK": "build: link these C libraries, so that they can be put into a wheel",
 }
 
 

@@ -3,10 +3,10 @@
 Nothing is needed but a C compiler and Python's headers: the codec libraries are bound when the package is used (see
 ``native/library.h``). Environment variables, all for the build:
 
-* ``WDASYNC_CPU_LINK="isal libdeflate zstd lz4 ipsec-mb"``: the extension needs these shared libraries, so that ``auditwheel repair`` puts
+* ``WDASYNC_BUILD_LINK="isal libdeflate zstd lz4 ipsec-mb"``: the extension needs these shared libraries, so that ``auditwheel repair`` puts
   them into the wheel of a release; they are then taken before all others;
-* ``WDASYNC_CPU_NATIVE_CODECS=0``: no ISA-L, libdeflate, Brotli, Zstandard, LZ4, OpenSSL and IPsec-MB in the native workers, only zlib;
-* ``WDASYNC_SANITIZE=address`` or ``thread``: for the tests that look for memory errors and data races.
+* ``WDASYNC_BUILD_NATIVE_CODECS=0``: no ISA-L, libdeflate, Brotli, Zstandard, LZ4, OpenSSL and IPsec-MB in the native workers, only zlib;
+* ``WDASYNC_BUILD_SANITIZE=address`` or ``thread``: for the tests that look for memory errors and data races.
 """
 
 import os
@@ -27,15 +27,15 @@ def relative(path: Path) -> str:
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(path)
 
 
-sanitize = SANITIZERS[os.environ.get("WDASYNC_SANITIZE", "")]
-only_zlib = os.environ.get("WDASYNC_CPU_NATIVE_CODECS", "1") == "0"
+sanitize = SANITIZERS[os.environ.get("WDASYNC_BUILD_SANITIZE", "")]
+only_zlib = os.environ.get("WDASYNC_BUILD_NATIVE_CODECS", "1") == "0"
 
 #: Library -> what the linker calls it.
 LINKABLE = {"isal": "isal", "libdeflate": "deflate", "zstd": "zstd", "lz4": "lz4", "ipsec-mb": "IPSec_MB"}
-linked = os.environ.get("WDASYNC_CPU_LINK", "").split()
+linked = os.environ.get("WDASYNC_BUILD_LINK", "").split()
 if unknown := set(linked) - set(LINKABLE):
     raise SystemExit(
-        f"WDASYNC_CPU_LINK: expected names of {', '.join(LINKABLE)}, got {', '.join(sorted(unknown))}"
+        f"WDASYNC_BUILD_LINK: expected names of {', '.join(LINKABLE)}, got {', '.join(sorted(unknown))}"
     )
 # Nothing of theirs is called by name, so the linker would leave them out.
 needed = (

@@ -29,7 +29,7 @@ def relative(path: Path) -> str:
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(path)
 
 
-sanitize = SANITIZERS[os.environ.get("WDASYNC_SANITIZE", "")]
+sanitize = SANITIZERS[os.environ.get("WDASYNC_BUILD_SANITIZE", "")]
 
 ffibuilder = FFI()
 

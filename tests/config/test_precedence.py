@@ -114,7 +114,12 @@ def test_backend_none_is_the_same_as_not_given(tmp_path: Path) -> None:
 
 
 def test_variables_for_builds_and_tests_are_no_settings(tmp_path: Path) -> None:
-    environ = {"WDASYNC_CPU_NATIVE_CODECS": "zlib", "WDASYNC_SANITIZE": "address", "WDASYNC_DEBUG": "1"}
+    environ = {
+        "WDASYNC_BUILD_NATIVE_CODECS": "0",
+        "WDASYNC_BUILD_SANITIZE": "address",
+        "WDASYNC_BUILD_LINK": "isal",
+        "WDASYNC_DEBUG": "1",
+    }
     assert load(environ=environ, cwd=tmp_path).config == Config()
 
 

@@ -80,7 +80,9 @@ def build_extension(folder: Path, sanitizer: str, original: Path = NATIVE.parent
     package = folder / original.name
     shutil.copytree(original, package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     code = f"import runpy; runpy.run_path({str(package / 'build_native.py')!r}, run_name='__main__')"
-    made = run([sys.executable, "-c", code], cwd=folder, env=os.environ | {"WDASYNC_SANITIZE": sanitizer})
+    made = run(
+        [sys.executable, "-c", code], cwd=folder, env=os.environ | {"WDASYNC_BUILD_SANITIZE": sanitizer}
+    )
     assert made.returncode == 0, made.stdout + made.stderr
     return folder
 

@@ -269,7 +269,7 @@ def test_a_library_that_does_not_keep_its_promise_is_not_used(
     assert trials.problem.__wrapped__(name)
 
 
-#: What is said of each library but zlib if WDASYNC_CPU_NATIVE_CODECS was 0 when the extension was built.
+#: What is said of each library but zlib if WDASYNC_BUILD_NATIVE_CODECS was 0 when the extension was built.
 LEFT_OUT = "left out when wdasync was built"
 
 

@@ -15,11 +15,16 @@ CHECK = re.compile(r"^(?:pass|FAIL|  –) +(.+?)(?:  .*)?$")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
 
 
-def shown() -> list[tuple[str, str]]:
-    """Group and name of each check in the README's output of doctor."""
+def output() -> str:
+    """The README's output of doctor."""
     (text,) = [block.source for block in blocks(README) if "wdasync doctor" in block.source]
+    return text
+
+
+def shown() -> list[tuple[str, str]]:
+    """Group and name of each check in it."""
     found, group = [], ""
-    for line in text.splitlines():
+    for line in output().splitlines():
         if GROUP.match(line):
             group = line
         elif match := CHECK.match(line):
@@ -33,7 +38,17 @@ def test_output_of_doctor() -> None:
     told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     own = {f"backend {name}" for name in ("cpu", "hip08", "mock")}
     checks = [(check["group"], check["name"]) for check in told["checks"]]
-    assert shown() == [check for check in checks if check[0] in own or not check[0].startswith("backend")]
+
+    def ours(checks: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        return [check for check in checks if check[0] in own or not check[0].startswith("backend")]
+
+    assert ours(shown()) == ours(checks)
+
+
+def test_doctor_counts_what_it_shows() -> None:
+    lines = output().splitlines()
+    marks = [sum(line.startswith(mark) for line in lines) for mark in ("pass  ", "FAIL  ", "  –   ")]
+    assert lines[-1] == "{} passed, {} failed, {} do not apply".format(*marks)
 
 
 def test_links_lead_somewhere() -> None:

@@ -83,8 +83,18 @@ def test_a_capability_table_has_one_row_for_each_algorithm() -> None:
             Capability(Kind.NOP, "nop"),
             Capability(Kind.COMPRESS, "zlib", scale=(1, 9), default=2, balanced=5, best=8),
             Capability(Kind.DECOMPRESS_CHUNK, "zlib", window=14, dictionary=True),
+            Capability(Kind.DECOMPRESS, "lz4", max_input=7 << 20),
         ]
     )
     assert tables.capability_rows(table) == [
-        ("`zlib`", "compress", "decompress", "1 to 9", "2, 5, 8", "2^15, 2^14", "yes")
+        ("`lz4`", "decompress", "–", "–", "–", "2^15", "–", "7 MiB"),
+        ("`zlib`", "compress", "decompress", "1 to 9", "2, 5, 8", "2^15, 2^14", "yes", "any"),
     ]
+
+
+def test_what_only_one_of_several_devices_can_do_is_its_backend_s() -> None:
+    rows = {(row[0], row[1]): row[2] for table in tables.work() for row in table.rows}
+    assert "hip08" in rows["`rsa`", "sign"]
+    assert "hip08" in rows["`sha256`", "digest"]
+    assert "hip08" in rows["`aes-128-cbc`", "encrypt"]
+    assert {table.title for table in tables.capabilities()} >= {"`hip08`", "`cpu`"}

@@ -92,7 +92,7 @@ def main(folder: Path) -> None:
             sys.exit(message)
         print(message)
         return
-    os.environ["WDASYNC_CPU_NATIVE_CODECS"] = "0"
+    os.environ["WDASYNC_BUILD_NATIVE_CODECS"] = "0"
     os.chdir(CHECKOUT)
     for path in sorted(CHECKOUT.glob("backends/*/build_native.py")):
         compile_extension(found[0], path, folder)
