@@ -1,9 +1,10 @@
 """Frames of a network device, each encrypted on an accelerator, over a wire, and decrypted on the other side.
 
-Two network namespaces and a veth pair between them are made for it, so it needs iproute2 and root, or a namespace in which it is root::
+Two network namespaces and a veth pair between them are made for it, so it needs iproute2 and root, or a namespace in which it is root;
+AF_XDP's rings need root itself::
 
     unshare --map-root-user --net python -m examples.l2_forward_crypto --frames 10000
-    WDASYNC_BACKEND=hip08 … --rings xdp
+    sudo … --rings xdp --backend hip08
 
 On the left, bursts of frames are sealed (AES-256-GCM, one operation for each frame, all of a burst in flight together) and put into the
 rings that the kernel's network device shares with the program. On the right they are taken out of such rings, opened, and compared with
@@ -25,7 +26,7 @@ import anyio
 
 import wdasync
 from examples.packet_rings import Port
-from examples.packet_rings.netns import wire
+from examples.packet_rings.netns import End, wire
 from examples.packet_rings.tpacket import TpacketPort
 from examples.packet_rings.xdp import XdpPort
 
@@ -144,13 +145,21 @@ def main() -> int:
     options = parser.parse_args()
     if options.frames < 1 or not 1 <= options.burst <= WINDOW:
         parser.error(f"expected at least one frame, and bursts of 1 to {WINDOW}")
-    with wire() as ends:
-        left, right = (end.run(lambda device: RINGS[options.rings](device, ETHERTYPE)) for end in ends)
-        try:
-            return 0 if anyio.run(run, options, left, right) else 1
-        finally:
-            left.close()
-            right.close()
+    try:
+        with wire() as ends:
+            return forward(options, ends)
+    except PermissionError as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
+
+
+def forward(options: argparse.Namespace, ends: tuple[End, End]) -> int:
+    """Frames from one end to the other; what the program returns."""
+    left, right = (end.run(lambda device: RINGS[options.rings](device, ETHERTYPE)) for end in ends)
+    try:
+        return 0 if anyio.run(run, options, left, right) else 1
+    finally:
+        left.close()
+        right.close()
 
 
 if __name__ == "__main__":

@@ -51,18 +51,29 @@ def _call(command: int, attributes: bytes) -> int:
     return system_call(BPF[platform.machine()], command, attributes)
 
 
+def _new_map() -> int:
+    try:
+        return _call(MAP_CREATE, struct.pack("5I", MAP_TYPE_XSKMAP, 4, 4, 1, 0))
+    except PermissionError as error:
+        raise PermissionError(
+            error.errno,
+            f"{error.strerror}: a map of AF_XDP sockets is for root, and for nobody in a user namespace",
+        ) from error
+
+
 class Redirection:
     """Frames of queue 0 of a network device of this namespace go to a socket, until this is closed.
 
     :param device: index of the device
     :param port: descriptor of the socket
+    :raises PermissionError: if the program may not make a map of sockets
     :raises OSError: from bpf(2)
     """
 
     def __init__(self, device: int, port: int) -> None:
         self._descriptors: list[int] = []
         try:
-            sockets = self._keep(_call(MAP_CREATE, struct.pack("5I", MAP_TYPE_XSKMAP, 4, 4, 1, 0)))
+            sockets = self._keep(_new_map())
             key, value = ffi.new("uint32_t *", 0), ffi.new("uint32_t *", port)
             places = (int(ffi.cast("uintptr_t", place)) for place in (key, value))
             _call(MAP_UPDATE_ELEM, struct.pack("IxxxxQQQ", sockets, *places, 0))

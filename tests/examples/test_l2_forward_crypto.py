@@ -160,3 +160,17 @@ def test_bad_arguments(words: list[str]) -> None:
     )
     assert done.returncode == 2
     assert "expected at least one frame, and bursts of 1 to 256" in done.stderr
+
+
+def test_a_user_namespace_s_root_has_no_map_of_sockets() -> None:
+    program = [sys.executable, "-m", "examples.l2_forward_crypto", "--rings", "xdp"]
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--net", *program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "a map of AF_XDP sockets is for root" in done.stderr
