@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import wdasync
-from tests.cpu.sealed import ANYBODY, WAYS, sealed_by
+from tests.cpu.sealed import ANYBODY, WAYS, needs_openssl, sealed_by
 from wdasync import Accelerator
 from wdasync.errors import ClosedResourceError, InvalidArgument, InvalidState, InvalidTag
 from wdasync.results import Observation
@@ -78,6 +78,7 @@ async def test_other_tags(acc: Accelerator, length: int) -> None:
     assert await aead.decrypt(NONCE, sealed) == b"text"
 
 
+@needs_openssl
 async def test_it_is_no_operation(acc: Accelerator) -> None:
     aead = acc.aead("aes-256-gcm", KEY)
     await aead.decrypt(NONCE, await aead.encrypt(NONCE, b"text"))  # the key is told of, the ways are found
@@ -90,6 +91,7 @@ async def test_it_is_no_operation(acc: Accelerator) -> None:
     assert submitted(acc) == sent
 
 
+@needs_openssl
 async def test_what_is_longer_goes_away() -> None:
     async with wdasync.open_accelerator("cpu", inline_budget=0) as acc:
         await acc.digest(b"x")  # tiny, whatever the budget is
@@ -231,6 +233,7 @@ async def test_a_cancelled_task_hears_of_it(acc: Accelerator) -> None:
     assert scope.cancelled_caught
 
 
+@needs_openssl
 async def test_much_in_flight_does_not_matter() -> None:
     async with wdasync.open_accelerator("cpu", inline_in_flight=0) as acc, anyio.create_task_group() as group:
         await acc.digest(b"data")
