@@ -174,6 +174,15 @@ def test_nobody_has_the_algorithm(chip: Place) -> None:
         choose([chip], algorithm="br")
 
 
+def test_nobody_does_such_work() -> None:
+    idle = place("keys", Capability(Kind.SIGN, "rsa"))
+    with pytest.raises(
+        wdasync.UnsupportedOperation,
+        match=r"compress: expected a device that does such work, and there is none",
+    ):
+        choose([idle])
+
+
 def test_what_to_install_to_have_the_algorithm(chip: Place, cpu: Place) -> None:
     class Poor(Device):
         lacking: ClassVar[dict[str, str]] = {"br": "pip install Brotli"}

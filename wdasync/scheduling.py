@@ -589,7 +589,7 @@ class Schedule:
                 }
             )
             raise UnsupportedOperation(
-                f"{name}: expected one of {', '.join(known) or 'nothing here'}, got {algorithm!r}"
+                f"{name}: expected {_one_of(known)}, got {algorithm!r}"
                 f"{self._remedy(algorithm) or nearest(algorithm, known)}; see Accelerator.capabilities(), or allow fallback"
             )
         scales = [choice.row.scale for choice in choices]
@@ -624,6 +624,10 @@ class Schedule:
         }
         text = why.get(reason or Reason.UNSUPPORTED, "no backend can do it")
         return UnsupportedOperation(f"{what}: {text}")
+
+
+def _one_of(known: Sequence[str]) -> str:
+    return f"one of {', '.join(known)}" if known else "a device that does such work, and there is none here"
 
 
 def _rule_holds(rule: Rule, level: Level, window: int | None, priority: Priority) -> bool:
