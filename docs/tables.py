@@ -483,7 +483,7 @@ REASONS = {
     "1 KiB stall": "One burst of completions and the tasks that it wakes are one turn of the loop.",
     "16 KiB stall": "As for 1 KiB.",
     "256 KiB stall": "As for 1 KiB.",
-    "RSA-2048 sign over bare threads": "Bare threads have both cores for themselves. This processor has instructions for such signatures and makes one in 0.35 ms; "
+    "RSA-2048 sign over bare threads": "Bare threads have both cores for themselves. This processor has instructions for such signatures and makes one in less than half a millisecond; "
     "of that the loop takes a twentieth for each, on trio more, since each resumes a task and sends the next.",
     "RSA-2048 sign, stall in ms": "Two threads that sign and the loop's are three on two cores, and who waits for a core is the kernel's choice, in slices "
     "of some milliseconds.",
