@@ -1,6 +1,6 @@
 """TLS for servers whose private key's operation is awaited: on an accelerator, in a thread, on another machine.
 
-Python's ``ssl`` signs inside of the handshake, while the event loop waits; with RSA-2048 that is more than a millisecond for each client. Here
+Python's ``ssl`` signs inside of the handshake, while the event loop waits; with RSA-2048 that is a third of a millisecond or more for each client. Here
 OpenSSL leaves the handshake in the middle, and goes on when the signature is there. :class:`OffloadedTls` has no socket and waits for
 nothing; :class:`TlsStream` is one around an anyio byte stream.
 """

@@ -1,6 +1,6 @@
 """A private key on an accelerator: what has to be signed goes into a queue in bursts, and signatures come back in bursts.
 
-A signature of RSA-2048 takes a good millisecond of a CPU. On a device it takes none, and on CPU threads at least not the loop's. The queue
+A signature of RSA-2048 takes a third of a millisecond of a CPU, or more. On a device it takes none, and on CPU threads at least not the loop's. The queue
 is another than that of compression, perhaps of another device: the best that can sign with this kind of key; if that one fails, the next.
 """
 
