@@ -87,7 +87,10 @@ class CryptoWork:
         """
         name = _name(cipher)
         if name == "aes":
-            name = f"aes-{8 * pin_source(key, 'key')[1]}"
+            size = pin_source(key, "key")[1]
+            if size not in _AES_KEYS:
+                raise InvalidArgument(f"key: expected 16, 24 or 32 bytes, got {size}")
+            name = f"aes-{8 * size}"
         return await self._code(f"{name}-cmac", key, data, timeout, priority)
 
     async def _code(
@@ -187,6 +190,10 @@ class CryptoWork:
         check_bound(bits, "bits", 1024)
         operation = Generate(_name(algorithm), bits if algorithm == "rsa" else 0)
         return await generated(self._execution, operation, timeout, priority)
+
+
+#: Bytes of its keys.
+_AES_KEYS: Final = (16, 24, 32)
 
 
 def _name(algorithm: object) -> str:

@@ -213,11 +213,11 @@ class PrivateKey(_Handle):
         """
         if not self._family.exchanges:
             raise InvalidArgument(f"{self._key!r}: expected a key for exchanges, got one that signs")
-        theirs = peer.public_object() if isinstance(peer, PublicKey) else _public_object(peer)
-        if _family_of(theirs, "PublicKey") != (self._family, self._suffix):
-            raise InvalidArgument(
-                f"peer: expected a public key of the same kind as {self._key!r}, got another"
-            )
+        theirs = peer.public_object() if isinstance(peer, PublicKey) else _loaded(peer, "public", "peer")
+        found = _family_of(theirs, "PublicKey")
+        if found != (self._family, self._suffix):
+            got = _described(theirs, *found, "public") if found else type(theirs).__name__
+            raise InvalidArgument(f"peer: expected a public key of the same kind as {self._key!r}, got {got}")
         operation = Exchange(self._key, theirs, self._family.exchanges + self._suffix)
         return await self._result(operation, timeout, priority)
 
@@ -280,7 +280,7 @@ def _family_of(key: object, side: str) -> tuple[_Family, str] | None:
     return None
 
 
-def _loaded(key: object, side: str) -> Any:
+def _loaded(key: object, side: str, argument: str = "key") -> Any:
     """A key object, of what a caller gave.
 
     :param side: private or public
@@ -288,7 +288,7 @@ def _loaded(key: object, side: str) -> Any:
     if not isinstance(key, bytes | bytearray | memoryview):
         return key
     content = bytes(key)
-    form = "pem" if content.lstrip().startswith(b"-----BEGIN") else "der"
+    form = "pem" if b"-----BEGIN " in content else "der"  # Text may stand before it (RFC 7468, section 2).
     load = getattr(_cryptography("hazmat.primitives.serialization"), f"load_{form}_{side}_key")
     try:
         return load(content, None) if side == "private" else load(content)
@@ -296,11 +296,7 @@ def _loaded(key: object, side: str) -> Any:
         text = "it is encrypted: load it with cryptography, and pass the key object"
     except Exception as error:  # noqa: BLE001  what the package raises here is of many types
         text = f"{type(error).__name__}: the {form.upper()} cannot be read"
-    raise InvalidArgument(f"key: expected a {side} key, got {text}")
-
-
-def _public_object(key: object) -> Any:
-    return _loaded(key, "public")
+    raise InvalidArgument(f"{argument}: expected a {side} key, got {text}")
 
 
 def _described(key: Any, family: _Family, suffix: str, side: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-
 from wdasync.backend import Completion, Status
 from wdasync.operations import Exchange, Sign, Verify
 
@@ -11,14 +9,10 @@ from .curves import Curve, Ladder
 from .hpre_keys import peer_of
 from .hpre_requests import NO_WORDS, KeyRequest
 from .requests import Settled
-from .rsa_padding import digest_of
+from .rsa_padding import PaddingError, digest_of
+from .signing_numbers import leftmost, random_number, told_number
 
 __all__ = ["EcdsaSign", "EcdsaVerify", "ExchangeRequest"]
-
-
-def _number_of(digest: bytes, order: int) -> int:
-    """The leftmost bits of a digest, as many as the order has (FIPS 186-5, section 6.4.1)."""
-    return int.from_bytes(digest, "big") >> max(len(digest) * 8 - order.bit_length(), 0)
 
 
 class EcdsaSign(KeyRequest[Sign]):
@@ -28,8 +22,14 @@ class EcdsaSign(KeyRequest[Sign]):
 
     def prepare(self) -> None:
         order = self._key.modulus
-        e = _number_of(digest_of(self.operation.hash, self.message())[0], order)
-        self.ask(True, e=e, k=secrets.randbelow(order - 1) + 1)
+        digest, kind = digest_of(self.operation.hash, self.message())
+        if getattr(self.operation.padding, "deterministic_signing", False):
+            if kind is None:
+                raise PaddingError("hash: expected one, to tell the number of a signature by, got none")
+            number = told_number(order, self._key.secret(), digest, kind)
+        else:
+            number = random_number(order)
+        self.ask(True, e=leftmost(digest, order), k=number)
 
     def done(self, valid: bool) -> Completion:
         from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -49,7 +49,7 @@ class EcdsaVerify(KeyRequest[Verify]):
         from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
         order = self._key.modulus
-        e = _number_of(digest_of(self.operation.hash, self.message())[0], order)
+        e = leftmost(digest_of(self.operation.hash, self.message())[0], order)
         try:
             r, s = decode_dss_signature(self.operation.signature)
         except ValueError:

@@ -120,6 +120,11 @@ class HpreKey:
         block = BLOCKS[algorithm].key.pack(self.size, p=ladder.p, a=ladder.a, d=ladder.scalar(secret))
         self.private = algorithm, block
 
+    def secret(self) -> int:
+        """The private number of a key on a curve."""
+        number: int = self.spec.material.private_numbers().private_value
+        return number
+
     def close(self) -> None:
         """Wipe the blocks."""
         for known in (self.private, self.public):

@@ -16,13 +16,14 @@ __all__ = [
     "PaddingError", "digest_of", "is_pkcs1", "pad_for_encryption", "pad_for_signature", "signature_is_right", "unpad_after_decryption",
 ]  # fmt: skip
 
-#: Object identifiers of digests (RFC 8017, appendix B.1; NIST; GB/T 33560), in DER without tag and length.
+#: Object identifiers of digests (RFC 8017, appendix B.1; NIST), in DER without tag and length. With SM3 stands what OpenSSL
+#: writes and reads, the identifier of its signatures with RSA (1.2.156.10197.1.504), and not that of the digest (…401).
 _IDENTIFIERS: Final = {
     "md5": "2a864886f70d0205", "sha1": "2b0e03021a",
     **{f"sha{name}": f"608648016503040{'2'}{number:02x}" for number, name in enumerate(
         ("256", "384", "512", "224", "512-224", "512-256", "3-224", "3-256", "3-384", "3-512"), 1
     )},
-    "sm3": "2a811ccf55018311",
+    "sm3": "2a811ccf55018378",
 }  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+
 from wdasync.backend import Completion, Status
 from wdasync.operations import Decrypt, Encrypt
 
@@ -24,6 +26,9 @@ class CipherRequest(SecRequest[Encrypt | Decrypt]):
         key, n = self.key(), operation.nbytes
         check_size(code.iv, code.iv, len(operation.iv), "iv")
         check_text(code, n)
+        half = len(key.cipher) // 2
+        if code.mode is CipherMode.XTS and hmac.compare_digest(key.cipher[:half], key.cipher[half:]):
+            raise Settled(Status.INVALID_ARGS, "key: expected two halves that differ, got one twice")
         destination = operation.destination
         if destination is not None and len(destination) < n:
             raise Settled(

@@ -68,7 +68,7 @@ class SealRequest(SecRequest[Seal | Open]):
                 Status.INVALID_ARGS,
                 f"tag_length: expected one of {', '.join(map(str, code.tags))}, got {operation.tag_length}",
             )
-        if n < 0:
+        if isinstance(operation, Open) and (n < 0 or n % code.cipher.unit):  # No key makes such a message.
             raise Settled(Status.CHECKSUM_FAILED)
         check_text(code.cipher, n)
         room = n + operation.tag_length if isinstance(operation, Seal) else n

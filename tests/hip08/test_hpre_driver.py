@@ -33,7 +33,9 @@ from wdasync.paged import PagedBuffer
 from wdasync_hip08.engines import hpre as hpre_engine
 from wdasync_hip08.functions import HPRE
 from wdasync_uacce import rsa_primes
+from wdasync_uacce.curves import CURVES as KNOWN_CURVES
 from wdasync_uacce.hpre_keys import HpreKey
+from wdasync_uacce.signing_numbers import told_number
 from wdasync_uacce.trials import try_device
 
 from .drivers import Bench, bench
@@ -111,7 +113,7 @@ def test_rsa_encryption_of_all_sizes(hpre: Bench, rsa_key: rsa.RSAPrivateKey) ->
 
 HASHES = [
     hashes.MD5(), hashes.SHA1(), hashes.SHA224(), hashes.SHA256(), hashes.SHA384(), hashes.SHA512(), hashes.SHA512_224(),
-    hashes.SHA512_256(), hashes.SHA3_256(),
+    hashes.SHA512_256(), hashes.SHA3_256(), hashes.SM3(),
 ]  # fmt: skip
 
 
@@ -125,6 +127,8 @@ def test_hashes_of_signatures(
     signature = output(hpre.run(Sign(key, [b"attack ", b"at dawn"], "rsa", chosen, algorithm)))
     short_key.public_key().verify(signature, MESSAGE, chosen, algorithm)
     assert output(hpre.run(Verify(key, signature, MESSAGE, "rsa", chosen, algorithm))) == b""
+    theirs = short_key.sign(MESSAGE, chosen, algorithm)
+    assert output(hpre.run(Verify(key, theirs, MESSAGE, "rsa", chosen, algorithm))) == b""
 
 
 @pytest.mark.parametrize("salt", [0, 7, padding.PSS.MAX_LENGTH, padding.PSS.DIGEST_LENGTH])
@@ -440,6 +444,70 @@ def test_ecdsa(hpre: Bench, name: str, algorithm: hashes.HashAlgorithm) -> None:
         assert completion.status is Status.CHECKSUM_FAILED
     with pytest.raises(InvalidSignature):
         public.verify(signature, b"attack at dusk", ec.ECDSA(algorithm))
+
+
+@each_curve
+@pytest.mark.parametrize(
+    "algorithm",
+    [hashes.SHA1(), hashes.SHA256(), hashes.SHA384(), hashes.SHA512()],
+    ids=lambda algorithm: algorithm.name,
+)
+def test_signatures_that_are_told_by_key_and_message(
+    hpre: Bench, name: str, algorithm: hashes.HashAlgorithm
+) -> None:
+    private = ec.generate_private_key(CURVES[name])
+    how = ec.ECDSA(algorithm, deterministic_signing=True)
+    key, kind = hpre.key(private), f"ecdsa-{name}"
+    for message in (MESSAGE, b"", bytes(1000)):
+        expected = private.sign(message, how)
+        assert output(hpre.run(Sign(key, message, kind, how, algorithm))) == expected
+        digest = hashes.Hash(algorithm)
+        digest.update(message)
+        ready = utils.Prehashed(algorithm)
+        done = hpre.run(
+            Sign(key, digest.finalize(), kind, ec.ECDSA(ready, deterministic_signing=True), ready)
+        )
+        assert output(done) == expected
+
+
+@pytest.mark.parametrize(
+    ("curve", "secret", "algorithm", "number"),
+    [
+        (
+            "p256",
+            "c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721",
+            hashes.SHA256(),
+            "a6e3c57dd01abe90086538398355dd4c3b17aa873382b0f24d6129493d8aad60",
+        ),
+        (
+            "p256",
+            "c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721",
+            hashes.SHA1(),
+            "882905f1227fd620fbf2abf21244f0ba83d0dc3a9103dbbee43a1fb858109db4",
+        ),
+        (
+            "p521",
+            "00fad06daa62ba3b25d2fb40133da757205de67f5bb0018fee8c86e1b68c7e75caa896eb32f1f47c70855836a6d16fcc1466f6d8fbec67db89ec0c08b0e996b83538",
+            hashes.SHA512(),
+            "01dae2ea071f8110dc26882d4d5eae0621a3256fc8847fb9022e2b7d28e6f10198b1574fdd03a9053c08a1854a168aa5a57470ec97dd5ce090124ef52a2f7ecbffd3",
+        ),
+    ],
+)
+def test_the_number_of_the_rfc(curve: str, secret: str, algorithm: hashes.HashAlgorithm, number: str) -> None:
+    """RFC 6979, appendices A.2.5 and A.2.7: k of the message "sample"."""
+    digest = hashes.Hash(algorithm)
+    digest.update(b"sample")
+    order = KNOWN_CURVES[curve].n
+    assert told_number(order, int(secret, 16), digest.finalize(), algorithm) == int(number, 16)
+
+
+def test_a_hash_that_tells_no_number(hpre: Bench) -> None:
+    private = ec.generate_private_key(CURVES["p256"])
+    algorithm = hashes.SHAKE128(32)
+    how = ec.ECDSA(algorithm, deterministic_signing=True)
+    completion = hpre.run(Sign(hpre.key(private), MESSAGE, "ecdsa-p256", how, algorithm))
+    assert completion.status is Status.INVALID_ARGS
+    assert "expected one that HMAC takes" in completion.detail.message
 
 
 @each_curve

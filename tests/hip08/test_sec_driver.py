@@ -266,6 +266,26 @@ def test_a_text_that_is_shorter_than_its_tag(quick: Bench) -> None:
     assert completion.status is Status.CHECKSUM_FAILED
 
 
+@pytest.mark.parametrize("size", [0, 15, 16, 21, 36, 37, 63])
+def test_a_text_that_nobody_sealed_has_a_wrong_tag_whatever_its_length(quick: Bench, size: int) -> None:
+    key = quick.key(bytes(48))
+    completion = quick.run(Open(key, IV, bytes(size), "aes-128-cbc-hmac-sha256"))
+    assert completion.status is Status.CHECKSUM_FAILED
+    assert not completion.detail.message
+
+
+def test_half_a_block_cannot_be_sealed_with_cbc(quick: Bench) -> None:
+    completion = quick.run(Seal(quick.key(bytes(48)), IV, bytes(17), "aes-128-cbc-hmac-sha256"))
+    assert completion.status is Status.INVALID_ARGS
+    assert "data: expected a multiple of 16 bytes, got 17" in completion.detail.message
+
+
+def test_a_key_of_xts_whose_halves_are_equal(quick: Bench) -> None:
+    completion = quick.run(Encrypt(quick.key(bytes(32)), bytes(16), "aes-128-xts", iv=IV))
+    assert completion.status is Status.INVALID_ARGS
+    assert completion.detail.message == "key: expected two halves that differ, got one twice"
+
+
 @pytest.mark.parametrize("algorithm", ["aes-128-gcm", "aes-128-ccm", "aes-128-cbc-hmac-sha256"])
 def test_empty_texts(quick: Bench, algorithm: str) -> None:
     """The engine of queue manager v2 takes none, so they are the host's."""

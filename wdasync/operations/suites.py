@@ -107,7 +107,7 @@ def _seals() -> dict[str, CipherSuite]:
     found: dict[str, CipherSuite] = {}
     for name in ("aes-128", "aes-192", "aes-256", "sm4"):
         key = _BLOCKS[name][0]
-        found[f"{name}-gcm"] = CipherSuite((key,), (1, 128), tags=(4, 8, 12, 13, 14, 15, 16))
+        found[f"{name}-gcm"] = CipherSuite((key,), (8, 128), tags=(4, 8, 12, 13, 14, 15, 16))
         found[f"{name}-ccm"] = CipherSuite((key,), (7, 13), tags=(4, 6, 8, 10, 12, 14, 16))
     for name in ("aes-128", "aes-192", "aes-256"):
         for digest in _COMPOSED:

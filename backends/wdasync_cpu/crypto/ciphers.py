@@ -143,8 +143,6 @@ def _check(operation: Seal | Open, key: CpuKey, size: int) -> None:
     """
     suite = SEALS[operation.algorithm]
     problem = problem_of_sizes(suite, len(key.material), len(operation.nonce), size, operation.tag_length)
-    if operation.algorithm.endswith("-gcm") and not 8 <= len(operation.nonce) <= 128:
-        problem = problem or f"nonce: expected 8 to 128 bytes, got {len(operation.nonce)}; 12 are usual"
     if operation.algorithm.endswith("-ccm") and size >> 8 * (15 - len(operation.nonce)):
         problem = problem or f"data: {size} bytes are too many for a nonce of {len(operation.nonce)} bytes"
     if "-hmac-" not in operation.algorithm:

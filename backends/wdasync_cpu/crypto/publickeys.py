@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final
 
@@ -29,6 +31,25 @@ def _how(operation: Sign | Verify) -> tuple[Any, ...]:
     return ()
 
 
+@contextmanager
+def _hashes_of(padding: Any) -> Iterator[None]:
+    """What OpenSSL does not say of a padding.
+
+    :raises Refused: it has not the hash of its mask
+    """
+    from cryptography.exceptions import InternalError
+
+    try:
+        yield
+    except InternalError:
+        mask = getattr(getattr(padding, "_mgf", None), "_algorithm", None)
+        if mask is None:
+            raise
+        raise Refused(
+            f"padding: expected MGF1 with a hash that OpenSSL has for it, got {mask.name}"
+        ) from None
+
+
 def _private(key: CpuKey, method: str) -> Any:
     found = getattr(key.material, method, None)
     if found is None:
@@ -39,7 +60,8 @@ def _private(key: CpuKey, method: str) -> Any:
 def sign(operation: Sign, key: CpuKey) -> Outcome:
     """Sign. What comes after with this key, native code does, if it can."""
     method, how = _private(key, "sign"), _how(operation)
-    outcome = delivered(operation, method(bytes(whole(operation.source)), *how))
+    with _hashes_of(operation.padding):
+        outcome = delivered(operation, method(bytes(whole(operation.source)), *how))
     key.read_signer(operation, how)
     return outcome
 
@@ -50,7 +72,8 @@ def verify(operation: Verify, key: CpuKey) -> Outcome:
 
     public = key.material if hasattr(key.material, "verify") else key.material.public_key()
     try:
-        public.verify(operation.signature, bytes(whole(operation.source)), *_how(operation))
+        with _hashes_of(operation.padding):
+            public.verify(operation.signature, bytes(whole(operation.source)), *_how(operation))
     except InvalidSignature:
         return failed(Status.CHECKSUM_FAILED, "")
     return Status.SUCCESS, b"", operation.nbytes, 0, False, None
