@@ -393,3 +393,79 @@ async def test_zeros_are_padding_on_the_chip_too(zeros: int) -> None:
         with pytest.raises(wdasync.DataError) as caught:
             await acc.decompress(data + b"rest")
         assert caught.value.cause is DataCause.TRAILING_DATA
+
+
+async def test_the_end_is_not_said_before_all_output_is_taken(backend_name: str) -> None:
+    async with opened(backend_name) as acc, acc.decompressor("gzip") as stream:
+        assert await stream.decompress(gzip.compress(b"hello world"), max_length=5) == b"hello"
+        with pytest.raises(
+            wdasync.InvalidState, match=r"expected all output to be taken.*call decompress\(\)"
+        ):
+            await stream.finish()
+        assert await stream.decompress() == b" world"
+        await stream.finish()
+
+
+async def test_the_end_of_a_member_is_no_end_while_another_waits(backend_name: str) -> None:
+    two = gzip.compress(b"hello") + gzip.compress(b"world")
+    async with opened(backend_name) as acc, acc.decompressor("gzip") as stream:
+        output = await stream.decompress(two, max_length=5)
+        with pytest.raises(wdasync.InvalidState):
+            await stream.finish()
+        while not stream.needs_input:
+            output += await stream.decompress()
+        await stream.finish()
+        assert output == b"helloworld"
+
+
+@pytest.mark.parametrize("name", ["cpu", "hip08", "mock"])
+async def test_a_dictionary_that_is_not_given_is_the_cause(name: str) -> None:
+    encoder = zlib.compressobj(zdict=b"hello world")
+    packed = encoder.compress(b"hello world" * 9) + encoder.flush()
+    async with opened(name) as acc:
+        with pytest.raises(wdasync.DataError) as caught:
+            await acc.decompress(packed, "zlib")
+        assert caught.value.cause is DataCause.DICTIONARY
+
+
+@pytest.mark.parametrize("name", ["cpu", "hip08", "mock"])
+@pytest.mark.parametrize("rest", [b"x", bytes(5) + b"x", b"no member"])
+async def test_what_follows_a_member_in_one_call(name: str, rest: bytes) -> None:
+    async with opened(name) as acc:
+        with pytest.raises(wdasync.DataError) as caught:
+            await acc.decompress(gzip.compress(b"hello") + rest)
+        assert caught.value.cause is DataCause.TRAILING_DATA
+
+
+async def test_what_begins_as_a_member_and_is_none(backend_name: str) -> None:
+    async with opened(backend_name) as acc, acc.decompressor("gzip") as stream:
+        await stream.decompress(gzip.compress(b"hello"))
+        await stream.decompress(b"\x1f")
+        with pytest.raises(wdasync.DataError) as caught:
+            await stream.decompress(b"\x8c and no header of gzip")
+        assert caught.value.cause is DataCause.TRAILING_DATA
+
+
+@pytest.mark.parametrize("name", ["cpu", "hip08", "mock"])
+async def test_the_bound_and_not_the_buffer_is_too_small(name: str) -> None:
+    packed = gzip.compress(bytes(5000))
+    async with opened(name, max_length=1000) as acc:
+        with pytest.raises(wdasync.LimitExceeded, match="max_length 1000"):
+            await acc.decompress_into(packed, bytearray(5000))
+        with pytest.raises(wdasync.OutOfSpace) as caught:
+            await acc.decompress_into(packed, bytearray(900))
+        assert not isinstance(caught.value, wdasync.LimitExceeded)
+
+
+async def test_a_window_that_no_stream_has() -> None:
+    async with opened("cpu") as acc:
+        with pytest.raises(wdasync.UnsupportedOperation, match=r"window: expected 9\.\.15, got 8"):
+            await acc.compressor("gzip", window=8).compress(b"x")
+        with pytest.raises(wdasync.UnsupportedOperation, match=r"window: expected 10\.\.24, got 8"):
+            await acc.decompressor("br", window=8).decompress(b"x")
+
+
+async def test_the_item_that_is_none(backend_name: str) -> None:
+    async with opened(backend_name) as acc:
+        with pytest.raises(wdasync.InvalidArgument, match=r"^items\[1\]: data: expected a bytes-like object"):
+            await acc.compress_many([b"a", 5, b"c"])  # type: ignore[list-item]

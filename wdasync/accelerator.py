@@ -311,6 +311,7 @@ class Accelerator(MemoryWork, CryptoWork):
     ) -> list[bytes] | list[bytes | WdasyncError]:
         """Compress many inputs, each into its own unit, in one burst. The order is kept.
 
+        :param timeout: seconds for all of them; when it is over that is raised, whatever ``return_exceptions`` says
         :param return_exceptions: give an error as the result of its item; otherwise the first one is raised, after all
             have ended
         """
@@ -321,7 +322,10 @@ class Accelerator(MemoryWork, CryptoWork):
         with within(timeout, f"{len(items)} operations"):
             for start in range(0, len(items), SLICE):
                 part = items[start : start + SLICE]
-                made = [_made(data, algorithm, level, window, known) for data in part]
+                made = [
+                    _made(data, algorithm, level, window, known, number)
+                    for number, data in enumerate(part, start)
+                ]
                 good = [operation for operation in made if isinstance(operation, Compress)]
                 if len(good) < len(made) and not return_exceptions:
                     for operation in good:
@@ -551,12 +555,12 @@ def _check_operation(operation: object) -> None:
 
 
 def _made(
-    data: object, algorithm: str, level: Level, window: int | None, dictionary: Dictionary | None
+    data: object, algorithm: str, level: Level, window: int | None, dictionary: Dictionary | None, number: int
 ) -> Compress | InvalidArgument:
     try:
         return Compress(data, algorithm, level=level, window=window, dictionary=dictionary)
     except InvalidArgument as error:
-        return error.bare()
+        return InvalidArgument(f"items[{number}]: {error}")
 
 
 def _output(outcome: Completion | WdasyncError) -> bytes | WdasyncError:

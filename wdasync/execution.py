@@ -673,7 +673,7 @@ class Execution:
         if (
             completion.status is Status.OUT_OF_SPACE_TERMINATED
             and isinstance(operation, Decompress)
-            and operation.destination is None
+            and (operation.destination is None or operation.max_length < len(operation.destination))
         ):
             bound = f"max_length {operation.max_length}, max_members {operation.max_members}"
             error = LimitExceeded(

@@ -76,13 +76,19 @@ def open_session(
     :raises UnsupportedOperation: if no other device has such a stream
     :raises DeviceError: if those that have are lost
     """
-    tried = list(avoid)
+    tried, refusal = list(avoid), None
     while True:
-        place, row, _ = execution.schedule.choose(_Probe(spec), priority, avoid=tried)
+        try:
+            place, row, _ = execution.schedule.choose(_Probe(spec), priority, avoid=tried)
+        except UnsupportedOperation:
+            if refusal is None:
+                raise
+            raise refusal from None  # Its device says what is wrong with it.
         try:
             return place, row, _open_on(place.device, spec)
-        except UnsupportedOperation:
+        except UnsupportedOperation as error:
             tried.append(place)
+            refusal = refusal or error
 
 
 def _open_on(device: Device, spec: StreamSpec | DigestSpec) -> Session:

@@ -18,6 +18,7 @@ from .errors import (
     DataError,
     DeviceError,
     InvalidArgument,
+    InvalidState,
     LimitExceeded,
     OperationAborted,
 )
@@ -214,7 +215,11 @@ class Decompressor(_Stream):
 
     @property
     def unused_data(self) -> bytes:
-        """Input after the end of the stream."""
+        """Input after the end of the stream.
+
+        What begins as another member or frame does is taken for one. If it turns out to be none, it is here if it came with
+        enough of what follows to see that, and else a :exc:`DataError` with the cause ``TRAILING_DATA``.
+        """
         return b"".join(self._kept) if self._eof and not self._more else b""
 
     async def decompress(
@@ -294,9 +299,15 @@ class Decompressor(_Stream):
     async def finish(self) -> None:
         """Say that no more input comes.
 
+        :raises InvalidState: if there is more output to take; the stream stays usable
         :raises DataError: if the input ended in the middle
         """
         with self._session.use():
+            if self._more:
+                raise InvalidState(
+                    f"decompress {self.algorithm}: expected all output to be taken, got the end of the input while there may be "
+                    "more; call decompress() until needs_input is true"
+                )
             if not self._eof:
                 raise DataError(
                     f"decompress {self.algorithm}: expected the end of the stream, got the end of the input; "

@@ -116,7 +116,7 @@ def _zlib_length(data: bytes) -> int:
     if data[0] & 15 != 8 or data[0] >> 4 > 7 or int.from_bytes(data, "big") % 31:
         raise HeaderError(f"not a zlib header: {data.hex(' ')}", DataCause.WRONG_FORMAT)
     if data[1] & 0x20:
-        raise HeaderError("the zlib unit wants a preset dictionary, and there is none", DataCause.CORRUPT)
+        raise HeaderError("the zlib unit wants a preset dictionary, and there is none", DataCause.DICTIONARY)
     return 2
 
 

@@ -116,7 +116,7 @@ BAD_CHECK[-1] ^= 1
         (Format.ZLIB, b"\x78\x9d", WRONG),
         (Format.ZLIB, b"\x79\x9c", WRONG),
         (Format.ZLIB, b"\x88\x1c", WRONG),
-        (Format.ZLIB, b"\x78\xbb", CORRUPT),
+        (Format.ZLIB, b"\x78\xbb", DataCause.DICTIONARY),
         (Format.ZLIB, b"\x78", DataCause.TRUNCATED),
         (Format.ZLIB, b"", DataCause.TRUNCATED),
     ],

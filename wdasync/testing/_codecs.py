@@ -14,7 +14,7 @@ from ..backend import NO_DETAIL, Detail
 from ..errors import DataCause, Status
 from ..operations import Flush
 
-__all__ = ["CODECS", "Codec", "Decoder", "Encoder", "Outcome"]
+__all__ = ["CODECS", "Codec", "Decoder", "Encoder", "Outcome", "begins_a_member", "later_member"]
 
 
 class Outcome(NamedTuple):
@@ -78,7 +78,7 @@ class Codec(NamedTuple):
             decoder = self.decoder(window)
             step = decoder.step(data[position:], min(limit, sys.maxsize - 1) - produced + 1)
             if step.status is not Status.SUCCESS:
-                return _later(step) if members else step
+                return later_member(step) if members else step
             parts.append(step.output)
             produced += len(step.output)
             position += step.consumed
@@ -91,7 +91,7 @@ class Codec(NamedTuple):
                 position = len(data) - len(data[position:].lstrip(b"\0"))
             if position == len(data):
                 return Outcome(Status.SUCCESS, b"".join(parts), position)
-            if not self.members:
+            if not self.members or not begins_a_member(data[position:]):
                 return _bad(DataCause.TRAILING_DATA, f"{len(data) - position} bytes after the end")
 
 
@@ -110,6 +110,7 @@ CAUSES: Final = {
     "unknown compression method": DataCause.WRONG_FORMAT,
     "invalid window size": DataCause.WRONG_FORMAT,
     "unknown header flags": DataCause.WRONG_FORMAT,
+    "Error 2 ": DataCause.DICTIONARY,  # Z_NEED_DICT
 }
 
 _FLUSHES: Final = {
@@ -151,7 +152,12 @@ def _explain(message: str) -> Outcome:
     return _bad(cause, message)
 
 
-def _later(step: Outcome) -> Outcome:
+def begins_a_member(data: bytes) -> bool:
+    """Whether gzip's magic number stands there, or as much of it as has come."""
+    return bool(data) and b"\x1f\x8b".startswith(data[:2])
+
+
+def later_member(step: Outcome) -> Outcome:
     """What is wrong after a whole member: something that is no member at all is trailing data."""
     if step.detail.cause is DataCause.WRONG_FORMAT:
         return _bad(DataCause.TRAILING_DATA, "what follows the last member is not another one")

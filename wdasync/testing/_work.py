@@ -8,7 +8,7 @@ from ..backend import Capabilities, Capability, Detail, Direction, StreamSpec
 from ..buffers import join
 from ..errors import InvalidState, Status
 from ..operations import Compress, CompressChunk, Decompress, DecompressChunk, Flush, Nop, Operation
-from ._codecs import CODECS, Decoder, Encoder, Outcome
+from ._codecs import CODECS, Decoder, Encoder, Outcome, begins_a_member, later_member
 from ._digests import work_on_digests
 
 __all__ = ["MockSession", "maps_level", "work"]
@@ -41,7 +41,7 @@ class MockSession:
         self._begin()
 
     def _begin(self) -> None:
-        self._between_members = False
+        self._between_members = self._later = False
         codec = CODECS[self.spec.algorithm]
         window = self.spec.window or self._row.window
         if self.spec.direction is Direction.COMPRESS:
@@ -62,6 +62,8 @@ class MockSession:
             outcome = Outcome(Status.SUCCESS, self._encoder.step(data, operation.flush), len(data))
         elif isinstance(operation, DecompressChunk) and self._decoder is not None:
             outcome = self._decoder.step(data, operation.max_length)
+            if self._later:
+                outcome = later_member(outcome)
             self._between_members = outcome.status is Status.SUCCESS and self._decoder.ended
             self.ended = outcome.status is not Status.SUCCESS or self._decoder.ended
         else:
@@ -72,9 +74,10 @@ class MockSession:
 
     def _next_member(self, data: bytes) -> bool:
         """Begin the next member, if ``data`` is the beginning of one."""
-        if not (CODECS[self.spec.algorithm].members and data and b"\x1f\x8b".startswith(data[:2])):
+        if not (CODECS[self.spec.algorithm].members and begins_a_member(data)):
             return False
         self._begin()
+        self._later = True
         return True
 
     def poison(self) -> None:
