@@ -13,7 +13,7 @@ from typing import Final
 import h11
 
 from .answer import Answer
-from .fields import date, returned
+from .fields import date, meant, returned
 from .heads import MAX_HEAD, Refused
 from .policy import Policy
 from .work import Outbox
@@ -146,7 +146,7 @@ class Exchange:
             self.tunnel = event.status_code == 101
         elif isinstance(event, h11.Response):
             last = last or client.they_are_waiting_for_100_continue
-            self.answer = Answer(client, self._request, event, policy, self.to_client, last=last)
+            self.answer = Answer(client, self._request, meant(event), policy, self.to_client, last=last)
         elif self.answer is not None and isinstance(event, h11.Data):
             self.answer.data(bytes(event.data))
         elif self.answer is not None and isinstance(event, h11.EndOfMessage):

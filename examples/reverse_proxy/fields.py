@@ -6,16 +6,16 @@ h11 on the other side. ``Via`` and ``X-Forwarded-*`` tell the upstream who asked
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from email.utils import formatdate
 from typing import Final
-from urllib.parse import urlsplit
 
 import h11
 
 from wdasync.integrations.headers import folded, length_of, of_encoded, values, without
 
-from .heads import Refused
+from .heads import HOST, Refused
 
 __all__ = [
     "Lines",
@@ -25,6 +25,7 @@ __all__ = [
     "forwarded",
     "kept_as_it_is",
     "length_of",
+    "meant",
     "returned",
     "upgrade_of",
     "values",
@@ -42,6 +43,9 @@ KEPT: Final = frozenset({b"host", b"content-length", b"authorization", b"cookie"
 
 #: Who was asked, and how, is for this proxy to say.
 FORWARDED: Final = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
+
+#: The host of a target in absolute form, after its scheme.
+_AUTHORITY: Final = re.compile(rb"[^/?#]*")
 
 #: This proxy in ``Via``, behind the version in which it was asked.
 NAME: Final = b"wdasync-proxy"
@@ -111,8 +115,8 @@ def _target(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
     if target.startswith(b"/") or target == b"*":
         return target, None
     scheme, _, rest = target.partition(b"://")
-    host = urlsplit(b"//" + rest).netloc
-    if scheme.lower() not in (b"http", b"https") or not host or b"@" in host:
+    host = _AUTHORITY.match(rest)[0]  # type: ignore[index]  # it may be empty
+    if scheme.lower() not in (b"http", b"https") or host[:1] in (b"", b":") or not HOST.fullmatch(host):
         raise Refused(400, "a target is a path, or a URL with a host")
     path = rest[len(host) :].partition(b"#")[0]
     if not path and method == b"OPTIONS":
@@ -125,10 +129,20 @@ def kept_as_it_is(request: h11.Request) -> bool:
     return b"no-transform" in _tokens(request.headers, b"cache-control")
 
 
+def meant(response: h11.Response) -> h11.Response:
+    """The response without a length that is not its body's: beside chunks (RFC 9112 section 6.3), or of no content
+    (RFC 9110 section 8.6).
+    """
+    if response.status_code != 204 and not values(response.headers, b"transfer-encoding"):
+        return response
+    lines = without(list(response.headers), (b"content-length",))
+    return h11.Response(status_code=response.status_code, headers=lines, reason=response.reason)
+
+
 def returned(response: h11.Response | h11.InformationalResponse) -> Lines:
     """The fields of a response as the client gets them, but for the coding."""
     lines = _end_to_end(list(response.headers))
-    if response.status_code == 101:
+    if response.status_code in (101, 426):
         lines += [(b"connection", b"upgrade"), *(
             (b"upgrade", value) for value in values(response.headers, b"upgrade")
         )]  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["MAX_FIELDS", "MAX_HEAD", "Heads", "Refused", "check_head"]
+__all__ = ["HOST", "MAX_FIELDS", "MAX_HEAD", "Heads", "Refused", "check_head"]
 
 #: Bytes of a request line and its fields together.
 MAX_HEAD: Final = 16384
@@ -23,8 +23,8 @@ MAX_FIELDS: Final = 100
 _END: Final = re.compile(rb"\n\r?\n")
 _VERSION: Final = re.compile(rb"HTTP/1\.[01]")
 
-#: ``Host``: a name, an address, brackets for IPv6, and a port (RFC 9110 section 7.2). Nothing that another parser might cut.
-_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?")
+#: ``Host``, and of a target: a name, an address, brackets for IPv6, and a port (RFC 9110 section 7.2). Nothing that another parser might cut.
+HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]*|\[[0-9A-Fa-f:.]+\])(?::\d{0,5})?")
 
 
 class Refused(Exception):
@@ -104,7 +104,7 @@ def check_head(head: bytes) -> None:
         raise Refused(505 if version.startswith(b"HTTP/") else 400, "this is HTTP/1.1")
     _check_framing(fields, version)
     hosts = fields.get(b"host", [])
-    if len(hosts) > 1 or not all(_HOST.fullmatch(host) for host in hosts):
+    if len(hosts) > 1 or not all(HOST.fullmatch(host) for host in hosts):
         raise Refused(400, "a request has one Host, a name or an address, and perhaps a port")
 
 

@@ -245,7 +245,7 @@ class Relay:
                     exchange.relay_request()
             except Refused as error:
                 self._fail(error.status, str(error))
-            except h11.RemoteProtocolError as error:
+            except h11.ProtocolError as error:
                 self._fail(error.error_status_hint if exchange is None else 400, str(error))
             if self._exchange is not None and not self.closing:
                 self._relay_response(self._exchange)
@@ -282,7 +282,7 @@ class Relay:
         """The response, as far as it is there and there is room."""
         try:
             exchange.relay_response(self.policy, last=self._last)
-        except h11.RemoteProtocolError as error:
+        except h11.ProtocolError as error:
             self._disconnect()
             self._fail(502, f"the upstream breaks the rules: {error}")
             return

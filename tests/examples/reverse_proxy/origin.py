@@ -291,6 +291,22 @@ class Handler(socketserver.StreamRequestHandler):
         self.reply(b"NOBODY HAS ASKED")
         return True
 
+    def do_both(self) -> bool:
+        """Chunks, and a length that says something else."""
+        self.head(b"transfer-encoding: chunked", b"content-length: " + self.argument.encode())
+        self.send(b"" if self.method == "HEAD" else b"6\r\nabcdef\r\n0\r\n\r\n")
+        return True
+
+    def do_nothing(self) -> bool:
+        """No content, and a length all the same."""
+        self.send(b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n")
+        return True
+
+    def do_other_protocol(self) -> bool:
+        """Only by another protocol."""
+        self.reply(b"no", b"connection: upgrade", b"upgrade: shout", status=b"426 Upgrade Required")
+        return True
+
     def do_two_lengths(self) -> bool:
         self.head(b"content-length: 5", b"content-length: 6")
         self.send(b"hello!")

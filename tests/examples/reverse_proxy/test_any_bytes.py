@@ -19,8 +19,13 @@ GOOD = [
     b"GET http://there/a?b HTTP/1.0\r\nAccept-Encoding: br\r\nConnection: keep-alive\r\n\r\n",
     b"GET /u HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\nabc",
     b"OPTIONS * HTTP/1.1\r\nHost: x\r\nMax-Forwards: 3\r\n\r\n",
+    b"GET http://[::1]:80/a HTTP/1.1\r\nHost: x\r\n\r\n",
 ]
 BAD = [b"POST /e HTTP/1.1\r\n" + rest for rest in SMUGGLING.values()]
+BAD += [
+    b"GET http://" + host + b"/ HTTP/1.1\r\nHost: a\r\n\r\n"
+    for host in (b"[x", b"[::1", b"[abc]", b"a]", b"a\\b", b"a:9x")
+]
 
 ANSWERS = [
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 600\r\n\r\n" + b"a" * 600,
@@ -35,6 +40,10 @@ ANSWERS = [
     b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n6\r\nabcdef\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n6\r\nabcdef\r\n0\r\n\r\n",
+    b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+    b"HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nno",
 ]  # fmt: skip
 
 INSERTED = [
@@ -46,6 +55,8 @@ INSERTED = [
     b"\0",
     b";",
     b",",
+    b"[",
+    b"://",
     b"Content-Length: 3\r\n",
     b"Transfer-Encoding: chunked\r\n",
 ]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.examples.reverse_proxy.conftest import CHECKOUT, Proxy, Start, proxy, receive_all
 from tests.examples.reverse_proxy.origin import Origin, eventually, text
-from tests.examples.reverse_proxy.test_relaying import UPGRADE, ask
+from tests.examples.reverse_proxy.test_relaying import UPGRADE, ask, parsed
 
 
 def get(path: str, fields: str = "") -> bytes:
@@ -36,6 +36,33 @@ def test_an_upstream_that_breaks_the_rules(shared: Proxy, path: str) -> None:
     head, _, body = shared.ask(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 502 ")
     assert body == b""
+
+
+@pytest.mark.parametrize("length", [0, 5, 6, 7])
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+def test_an_upstream_with_two_ways_to_tell_the_end(shared: Proxy, length: int, coding: str) -> None:
+    """RFC 9112, section 6.3, rule 3: chunks are meant, and who hands it on takes the length away."""
+    answer = shared.ask(get(f"/both/{length}", f"Accept-Encoding: {coding}\r\nConnection: close\r\n"))
+    response, body, rest = parsed(answer)
+    assert (response.status_code, rest) == (200, b"")
+    assert (gzip.decompress(body) if coding == "gzip" else body) == b"abcdef"
+    assert dict(response.headers).get(b"content-length", b"none") == b"none"
+    alone = shared.ask(f"HEAD /both/{length} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    assert b"content-length" not in alone.lower()
+
+
+def test_no_content_has_no_length(shared: Proxy) -> None:
+    """RFC 9110, section 8.6."""
+    answer = shared.ask(get("/nothing", "Connection: close\r\n"))
+    assert answer.startswith(b"HTTP/1.1 204 ")
+    assert b"content-length" not in answer.lower()
+
+
+def test_an_upstream_that_wants_another_protocol_says_which(shared: Proxy) -> None:
+    """RFC 9110, section 15.5.22."""
+    answer = shared.ask(get("/other-protocol", "Connection: close\r\n"))
+    assert answer.startswith(b"HTTP/1.1 426 ")
+    assert b"\r\nupgrade: shout\r\n" in answer.lower()
 
 
 @pytest.mark.parametrize("path", ["/truncated", "/truncated-chunks"])
