@@ -398,6 +398,55 @@ def test_what_it_does_not_do(queue: Entries, kind: int, f: dict[str, int]) -> No
     assert (done, icv, flag, error) == (1, 0, 0, BAD)
 
 
+#: Name -> what it takes beside the length, the field that has it, and lengths that cannot be and some that can.
+TAGS: dict[str, tuple[dict[str, int], str, list[int], list[int]]] = {
+    **{
+        f"{name}{'-hmac' * bool(keyed)}": (
+            {"auth": 1, "hash": code + keyed, "hkey_words": 4 * bool(keyed)},
+            "mac_words", [0, size // 4 + 1, 31], [1, size // 4],
+        )
+        for code, (name, size) in enumerate(
+            [("sha1", 20), ("sha256", 32), ("md5", 16), ("sha224", 28), ("sha384", 48), ("sha512", 64), ("sha512_224", 28), ("sha512_256", 32)]
+        )
+        for keyed in (0, 0x10)
+    },
+    "sm3": ({"auth": 1, "hash": 0x25}, "mac_words", [0, 9, 31], [1, 8]),
+    "sm3-hmac": ({"auth": 1, "hash": 0x26, "hkey_words": 4}, "mac_words", [0, 9, 31], [1, 8]),
+    "cmac": ({"auth": 1, "hash": 0x21, "hkey_words": 4}, "mac_words", [0, 5, 31], [1, 4]),
+    "cbc-hmac": (
+        {"cipher": 1, "auth": 1, "alg": AES, "mode": CBC, "hash": 0x11, "hkey_words": 4}, "mac_words", [0, 9, 31], [1, 8],
+    ),
+    "gcm": ({"cipher": 1, "auth": 1, "alg": AES, "mode": GCM}, "icv", [0, 3, 17, 40, 63], [4, 12, 13, 16]),
+    "ccm": ({"cipher": 1, "auth": 1, "alg": AES, "mode": CCM}, "icv", [0, 2, 5, 15, 17, 40, 63], [4, 8, 16]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verify", [False, True], ids=["compute", "verify"])
+@pytest.mark.parametrize("name", TAGS)
+def test_tags_that_are_none(queue: Entries, kind: int, name: str, verify: bool) -> None:
+    """A tag that is longer than what there is of it, or has no bytes, is refused before anything is written."""
+    f, field, wrong, right = TAGS[name]
+    if verify:
+        f = f | {"auth": 2, "cipher": 2 * f.get("cipher", 0), "order": 1}
+    at, out, mac = queue.place(bytes(64)), queue.room(32), queue.room(128)
+    f = f | {
+        "clen": 32, "hlen": 32, "dst": 1, "src": at, "dest": out, "key": at, "iv": at, "hkey": at, "hiv": at, "mac": mac,
+    }  # fmt: skip
+    for length in wrong:
+        assert answer(queue, entry(kind, **f, **{field: length})) == (1, 0, 0, BAD), length
+        assert queue.peek(out, 32) + queue.peek(mac, 128) == b"\xee" * 160
+    for length in right:
+        assert answer(queue, entry(kind, **f, **{field: length}))[3] == 0, length
+
+
+def test_garbage_after_a_digest_is_not_called_right(queue: Entries, kind: int) -> None:
+    data = bytes(100)
+    mac = queue.place(hashlib.sha1(data).digest() + b"U" * 44)
+    f = {"auth": 2, "hash": 0, "hlen": 100, "src": queue.place(data), "mac": mac}
+    assert answer(queue, entry(kind, **f, mac_words=16)) == (1, 0, 0, BAD)
+    assert answer(queue, entry(kind, **f, mac_words=5)) == (1, 1, 1, 0)
+
+
 def test_xts_of_sm4_by_either_standard(queue: Entries) -> None:
     """Type 3 has a bit for that of GB/T 17964, whose tweak goes the other way; the model has IEEE 1619's."""
     at, out = queue.place(bytes(range(64))), queue.room(32)

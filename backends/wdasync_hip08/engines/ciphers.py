@@ -11,7 +11,9 @@ import hmac
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["HASHES", "CodeError", "ccm", "crypt", "crypt_narrow", "gcm", "hash_of", "iv_bytes", "key_bytes"]
+__all__ = [
+    "HASHES", "TAGS", "CodeError", "ccm", "crypt", "crypt_narrow", "gcm", "hash_bytes", "hash_of", "iv_bytes", "key_bytes",
+]  # fmt: skip
 
 DES, TRIPLE_DES, AES, SM4 = range(4)
 ECB, CBC, CFB, OFB, CTR, CCM, GCM, XTS = range(8)
@@ -27,6 +29,8 @@ KEYS = {DES: {0: 8}, TRIPLE_DES: {1: 24, 3: 16}, AES: {0: 16, 1: 24, 2: 32}, SM4
 BLOCKS = {DES: 8, TRIPLE_DES: 8, AES: 16, SM4: 16}
 #: Modes that work on whole blocks only.
 WHOLE = (ECB, CBC)
+#: Mode -> lengths of its tag in bytes (GCM's shortest is what the drivers and `cryptography` have; NIST SP 800-38C).
+TAGS = {GCM: range(4, 17), CCM: range(4, 17, 2)}
 
 
 class CodeError(Exception):
@@ -186,6 +190,29 @@ def _filled(data: bytes) -> bytes:
     return data + bytes(-len(data) % 16)
 
 
+def _hash_name(code: int) -> str:
+    """Of a hash, or of that of an HMAC.
+
+    :raises CodeError: there is no such hash
+    """
+    name = HASHES.get(SM3 if code == HMAC_SM3 else code - HMAC if _is_hmac(code) else code)
+    if name is None or name not in hashlib.algorithms_available:
+        raise CodeError(f"hash {code:#x}")
+    return name
+
+
+def _is_hmac(code: int) -> bool:
+    return code == HMAC_SM3 or HMAC <= code < HMAC + 8
+
+
+def hash_bytes(code: int) -> int:
+    """Length of a digest, or of a message authentication code.
+
+    :raises CodeError: there is no such hash
+    """
+    return 16 if code == CMAC else hashlib.new(_hash_name(code), usedforsecurity=False).digest_size
+
+
 def hash_of(code: int, key: bytes, data: bytes) -> bytes:
     """A digest, or a message authentication code; all of it.
 
@@ -199,8 +226,7 @@ def hash_of(code: int, key: bytes, data: bytes) -> bytes:
         work = cmac.CMAC(_algorithm(AES, key))
         work.update(data)
         return work.finalize()
-    keyed = code == HMAC_SM3 or HMAC <= code < HMAC + 8
-    name = HASHES.get(SM3 if code == HMAC_SM3 else code - HMAC if keyed else code)
-    if name is None or name not in hashlib.algorithms_available:
-        raise CodeError(f"hash {code:#x}")
-    return hmac.digest(key, data, name) if keyed else hashlib.new(name, data, usedforsecurity=False).digest()
+    name = _hash_name(code)
+    if _is_hmac(code):
+        return hmac.digest(key, data, name)
+    return hashlib.new(name, data, usedforsecurity=False).digest()

@@ -17,12 +17,14 @@ from wdasync_hip08.engines.ciphers import (
     CTR,
     GCM,
     SM4,
+    TAGS,
     XTS,
     CodeError,
     ccm,
     crypt,
     crypt_narrow,
     gcm,
+    hash_bytes,
     hash_of,
     iv_bytes,
     key_bytes,
@@ -182,6 +184,21 @@ class _Job:
         lengths = [fields["text length"]] * bool(cipher) + [fields["hash length"]] * bool(auth)
         if max(lengths) > MAX_TEXT or (fields.type == 2 and not lengths[0]):
             raise BadDescriptorError(f"{lengths} bytes")
+        self._check_tag(cipher, auth)
+
+    def _check_tag(self, cipher: int, auth: int) -> None:
+        """A tag longer than there are bytes of it could be called right by those alone."""
+        fields = self._fields
+        if cipher and fields["mode"] in TAGS:
+            if fields["ICV bytes"] not in TAGS[fields["mode"]]:
+                raise BadDescriptorError(f"a tag of {fields['ICV bytes']} bytes")
+        elif auth:
+            try:
+                size = hash_bytes(fields["hash"])
+            except CodeError as error:
+                raise BadDescriptorError(str(error)) from None
+            if not 0 < fields["MAC words"] * 4 <= size:
+                raise BadDescriptorError(f"a MAC of {fields['MAC words']} words, of {size} bytes")
 
     # Memory
 
@@ -297,8 +314,6 @@ class _Job:
 
     def _judge(self, mac: bytes, *, verify: bool) -> Generator[Stall | Work, Verdict | object, int]:
         """Store what was computed, or compare it with what is there."""
-        if not mac:
-            raise BadDescriptorError("a MAC without bytes")
         if verify:
             given = yield from self._read(self._fields["MAC"], len(mac))
             return MATCH if hmac.compare_digest(given, mac) else MISMATCH
