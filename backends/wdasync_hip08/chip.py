@@ -36,11 +36,12 @@ class Block:
     :param registers: physical address of its BAR
     """
 
-    def __init__(self, chip: Chip, function: Function, registers: int, window: int) -> None:
+    def __init__(self, chip: Chip, function: Function, registers: int, window: int, generation: int) -> None:
         self.function = function
         self.registers = registers
         self._chip = chip
         self._window = window
+        self._generation = generation
         self.switch_on()
         chip.memory.add(
             Mmio(
@@ -56,7 +57,7 @@ class Block:
         """Begin anew, with nothing in the registers. No queue has anything in work."""
         chip, function = self._chip, self.function
         self.port = Port(function.stream, chip.smmu, chip.memory, chip.frames, chip.trace)
-        self.engine = function.engine(self.port, chip.trace)
+        self.engine = function.engine(self.port, chip.trace, self._generation)
         self.qm = QueueManager(
             function.name, self.port, self.engine, chip.trace,
             lambda line: chip.interrupt(self.line(line)), self._window,
@@ -84,6 +85,7 @@ class Chip:
     :param ram: bytes of RAM
     :param seed: scrambles frame numbers
     :param window: entries of one queue that are in work at a time
+    :param generation: version of the queue managers, and so of the engines
     :param stall_quota: stalled accesses of one PASID that software is told of at a time
 
     :ivar blocks: its functions, by name
@@ -99,6 +101,7 @@ class Chip:
         *,
         ram: int,
         seed: int = 0,
+        generation: int = 2,
         window: int = 4,
         tlb_entries: int = 64,
         stall_quota: int | None = None,
@@ -126,7 +129,7 @@ class Chip:
         self.memory.add(self.frames)
         self.memory.add(Mmio(SMMU_BASE, SMMU_SIZE, "smmu", self._load_smmu, self._store_smmu))
         self.blocks = {
-            function.name: Block(self, function, QM_BASE + index * QM_SIZE, window)
+            function.name: Block(self, function, QM_BASE + index * QM_SIZE, window, generation)
             for index, function in enumerate(functions)
         }
         self._of_stream = {block.function.stream: block for block in self.blocks.values()}

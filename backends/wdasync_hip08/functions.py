@@ -29,7 +29,7 @@ class Function:
     :ivar stream: StreamID: bus, device and function number
     :ivar algorithms: attribute of that name
     :ivar entry_bytes: size of its submission entries
-    :ivar engine: makes what works on them, behind a port
+    :ivar engine: makes what works on them, behind a port and a queue manager of some version
     :ivar dump: an entry, for people
     :ivar newer: algorithms that it has besides from the third generation on
     """
@@ -38,7 +38,7 @@ class Function:
     stream: int
     algorithms: tuple[str, ...]
     entry_bytes: int
-    engine: Callable[[Port, Trace], Engine]
+    engine: Callable[[Port, Trace, int], Engine]
     dump: Callable[[bytes], str] = bytes.hex
     newer: tuple[str, ...] = ()
 
@@ -52,7 +52,7 @@ ZIP: Final = Function(
     0x7500,
     ("zlib", "gzip"),
     zip_engine.ENTRY_BYTES,
-    zip_engine.ZipEngine,
+    lambda port, trace, _: zip_engine.ZipEngine(port, trace),  # The same in both.
     zip_engine.dump_entry,
 )
 HPRE: Final = Function(

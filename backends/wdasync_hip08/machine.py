@@ -117,6 +117,7 @@ class Machine:
             ram=options.ram << 20,
             seed=options.seed,
             window=options.window,
+            generation=options.generation,
             tlb_entries=options.tlb_entries,
             stall_quota=options.stall_quota,
         )

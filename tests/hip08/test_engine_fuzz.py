@@ -46,7 +46,7 @@ def hpre_entry(rng: random.Random) -> bytes:
     )  # fmt: skip
 
 
-def sec_entry(rng: random.Random) -> bytes:
+def sec_entry(rng: random.Random, kind: int) -> bytes:
     if rng.random() < 0.1:
         return rng.randbytes(128)
     pick = rng.choice
@@ -62,19 +62,22 @@ def sec_entry(rng: random.Random) -> bytes:
         ("hash", 6), ("mac_words", 5), ("hkey_words", 6), ("icv", 5),
     ):  # fmt: skip
         fields[name] = rng.getrandbits(bits)
-    return entry(pick((2, 3)), **fields)
+    if rng.random() < 0.7:  # Of tags that cannot be there are more than of others.
+        fields |= {"mac_words": pick((1, 4)), "icv": pick((4, 16))}
+    return entry(kind, **fields)
 
 
+@pytest.mark.parametrize("generation", [2, 3])
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("function", [HPRE, SEC], ids=lambda function: function.name)
-def test_any_descriptor(new_machine: Any, function: Any, seed: int) -> None:
+def test_any_descriptor(new_machine: Any, function: Any, seed: int, generation: int) -> None:
     rng = random.Random(seed)
-    machine = new_machine(functions=(function,), depth=1024)
+    machine = new_machine(functions=(function,), depth=1024, generation=generation)
     queue = Entries(machine, function)
     queue.memory.poke(0, rng.randbytes(64 * PAGE))
     found = []
     for _ in range(CASES):
-        sqe = (hpre_entry if function is HPRE else sec_entry)(rng)
+        sqe = hpre_entry(rng) if function is HPRE else sec_entry(rng, generation)
         found.append(queue.run(sqe))
         done = found[-1][3] >> 6 == 3 if function is HPRE else found[-1][112] & 1
         assert done, sqe.hex()

@@ -31,7 +31,7 @@ class Adder:
 
     entry_bytes = ADDER_BYTES
 
-    def __init__(self, port: Port, trace: Trace) -> None:
+    def __init__(self, port: Port, trace: Trace, generation: int) -> None:
         self.stuck = False
         self._port = port
 

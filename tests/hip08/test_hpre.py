@@ -38,7 +38,7 @@ P256 = {
 
 @pytest.fixture
 def machine(new_machine: Any) -> LoneMachine:
-    made: LoneMachine = new_machine(functions=(HPRE,))
+    made: LoneMachine = new_machine(functions=(HPRE,), generation=3)
     return made
 
 
@@ -333,6 +333,26 @@ def test_what_gives_no_result(queue: Entries, algorithm: int, size: int, key: by
     given = numbers(size, P256["gx"], P256["gy"]) if size < 48 else bytes(2 * size)
     assert fails(queue, algorithm, size, key, given, 2 * size) == error
     assert queue.machine.chip.blocks[HPRE.name].engine.refused == (error == BAD_DESCRIPTOR)  # type: ignore[attr-defined]
+
+
+CURVES_FROM_V3 = [0xD, 0xE, 0xF, 0x10, 0x11, 0x12, 0x13]
+
+
+@pytest.mark.parametrize("algorithm", CURVES_FROM_V3, ids=hex)
+def test_the_older_generation_has_no_curves(new_machine: Any, algorithm: int) -> None:
+    """On queue manager v2 there are RSA and DH; the rest is an unknown algorithm."""
+    older = Entries(new_machine(functions=(HPRE,), generation=2), HPRE)
+    key = numbers(32, *[P256[name] for name in ("p", "a", "b", "n", "gx", "gy", "gx", "gy")])
+    given = numbers(32, P256["gx"], P256["gy"], 1)
+    assert fails(older, algorithm, 32, key, given, 96) == BAD_DESCRIPTOR
+    assert older.machine.chip.blocks[HPRE.name].engine.refused == 1  # type: ignore[attr-defined]
+
+
+def test_what_the_older_generation_has(new_machine: Any) -> None:
+    older = Entries(new_machine(functions=(HPRE,), generation=2), HPRE)
+    assert work(older, 0x0, 128, numbers(128, 3, 1001), numbers(128, 7), 128) == numbers(128, 343)
+    assert work(older, 0x4, 128, numbers(128, 5, 1001), b"", 128) == numbers(128, 32)
+    assert work(older, 0x5, 128, numbers(128, 3, 1001), numbers(128, 7), 128) == numbers(128, 343)
 
 
 @pytest.mark.parametrize("which", ["key", "input", "output"])

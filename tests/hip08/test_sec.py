@@ -26,21 +26,21 @@ KEY256 = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a3
 IV = bytes(range(16))
 
 
-@pytest.fixture
-def machine(new_machine: Any) -> LoneMachine:
-    made: LoneMachine = new_machine(functions=(SEC,))
-    return made
+@pytest.fixture(params=[2, 3])
+def kind(request: pytest.FixtureRequest) -> int:
+    """Type of descriptor, which is the version of the queue manager, too."""
+    number: int = request.param
+    return number
 
 
-@pytest.fixture
-def queue(machine: LoneMachine) -> Entries:
+def a_queue(new_machine: Any, generation: int) -> Entries:
+    machine: LoneMachine = new_machine(functions=(SEC,), generation=generation)
     return Entries(machine, SEC)
 
 
-@pytest.fixture(params=[2, 3])
-def kind(request: pytest.FixtureRequest) -> int:
-    number: int = request.param
-    return number
+@pytest.fixture
+def queue(new_machine: Any, kind: int) -> Entries:
+    return a_queue(new_machine, kind)
 
 
 def scatter(queue: Entries, spans: list[tuple[int, int]]) -> int:
@@ -160,7 +160,7 @@ def test_ciphers(
 
 
 @pytest.mark.parametrize("iv", [b"\xff" * 16, bytes(12) + b"\xff\xff\xff\xfe"], ids=bytes.hex)
-def test_the_width_of_a_counter(queue: Entries, iv: bytes) -> None:
+def test_the_width_of_a_counter(queue: Entries, kind: int, iv: bytes) -> None:
     """Type 3 says whether the whole block counts (2) or its last 32 bits."""
 
     def expected(bits: int) -> bytes:
@@ -169,10 +169,12 @@ def test_the_width_of_a_counter(queue: Entries, iv: bytes) -> None:
         masks = Cipher(algorithms.AES(KEY128), modes.ECB()).encryptor().update(b"".join(blocks))
         return bytes(one ^ other for one, other in zip(PLAIN, masks, strict=True))
 
+    f = {"cipher": 1, "alg": AES, "mode": CTR}
+    if kind == 2:
+        assert crypt(queue, 2, PLAIN, KEY128, iv, **f) == expected(128)
+        return
     for counter, bits in ((2, 128), (0, 32)):
-        f = {"cipher": 1, "alg": AES, "mode": CTR, "counter": counter}
-        assert crypt(queue, 3, PLAIN, KEY128, iv, **f) == expected(bits)
-    assert crypt(queue, 2, PLAIN, KEY128, iv, cipher=1, alg=AES, mode=CTR) == expected(128)
+        assert crypt(queue, 3, PLAIN, KEY128, iv, **f, counter=counter) == expected(bits)
 
 
 def test_sm4(queue: Entries, kind: int) -> None:
@@ -447,8 +449,9 @@ def test_garbage_after_a_digest_is_not_called_right(queue: Entries, kind: int) -
     assert answer(queue, entry(kind, **f, mac_words=5)) == (1, 1, 1, 0)
 
 
-def test_xts_of_sm4_by_either_standard(queue: Entries) -> None:
+def test_xts_of_sm4_by_either_standard(new_machine: Any) -> None:
     """Type 3 has a bit for that of GB/T 17964, whose tweak goes the other way; the model has IEEE 1619's."""
+    queue = a_queue(new_machine, 3)
     at, out = queue.place(bytes(range(64))), queue.room(32)
     f = {
         "cipher": 1,
@@ -466,18 +469,27 @@ def test_xts_of_sm4_by_either_standard(queue: Entries) -> None:
     assert queue.peek(out, 32) != b"\xee" * 32
 
 
-def test_empty_input(queue: Entries) -> None:
+def test_empty_input(queue: Entries, kind: int) -> None:
     """Type 2 has none."""
     at, out = queue.place(bytes(64)), queue.room(32)
     f = {"auth": 1, "hash": 1, "mac_words": 8, "src": at, "mac": out}
-    assert answer(queue, entry(2, **f))[3] == BAD
-    assert answer(queue, entry(3, **f))[3] == 0
-    assert queue.peek(out, 32) == hashlib.sha256().digest()
+    assert answer(queue, entry(kind, **f))[3] == (BAD if kind == 2 else 0)
+    assert queue.peek(out, 32) == (b"\xee" * 32 if kind == 2 else hashlib.sha256().digest())
 
 
 def test_a_type_that_is_none_and_one_to_skip(queue: Entries, kind: int) -> None:
     assert answer(queue, bytes([5]) + bytes(127)) == (1, 0, 0, BAD)
     assert answer(queue, entry(kind, skip=1)) == (1, 0, 0, 0)
+
+
+def test_a_type_of_the_other_generation(queue: Entries, kind: int) -> None:
+    """Type 2 is of queue manager v2, type 3 of v3; whoever sends the other is told so."""
+    out = queue.room(32)
+    f = {"auth": 1, "hash": 1, "mac_words": 8, "hlen": 32, "src": queue.place(bytes(32)), "mac": out}
+    assert answer(queue, entry(5 - kind, **f)) == (1, 0, 0, BAD)
+    assert answer(queue, entry(5 - kind, skip=1)) == (1, 0, 0, BAD)
+    assert queue.peek(out, 32) == b"\xee" * 32
+    assert answer(queue, entry(kind, **f)) == (1, 0, 1, 0)
 
 
 @pytest.mark.parametrize("which", ["src", "dest", "key", "iv"])

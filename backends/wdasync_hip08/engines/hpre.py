@@ -126,9 +126,14 @@ OPERATIONS: dict[int, _Operation] = {
 }
 SM2_SIGN = 0x12
 
+#: Version of the queue manager -> whether the engine behind it has curves.
+CURVES = {2: False, 3: True}
+
 
 class HpreEngine:
     """Public-key arithmetic.
+
+    :param generation: version of the queue manager before it
 
     :ivar refused: descriptors that it would not work on
     :ivar stuck: what it begins now it never ends
@@ -136,9 +141,10 @@ class HpreEngine:
 
     entry_bytes = ENTRY_BYTES
 
-    def __init__(self, port: Port, trace: Trace) -> None:
+    def __init__(self, port: Port, trace: Trace, generation: int) -> None:
         self.refused = 0
         self.stuck = False
+        self._curves = CURVES[generation]
         self._port = port
         self._trace = trace
 
@@ -161,7 +167,7 @@ class HpreEngine:
     def _work(self, words: list[int], memory: Buffers, task: Task) -> Life:
         code, size = words[0], (words[1] & 0xFF) * 8 + 8
         operation = OPERATIONS.get(code)
-        if operation is None:
+        if operation is None or (operation.curve and not self._curves):
             raise BadDescriptorError(f"algorithm {code:#x}")
         if operation.curve and size not in CURVE_SIZES:
             raise BadDescriptorError(f"operands of {size} bytes on a curve")

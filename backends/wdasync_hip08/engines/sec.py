@@ -86,6 +86,10 @@ class SecError(enum.IntEnum):
     MEMORY = 0xE3
 
 
+#: Version of the queue manager -> type of the descriptors that its engine takes.
+TYPES: Mapping[int, int] = {2: 2, 3: 3}
+
+
 class _Descriptor(dict[str, int]):
     """The fields of an entry, by name.
 
@@ -106,15 +110,18 @@ class _Descriptor(dict[str, int]):
 class SecEngine:
     """Ciphers and digests.
 
+    :param generation: version of the queue manager before it
+
     :ivar refused: descriptors that it would not work on
     :ivar stuck: what it begins now it never ends
     """
 
     entry_bytes = ENTRY_BYTES
 
-    def __init__(self, port: Port, trace: Trace) -> None:
+    def __init__(self, port: Port, trace: Trace, generation: int) -> None:
         self.refused = 0
         self.stuck = False
+        self._type = TYPES[generation]
         self._port = port
         self._trace = trace
 
@@ -123,7 +130,7 @@ class SecEngine:
         if self.stuck:
             yield Work(lambda: None, 0, endless=True)
         try:
-            job = _Job(Buffers(self._port, user, task), _Descriptor(entry))
+            job = _Job(Buffers(self._port, user, task), self._decode(entry))
             self._trace.begin("engine", "sec", task.number)
             try:
                 flag, icv = yield from job.run()
@@ -137,6 +144,12 @@ class SecEngine:
             self.refused += 1
             self._trace.instant("engine", "refused", reason=str(error))
             return _answer(entry, SecError.BAD_DESCRIPTOR)
+
+    def _decode(self, entry: bytes) -> _Descriptor:
+        descriptor = _Descriptor(entry)
+        if descriptor.type != self._type:
+            raise BadDescriptorError(f"descriptor type {descriptor.type} to an engine of type {self._type}")
+        return descriptor
 
     def __repr__(self) -> str:
         return f"<SecEngine, {self.refused} descriptors refused>"
