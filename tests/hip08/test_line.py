@@ -1,5 +1,6 @@
 """The whole line: descriptor, doorbell, translation, work, completion, interrupt."""
 
+import errno
 import gzip
 import os
 import select
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from wdasync_hip08.functions import ZIP
+from wdasync_hip08.kernel import hisi_qm
 from wdasync_hip08.kernel.spaces import Residency
 from wdasync_hip08.machine import Machine
 from wdasync_hip08.qm.contexts import AeqType, EqContext
@@ -283,6 +285,81 @@ class TestRings:
         assert ("CQ overflow", driver.number) in machine.nodes[ZIP.name].qm.abnormal
         assert driver.status() == (1, 1)
         assert len(other.run(other.entry(VA, 7, VA + 4096, 100))) == 1
+
+
+class TestEventQueueOverflow:
+    """Whom the events that found no room were for, nobody knows: the function is reset."""
+
+    @pytest.fixture
+    def overflowed(
+        self, new_machine: Any, raw_driver: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    ) -> Any:
+        """Two drivers, after more lost interrupts than there is room for events."""
+        monkeypatch.setattr(hisi_qm, "EQ_DEPTH", 8)
+        machine = new_machine()
+        space = machine.new_space("asleep")
+        machine.map_memory(space, VA, 2 * 4096)
+        space.grant(VA, 2 * 4096, writable=True)
+        driver, other = raw_driver(machine, space=space), raw_driver(machine, space=space)
+        line = f"{ZIP.name} eq"
+        machine.chip.lose[line] = 100
+        for _ in range(7):
+            driver.arm()
+            assert len(driver.run(driver.entry(VA, 7, VA + 4096, 100))) == 1
+        assert machine.lost(ZIP.name) is None
+        driver.arm()
+        driver.submit(driver.entry(VA, 7, VA + 4096, 100))
+        machine.run()
+        machine.chip.lose.clear()
+        assert machine.nodes[ZIP.name].qm.abnormal == [("EQ overflow", 0)]
+        assert "event queue overflowed" in caplog.text
+        return machine, space, driver, other
+
+    def test_ends_all_queues_of_the_function(self, overflowed: Any) -> None:
+        machine, space, driver, other = overflowed
+        assert "event queue overflowed" in machine.lost(ZIP.name)
+        for queue in (driver, other):
+            assert select.select([queue.file], [], [], 0)[0]
+            for call in (queue.file.start, queue.status, queue.completions, queue.arm):
+                with pytest.raises(OSError, match=r"gone|removed") as caught:
+                    call()
+                assert caught.value.errno == errno.ENXIO
+        with pytest.raises(OSError, match="event queue overflowed") as caught:
+            machine.open(ZIP.name, space)
+        assert caught.value.errno == errno.ENODEV
+
+    def test_is_over_when_they_are_closed(self, overflowed: Any, raw_driver: Any) -> None:
+        machine, space, driver, other = overflowed
+        driver.file.close()
+        assert machine.lost(ZIP.name)
+        other.file.close()
+        assert machine.lost(ZIP.name) is None
+        again = raw_driver(machine, space=space)
+        for wakes in range(1, 21):
+            again.arm()
+            assert len(again.run(again.entry(VA, 7, VA + 4096, 100))) == 1
+            assert again.file.wakes == wakes
+
+    def test_of_a_device_that_is_then_removed_brings_nothing_back(self, overflowed: Any) -> None:
+        machine, _, driver, other = overflowed
+        machine.remove(ZIP.name, "unplugged")
+        driver.file.close()
+        other.file.close()
+        assert machine.lost(ZIP.name) == "unplugged"
+
+    def test_of_a_device_that_was_removed_changes_nothing(self, machine: Machine) -> None:
+        machine.remove(ZIP.name, "unplugged")
+        machine.chip.blocks[ZIP.name].qm.events.abnormal(AeqType.EQ_OVERFLOW, 0)
+        machine.run()
+        assert machine.lost(ZIP.name) == "unplugged"
+
+    def test_without_queues_is_over_at_once(self, machine: Machine, memory: Any, raw_driver: Any) -> None:
+        space, _ = memory
+        machine.chip.blocks[ZIP.name].qm.events.abnormal(AeqType.EQ_OVERFLOW, 0)
+        machine.run()
+        assert machine.lost(ZIP.name) is None
+        driver = raw_driver(machine, space=space)
+        assert len(driver.run(driver.entry(VA, 100, VA + 0x8000, 200))) == 1
 
 
 def test_64_kib_goes_over_many_pages(machine: Machine, memory: Any, raw_driver: Any) -> None:

@@ -25,7 +25,7 @@ from wdasync_hip08.kernel.spaces import Residency
 from wdasync_hip08.machine import Machine
 from wdasync_hip08.machines import Machines
 from wdasync_hip08.options import Options
-from wdasync_hip08.qm.contexts import SqContext
+from wdasync_hip08.qm.contexts import AeqType, SqContext
 from wdasync_hip08.qm.registers import MailboxCommand
 from wdasync_uacce.memory import address_of
 
@@ -310,6 +310,26 @@ class TestLoss:
                 await comes_back(acc)
             assert the_machine() is machine
             assert contexts(machine) == {machine.process.pasid}
+
+    async def test_of_events_is_of_all_and_it_returns_for_all(self) -> None:
+        """The event queue overflowed, so the kernel resets the function, and nobody has to do anything."""
+        settings = {"reopen_delay": 0.01, "reopen_limit": 0.05}
+        async with open_chip(**settings) as first, open_chip(**settings) as second:
+            machine = the_machine()
+            for acc in (first, second):
+                await acc.compress(TEXT, "gzip")
+            with machine.lock:
+                machine.chip.blocks[ZIP.name].qm.events.abnormal(AeqType.EQ_OVERFLOW, 0)
+                machine.run()
+                assert "event queue overflowed" in str(machine.lost(ZIP.name))
+            for acc in (first, second):
+                with pytest.raises(wdasync.WdasyncError):
+                    await acc.compress(TEXT, "gzip")
+            for acc in (first, second):
+                await comes_back(acc)
+            places = [place for acc in (first, second) for place in acc.statistics().places]
+            assert sum(place.losses for place in places) == 2
+            assert the_machine() is machine
 
     async def test_who_has_nothing_to_do_keeps_it_from_nobody(self) -> None:
         settings = {"reopen_delay": 0.01, "reopen_limit": 0.05}

@@ -16,7 +16,7 @@ from wdasync_hip08.qm import registers as reg
 from wdasync_hip08.qm.contexts import CONTEXT_BYTES, CQE_BYTES, EQE_BYTES, CqContext, EqContext, SqContext
 from wdasync_hip08.qm.registers import Doorbell, DoorbellCommand, Mailbox, MailboxCommand, QmError
 
-__all__ = ["HisiQm", "KernelQueue", "MailboxError", "share_bytes"]
+__all__ = ["EventQueueFullError", "HisiQm", "KernelQueue", "MailboxError", "share_bytes"]
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,10 @@ def share_bytes(entry_bytes: int, depth: int) -> int:
 
 class MailboxError(OSError):
     """The mailbox answered with an error, or not at all."""
+
+
+class EventQueueFullError(Exception):
+    """There was no room for an event, so nobody knows which queues have something: the function has to be reset."""
 
 
 @dataclass(slots=True)
@@ -268,6 +272,7 @@ class HisiQm:
         """An interrupt line was raised.
 
         :raises MailboxError: a queue that went wrong cannot be stopped
+        :raises EventQueueFullError: the function has to be reset
         """
         if line == "abnormal":
             self._abnormal_interrupt()
@@ -324,8 +329,10 @@ class HisiQm:
         for entry in entries:
             number, kind = entry & 0xFFFF, AEQ_TYPES.get(entry >> 17, "unknown")
             self.abnormal.append((kind, number))
+            if kind == "EQ overflow":
+                raise EventQueueFullError("its event queue overflowed")
             queue = self.queues.get(number)
-            if queue is not None and kind != "EQ overflow":
+            if queue is not None:
                 self.stop(queue)
                 queue.woken()
 

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 from wdasync_hip08.chip import Block
 from wdasync_hip08.functions import Function
 from wdasync_hip08.kernel.dma import DmaDomain
-from wdasync_hip08.kernel.hisi_qm import HisiQm, KernelQueue, MailboxError, share_bytes
+from wdasync_hip08.kernel.hisi_qm import (
+    EventQueueFullError,
+    HisiQm,
+    KernelQueue,
+    MailboxError,
+    share_bytes,
+)
 from wdasync_hip08.kernel.iopf import Owner
 from wdasync_hip08.kernel.modes import mode_of
 from wdasync_hip08.kernel.regions import MMIO_BYTES
@@ -50,6 +56,8 @@ class Node:
         self.files: dict[int, OpenQueue] = {}
         self.lost: str | None = None
         self.reset_queues = 0
+        #: It is lost until its last queue is closed.
+        self._returns = False
         self._machine = machine
         mode = machine.mode
         machine.iommu.attach(
@@ -75,6 +83,8 @@ class Node:
             self.qm.interrupt(line.rpartition(" ")[2])
         except MailboxError as error:
             self.refused(error)
+        except EventQueueFullError as error:
+            self._overflowed(error)
 
     def info(self) -> NodeInfo:
         """Its attributes."""
@@ -104,10 +114,12 @@ class Node:
         del self.files[file.number]
         if self._machine.alive:
             self._machine.bindings.unbind(space, self.function.stream)
+            self._return()
 
     def lose(self, reason: str) -> None:
         """It is gone, and its queues with it."""
         self.lost = reason
+        self._returns = False
         for file in self.files.values():
             file.remove()
         self._machine.changed.notify_all()
@@ -116,6 +128,18 @@ class Node:
         """It takes no orders, so nobody knows what it does."""
         log.error("%s: %s; the device is lost", self.function.name, error.strerror)
         self.lose(f"it takes no orders: {error.strerror}")
+
+    def _overflowed(self, error: EventQueueFullError) -> None:
+        """The kernel resets it by itself. Its queues are dead, and when all are closed it is there again."""
+        if self.lost is None:
+            log.error("%s: %s; the function is reset", self.function.name, error)
+            self.lose(f"{error}; it is there again when all its queues are closed")
+            self._returns = True
+            self._return()
+
+    def _return(self) -> None:
+        if self._returns and not self.files:
+            self.reset()
 
     def reset(self) -> None:
         """Switch the function off and on again. All its queues are closed.
@@ -127,7 +151,7 @@ class Node:
         self.block.switch_on()
         self.qm.close()
         self.qm = self._probe()
-        self.lost = None
+        self.lost, self._returns = None, False
 
     # Stopping a queue
 
