@@ -228,5 +228,5 @@ class Regime:
         return self.stage1 is not None or self.stage2 is not None
 
     def tlb_address(self, va: int) -> int:
-        """``va`` without what a TLB must not compare: a tag byte (the half is in bit 55)."""
-        return va & (1 << HALF_BIT + 1) - 1
+        """``va`` without what a TLB must not compare: stage 1's tag byte (the half is in bit 55)."""
+        return va if self.stage1 is None else va & (1 << HALF_BIT + 1) - 1

@@ -630,6 +630,23 @@ def test_stage_2_entries_go_with_s2_ipa() -> None:
     assert rig.pa(GUEST) == NEW
 
 
+@pytest.mark.parametrize(
+    "ste", [make_ste(0b110, s2ttb=S2_ROOT, vmid=3), make_ste(0b111, cdmax=4, dss=1, s2ttb=S2_ROOT, vmid=3)]
+)
+def test_without_stage_1_no_byte_of_an_address_is_a_tag(ste: list[int]) -> None:
+    """An entry serves its own address: one that differs in the top byte is out of range, before and after."""
+    rig, _, _ = guest(0b110)
+    rig.set_ste(0x10, ste)
+    strange = GUEST | 0xAB << 56
+    assert rig.fault(strange).event == 0x11
+    assert not hit(rig, GUEST)
+    assert hit(rig, GUEST)
+    refused = rig.fault(strange, "W")
+    assert refused.event == 0x11
+    assert refused.recorded
+    assert hit(rig, GUEST)
+
+
 @pytest.mark.parametrize("second", [cmd.nh_all(3), cmd.s12_vmall(3)])
 def test_combined_entries_need_more_than_s2_ipa(second: tuple[int, int]) -> None:
     rig, map2, _ = guest(0b111)
