@@ -1,5 +1,6 @@
 """What is left of a page fault whose page never comes: the words of the program, and a service that goes on."""
 
+import asyncio
 import gzip
 from typing import Any
 
@@ -65,6 +66,43 @@ async def test_a_handler_that_raises_whatever_it_wants(kind: type[BaseException]
         raising = False
         assert gzip.decompress(await acc.compress(TEXT)) == TEXT
         assert acc.is_open
+
+
+@pytest.mark.parametrize("what", ["handler", "pager"])
+async def test_what_a_program_waits_for_is_cancelled_by_somebody(anyio_backend: Any, what: str) -> None:
+    """A cancellation of something else than its own task is one more exception."""
+    if anyio_backend[0] == "trio":
+        pytest.skip("there a cancellation is always of a scope that one is in")
+    first = True
+
+    async def think() -> None:
+        nonlocal first
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        if first:
+            first = False
+            asyncio.get_running_loop().call_soon(task.cancel)
+            await task
+        task.cancel()
+
+    async def handler(fault: PageFault) -> FaultResponse:
+        await think()
+        return FaultResponse.SUCCESS
+
+    async def pager(offset: int, length: int) -> bytes:
+        await think()
+        return TEXT[offset : offset + length]
+
+    def source() -> Any:
+        return PagedBuffer(len(TEXT), pager) if what == "pager" else TEXT
+
+    options = {"on_fault": handler} if what == "handler" else {}
+    async with open_chip(residency="cold", chip="private", fault_deadline=60, **options) as acc:
+        with anyio.fail_after(30):
+            with pytest.raises(wdasync.PageFaultError, match="the handler raised CancelledError; ") as caught:
+                await acc.compress(source())
+            assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+            for _ in range(2):
+                assert gzip.decompress(await acc.compress(source())) == TEXT
 
 
 async def test_the_deadline_is_named() -> None:

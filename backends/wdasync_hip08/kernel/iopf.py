@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.lowlevel
 
 from wdasync.errors import PageFaultError
 from wdasync.faults import Access, FaultHandler, FaultReporter, FaultResponse, PageFault
@@ -398,15 +399,15 @@ class FaultHandling:
                 response = await self._ask(fault)
                 if response is FaultResponse.SUCCESS:
                     response = await self._supply(fault)
-            except anyio.get_cancelled_exc_class():
-                response = FaultResponse.INVALID
-                raise
             except BaseException as error:  # whatever it is, other faults are still to be answered
+                response = FaultResponse.INVALID
+                if isinstance(error, anyio.get_cancelled_exc_class()):
+                    # Of this task, which then ends; or of something that the handler waits for, which is one more refusal.
+                    await anyio.lowlevel.checkpoint_if_cancelled()
                 for counters in self._counters(fault):
                     counters.failed += 1
-                response = FaultResponse.INVALID
                 own = isinstance(error, PageFaultError)  # the words of a pager, or about it
-                why = str(error) if own else f"the handler raised {type(error).__name__}: {error}"
+                why = str(error) if own else f"the handler raised {type(error).__name__}: {error}".removesuffix(": ")
                 self._refuse(fault, why, error.__cause__ if own else error)
                 log.warning(
                     "page fault at %#x: answered INVALID, as the handler raised", fault.address, exc_info=True
