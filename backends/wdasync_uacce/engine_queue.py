@@ -312,6 +312,8 @@ class EngineQueue(abc.ABC, Generic[ShopT]):
             completions: list[Completion] = []
             self._collect(completions, self._in_flight)
             self._ready.extend(completions)
+            for slot in self._pair.slots:
+                self._file.give_up(slot)  # otherwise closing waits for the program's answers
         self._bury(Status.ABORTED, "the queue was stopped")
 
     def _lose(self, reason: str) -> None:

@@ -289,6 +289,11 @@ class QueuePair(Generic[C]):
                 return slot
         return None
 
+    @property
+    def slots(self) -> list[int]:
+        """The slots of all entries that the device has."""
+        return [slot for slot, cookie in enumerate(self._slots) if cookie is not None]
+
     def abandon(self) -> list[C]:
         """The cookies of all entries that the device still has, oldest first. For a queue that is over."""
         order = self._slots[self.tail :] + self._slots[: self.tail]

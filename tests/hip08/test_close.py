@@ -1,5 +1,6 @@
 """Closing a queue whose entry waits for a page: each step comes after the one that makes it safe."""
 
+import gzip
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -157,6 +158,76 @@ async def test_no_pager_is_called_once_closing_has_begun() -> None:
                 before = len(asked)
     assert len(asked) == before
     assert len(errors) == 20
+
+
+class TestAHandlerThatThinksForEver:
+    """The time that a handler has is no time that somebody else has to wait."""
+
+    pytestmark = pytest.mark.anyio
+
+    def open_chip(self, handler: Any, **settings: Any) -> Any:
+        return wdasync.open_accelerator(
+            "hip08", fallback=False, chip="private", residency="cold", fault_deadline=600, on_fault=handler,
+            **settings,
+        )  # fmt: skip
+
+    @pytest.fixture
+    def thinker(self) -> Any:
+        return Thinker()
+
+    @pytest.mark.parametrize("how", ["in time", "at once", "cancelled"])
+    async def test_closing_stops_what_it_holds_up(self, thinker: Any, how: str) -> None:
+        errors: list[BaseException] = []
+
+        async def use(acc: wdasync.Accelerator) -> None:
+            try:
+                await acc.compress(b"x" * 9000)
+            except wdasync.ClosedResourceError as error:
+                errors.append(error)
+
+        close_timeout = {"in time": 0.05, "at once": 0, "cancelled": 600}[how]
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as group:
+                acc = await self.open_chip(thinker.handler, close_timeout=close_timeout).__aenter__()
+                for _ in range(8):
+                    group.start_soon(use, acc)
+                await thinker.begun.wait()
+                if how == "cancelled":
+                    with anyio.CancelScope() as scope:
+                        scope.cancel()
+                        await acc.aclose()
+                else:
+                    await acc.aclose()
+        assert len(errors) == 8
+        assert thinker.cancelled == thinker.asked
+
+    async def test_an_operation_that_it_holds_up_is_stuck(self, thinker: Any) -> None:
+        with anyio.fail_after(60):
+            async with self.open_chip(thinker.handler, deadline=0.2) as acc:
+                with pytest.raises(wdasync.DeviceError):
+                    await acc.compress(b"x" * 9000)
+                assert thinker.cancelled == thinker.asked == 1
+                thinker.quick = True
+                assert gzip.decompress(await acc.compress(b"x" * 9000)) == b"x" * 9000
+
+
+class Thinker:
+    """A handler, and how often it was asked and cancelled."""
+
+    def __init__(self) -> None:
+        self.begun = anyio.Event()
+        self.asked = self.cancelled = 0
+        self.quick = False
+
+    async def handler(self, fault: PageFault) -> FaultResponse:
+        if not self.quick:
+            self.asked += 1
+            self.begun.set()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                self.cancelled += 1
+        return FaultResponse.SUCCESS
 
 
 class TestSlowThreads:
