@@ -210,6 +210,27 @@ class TestAHandlerThatThinksForEver:
                 thinker.quick = True
                 assert gzip.decompress(await acc.compress(b"x" * 9000)) == b"x" * 9000
 
+    async def test_it_is_not_asked_for_a_device_that_is_gone(self, thinker: Any) -> None:
+        errors: list[BaseException] = []
+
+        async def use(acc: wdasync.Accelerator) -> None:
+            try:
+                await acc.compress(b"x" * 9000)
+            except wdasync.DeviceError as error:
+                errors.append(error)
+
+        with anyio.fail_after(60):
+            async with self.open_chip(thinker.handler, seed=8) as acc:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(use, acc)
+                    await thinker.begun.wait()
+                    (machine,) = (one for one in wdasync_hip08.machines() if one.options.seed == 8)
+                    machine.remove(ZIP.name)
+                    assert not machine.faults.pending
+                while thinker.cancelled < thinker.asked:
+                    await anyio.sleep(0.001)
+        assert len(errors) == thinker.asked == 1
+
 
 class Thinker:
     """A handler, and how often it was asked and cancelled."""

@@ -1,5 +1,6 @@
 """The file layer as the kernel shows it: states, errnos, regions, discovery."""
 
+import dataclasses
 import errno
 import json
 import select
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from wdasync.faults import FaultResponse, PageFault
 from wdasync_hip08.functions import ZIP
 from wdasync_hip08.kernel.hisi_qm import share_bytes
 from wdasync_hip08.machine import SECONDS, STEPS, Machine
+from wdasync_hip08.memory import PAGE
 from wdasync_hip08.qm.contexts import AeqType
 from wdasync_hip08.qm.registers import Mailbox, MailboxCommand
 from wdasync_uacce.files import NodeFlag, RegionKind
@@ -290,6 +293,43 @@ class TestRemoval:
         machine.reset(ZIP.name)
         assert machine.lost(ZIP.name) is None
         machine.open(ZIP.name).close()
+
+    def test_its_faults_are_refused_at_once(self, new_machine: Any, raw_driver: Any) -> None:
+        """Not when its last queue is closed; and those of another device wait as before."""
+
+        async def never(fault: PageFault) -> FaultResponse:
+            raise AssertionError("nobody serves")
+
+        reported: list[PageFault] = []
+        other = dataclasses.replace(ZIP, name="other", stream=ZIP.stream + 8)
+        machine = new_machine(
+            never, reported.append, (ZIP, other), residency="cold", fault_deadline=0, stall_quota=2, window=4
+        )
+        space = machine.new_space("left behind")
+        machine.map_memory(space, 0x10000, 8 * PAGE)
+        space.grant(0x10000, 8 * PAGE, writable=True)
+        drivers = [raw_driver(machine, name=name, space=space) for name in (ZIP.name, ZIP.name, "other")]
+        for driver in drivers:
+            driver.submit(*[driver.entry(0x10000, 100, 0x14000, 200)] * 2)
+            machine.run()
+        ours = [fault for fault in machine.faults.pending.values() if fault.sid == ZIP.stream]
+        machine.faults.give_up((ZIP.stream, drivers[1].number, 5))
+        assert len(ours) == 2
+        assert len(machine.faults.pending) == 4
+        machine.remove(ZIP.name)
+        assert {fault.sid for fault in machine.faults.pending.values()} == {other.stream}
+        assert len(machine.faults.pending) == 2
+        machine.run()
+        machine.program.report()
+        assert {stall.access.sid for stall in machine.chip.smmu.stalls.pending()} == {other.stream}
+        assert [(fault.device, fault.response) for fault in reported] == [
+            (ZIP.name, FaultResponse.INVALID)
+        ] * 2
+        drivers[0].file.give_up(5)  # Whoever has the slot next has not been given up.
+        assert not machine.faults._given_up
+        for driver in drivers[:2]:
+            driver.file.close()
+        assert len(machine.faults.pending) == 2
 
     def test_a_defect_of_the_model_is_a_lost_device(
         self, machine: Machine, raw_driver: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any

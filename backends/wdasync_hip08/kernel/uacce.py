@@ -238,7 +238,8 @@ class OpenQueue:
 
     def give_up(self, slot: int) -> None:
         with self._machine.lock:
-            if self.queue is not None:
+            # A slot of a queue that was taken away may be another queue's already.
+            if self.queue is not None and self.state is QueueState.STARTED:
                 self._machine.faults.give_up(self._entry(self.queue, slot))
 
     def _entry(self, queue: KernelQueue, slot: int) -> Entry:
@@ -250,9 +251,11 @@ class OpenQueue:
         self.owner.report()
 
     def remove(self) -> None:
-        """The device goes away: the queue is dead, and who sleeps is woken to see it."""
+        """The device goes away: the queue is dead, its faults are refused, and who sleeps is woken to see it."""
         if self.queue is not None:
             self.queue.started = False
+            if self._machine.alive:  # A chip with a defect is told nothing more.
+                self._machine.faults.flush_queue(self.node.function.stream, self.queue.number)
             self.node.block.qm.reset(self.queue.number)
             self.node.qm.tell_stopped(self.queue)
         self.state = QueueState.ZOMBIE
