@@ -407,7 +407,8 @@ class FaultHandling:
                 for counters in self._counters(fault):
                     counters.failed += 1
                 own = isinstance(error, PageFaultError)  # the words of a pager, or about it
-                why = str(error) if own else f"the handler raised {type(error).__name__}: {error}".removesuffix(": ")
+                words = f"the handler raised {type(error).__name__}: {error}".removesuffix(": ")
+                why = str(error) if own else words
                 self._refuse(fault, why, error.__cause__ if own else error)
                 log.warning(
                     "page fault at %#x: answered INVALID, as the handler raised", fault.address, exc_info=True
