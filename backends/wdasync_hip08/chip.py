@@ -86,7 +86,7 @@ class Chip:
     :param seed: scrambles frame numbers
     :param window: entries of one queue that are in work at a time
     :param generation: version of the queue managers, and so of the engines
-    :param stall_quota: stalled accesses of one PASID that software is told of at a time
+    :param stall_quota: stalled accesses of one PASID that software is told of at a time, for each function
 
     :ivar blocks: its functions, by name
     :ivar handlers: what is called for an interrupt line

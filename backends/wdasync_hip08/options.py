@@ -67,8 +67,8 @@ class Options:
     stall_quota: int = field(
         default=8,
         metadata={
-            "help": "page faults of one address space that wait at a time; of the 16 of all, the last four are for those "
-            "that have none"
+            "help": "page faults of one address space that wait at a time on one device; of the 16 of all, the last four are "
+            "for those that have none there"
         },
     )
     fault_deadline: float = field(

@@ -86,6 +86,7 @@ CARRIED: dict[EventCode, tuple[str, ...]] = {
     EventCode.C_BAD_STREAMID: ("ssv", "ssid"),
     EventCode.F_STE_FETCH: ("ssv", "ssid", "fetch_address", "reason"),
     EventCode.C_BAD_STE: ("ssv", "ssid"),
+    # And the permissions and the span that were asked for; those stay zero, as nothing at hand says in which bits they are.
     EventCode.F_BAD_ATS_TREQ: ("ssv", "ssid", "input_address"),
     EventCode.F_STREAM_DISABLED: (),
     EventCode.F_TRANSL_FORBIDDEN: ("rnw", "input_address"),

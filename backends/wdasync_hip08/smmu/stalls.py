@@ -4,7 +4,8 @@ A fault under the stall policy is not an end: the access waits inside the SMMU, 
 (STAG) goes to the event queue, and software answers with RESUME. Three scarce things lie on that way: tags (software
 is promised that it never sees more than STALL_MAX unanswered records), the share of one address space in them (the
 quota, which is ours: without it one process that faults slowly holds up all others), and room in the event queue.
-A stall waits for each of them in turn, and no stall is ever dropped.
+A stall waits for each of them in turn, and no stall is ever dropped. Shares are counted for each (StreamID,
+SubstreamID): the same SubstreamID of two streams need not be one address space.
 
 Where there is a quota, the last quarter of the tags is for address spaces that hold none: so several slow ones
 together, or one with a large quota, do not hold up all others either, as long as there are fewer of them than tags.
