@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import math
+import signal
 from collections import deque
+from functools import partial
 from typing import Any
 
 import pytest
 
 trio = pytest.importorskip("trio")
 
+import wdasync  # noqa: E402
 from wdasync.eventloop import _trio  # noqa: E402  without trio it cannot be imported
 from wdasync.eventloop._trio import TrioLoop, ready_tasks  # noqa: E402
+from wdasync.testing.mock import MockQueue, backend  # noqa: E402
 
 
 class Parked:
@@ -155,3 +160,42 @@ def test_a_loop_that_is_busy_is_not_woken() -> None:
         await loop.stop()
 
     trio.run(main)
+
+
+@pytest.mark.parametrize("memory", [bytes, bytearray], ids=["the framework's", "the caller's"])
+def test_an_interrupt_just_before_the_sleep(monkeypatch: pytest.MonkeyPatch, memory: type) -> None:
+    """It comes as a cancellation does: nobody is woken who does not sleep, and a device that works is waited for."""
+    page = b"page " * 100
+
+    def interrupted(function: Any, *arguments: Any) -> Any:
+        if function is _trio._abort and interrupts.pop():
+            signal.raise_signal(signal.SIGINT)
+        return partial(function, *arguments)
+
+    interrupts = [False, True]
+
+    async def main() -> None:
+        async with wdasync.open_accelerator("mock", fallback=False, inline=False) as acc:
+            await acc.compress(page)  # from now on, what is submitted is sent at once
+            program.hold()
+            monkeypatch.setattr(MockQueue, "withdraw", lambda *_: False)  # the device has begun
+            monkeypatch.setattr(_trio, "partial", interrupted)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(release_later)
+                with pytest.raises(KeyboardInterrupt):
+                    await acc.compress(memory(page))
+            monkeypatch.undo()
+            assert gzip.decompress(await acc.compress(page)) == page
+            (lane,) = acc.statistics().lanes
+            assert (lane.withdrawn, lane.detached, lane.outstayed) == (
+                (0, 1, 0) if memory is bytes else (0, 0, 1)
+            )
+            assert (lane.in_flight, lane.spurious, lane.state) == (0, 0, "open")
+
+    async def release_later() -> None:
+        await trio.sleep(0.02)
+        program.release()
+
+    with backend.programmed(depth=4) as program:
+        trio.run(main)
+        assert not program.complaints

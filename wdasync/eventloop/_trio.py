@@ -166,7 +166,10 @@ class TrioLoop:
     def is_current(self) -> bool:
         return _running() is self._token
 
+    @trio.lowlevel.enable_ki_protection
     async def park(self, parkable: Parkable) -> Any:
+        # A KeyboardInterrupt before or after the sleep would leave a waiter that does not sleep; it comes through the
+        # abort function, as a cancellation does.
         parkable.waiter = trio.lowlevel.current_task()
         value = await trio.lowlevel.wait_task_rescheduled(partial(_abort, parkable))
         if parkable.raise_cancel is not None:
