@@ -441,6 +441,136 @@ async def test_a_completion_that_comes_again_is_not_the_next_flight_s(
     assert status(second) is Status.SUCCESS
 
 
+#: What is wrong -> a completion that has it.
+BAD_COMPLETIONS: dict[str, Callable[[int], Any]] = {
+    "no number of bytes": lambda tag: Completion(tag, Status.SUCCESS, b"", 0, None),  # type: ignore[arg-type]
+    "bytes of what may go on": lambda tag: Completion(
+        tag,
+        Status.OUT_OF_SPACE_RECOVERABLE,
+        b"",
+        0,
+        None,  # type: ignore[arg-type]
+    ),
+    "an unknown status": lambda tag: Completion(tag, 99),  # type: ignore[arg-type]
+    "a status that is text": lambda tag: Completion(tag, "x"),  # type: ignore[arg-type]
+    "a failure without a detail": lambda tag: Completion(
+        tag,
+        Status.DATA_ERROR,
+        detail=None,  # type: ignore[arg-type]
+    ),
+    "too short": lambda tag: (tag, Status.SUCCESS),
+    "too short a failure": lambda tag: (tag, Status.DATA_ERROR),
+}
+
+
+@pytest.mark.parametrize("what", BAD_COMPLETIONS)
+@pytest.mark.parametrize("stopped", [False, True], ids=["open", "when it is stopped"])
+async def test_whom_a_bad_completion_belongs_to_is_told(
+    what: str, stopped: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The queue is not to be trusted any more, and the operation has failed with it, as all others."""
+    caplog.set_level(logging.CRITICAL)
+    bench = Bench()
+    told: list[Lane] = []
+    bench.reaper.on_lost = told.append
+    bad, other = bench.submit(2)
+    bench.loop.turn()
+    bench.queue.ready = [BAD_COMPLETIONS[what](bad.tag)]
+    if stopped:
+        for _ in range(4):
+            bench.tick()  # until the deadline
+    else:
+        bench.lane.readable()
+    assert (bench.lane.state, bench.lane.broken) == (LaneState.LOST, True)
+    assert set(told) == {bench.lane}
+    bench.loop.pass_time(SHORT)
+    bench.loop.work()
+    assert [status(flight) for flight in (bad, other)] == [Status.DEVICE_ERROR] * 2
+    assert bench.loop.woken == [bad, other]
+    assert bench.lane.in_flight == 0
+    assert bad.completion is not None
+    assert bad.completion.detail.message.startswith("dequeue_burst raised")
+
+
+@pytest.mark.parametrize("accepted", ["two", None, 3, -1, 0.5, 1 << 70])
+async def test_a_queue_that_does_not_say_how_many_it_took(
+    accepted: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may have taken any of them: they have failed, and not before the queue is closed. Those in line go elsewhere."""
+    caplog.set_level(logging.CRITICAL)
+    bench = Bench()
+    bench.queue.enqueue_burst = lambda _: accepted  # type: ignore[method-assign]
+    flights = [Flight(Compress(b"x", "gzip"), bench.lane) for _ in range(6)]
+    bench.lane.submit_burst(flights[:2])
+    bench.lane.submit_burst(flights[2:])
+    assert (bench.lane.state, bench.lane.broken) == (LaneState.LOST, True)
+    assert [flight.completion for flight in flights[:2]] == [None] * 2
+    assert [status(flight) for flight in flights[2:]] == [Status.DEVICE_ERROR] * 4
+    bench.loop.pass_time(SHORT)
+    bench.loop.work()
+    assert [status(flight) for flight in flights] == [Status.DEVICE_ERROR] * 6
+    assert bench.lane.in_flight == 0
+    first = flights[0].completion
+    assert first is not None
+    assert f"expected how many it accepted, of 2, got {accepted!r}" in first.detail.message
+
+
+@pytest.mark.parametrize("how", ["the last again and again", "many at a time", "a generator"])
+@pytest.mark.parametrize("ending", ["its loss", "a reset", "close"])
+async def test_a_stopped_queue_that_does_not_come_to_an_end(
+    how: str, ending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for its end: it is broken."""
+    caplog.set_level(logging.CRITICAL)
+    bench = Bench()
+    told: list[bool] = []
+    bench.reaper.on_lost = lambda lane: told.append(lane.broken)
+    flights = bench.submit(2)
+    bench.loop.turn()
+    one = Completion(flights[0].tag, Status.SUCCESS, b"", 0, 0)
+    asked: list[int] = []
+
+    def dequeue_burst(limit: int) -> Any:
+        asked.append(limit)
+        assert len(asked) < 100, "without end"
+        if how == "a generator":
+            return (one for _ in range(1))
+        return [one] * (limit if how == "many at a time" else 1)
+
+    bench.queue.dequeue_burst = dequeue_burst  # type: ignore[method-assign]
+    if ending == "its loss":
+        bench.lane.lose("unplugged")
+    elif ending == "a reset":
+        for _ in range(4):
+            bench.tick()
+    else:
+        bench.lane.stop(LaneState.CLOSED, "it is over")
+        bench.reaper.wind_up(bench.lane)
+    assert bench.lane.broken
+    assert told[-1:] == [True] * (ending != "close")
+    asked.clear()
+    bench.loop.pass_time(SHORT)
+    bench.loop.work()
+    assert not asked, "it is not asked again"
+    assert bench.queue.calls[-1] == "close"
+    assert status(flights[0]) is Status.SUCCESS or how == "a generator"
+    assert status(flights[1]) is (Status.ABORTED if ending == "close" else Status.DEVICE_ERROR)
+    assert bench.lane.in_flight == 0
+
+
+async def test_what_comes_twice_is_no_end_that_never_comes(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a stopped queue, too: it is counted and dropped."""
+    caplog.set_level(logging.CRITICAL)
+    bench = Bench()
+    flights = bench.submit(4)
+    bench.loop.turn()
+    bench.queue.complete()
+    bench.queue.ready *= 2
+    bench.lane.lose("unplugged")
+    assert [status(flight) for flight in flights] == [Status.SUCCESS] * 4
+    assert (bench.lane.spurious, bench.lane.broken) == (4, False)
+
+
 async def test_output_is_counted_where_there_is_some() -> None:
     """Of a flight on its own and of one in a group; of what ended well, or may go on in a larger buffer."""
     bench = Bench(depth=16)

@@ -135,6 +135,7 @@ class Lane:
         self._collecting = False
         self._armed = False
         self._taking = True
+        self._spent = False  # it stopped handing out what it should
         self.closing = False
         self._retrying = False
         self._suspected_at = -1
@@ -233,8 +234,11 @@ class Lane:
         self.bursts += 1
         if accepted == len(burst):
             self._burst = []
-        else:
+        elif isinstance(accepted, int) and 0 <= accepted < len(burst):
             del burst[:accepted]
+        else:
+            self._burst = []  # any of them may be on the device, so none can be sent elsewhere before it is closed
+            self._broken("enqueue_burst", _no_count(len(burst), accepted))
 
     def turn_ends(self) -> None:
         """The tasks of this turn have run: send what they left, and ask to be woken."""
@@ -305,6 +309,7 @@ class Lane:
 
     def _take(self, batch: Sequence[Completion]) -> int:
         # The plain case of _finish(), without calls: this loop runs once for each operation.
+        count = len(batch)
         table, index, stride, free, wake = self._table, self._index, self._stride, self._free, self._wake
         for completion in batch:
             tag = completion[0]
@@ -312,11 +317,13 @@ class Lane:
             if flight is None or flight.tag != tag or completion[1]:
                 self._finish(completion)
                 continue
+            self.bytes_out += completion[
+                4
+            ]  # first of all: if that is no number, the flight is still there to be told
             table[tag & index] = None
             free.append((tag + stride) & _TAG_MASK)
             flight.tag = NO_TAG
             flight.completion = completion
-            self.bytes_out += completion[4]
             self.succeeded += 1
             if flight.waiter is not None:
                 wake(flight, completion)
@@ -324,7 +331,7 @@ class Lane:
                 flight.on_done(flight)
         if self.parked:
             self._start_parked()
-        return len(batch)
+        return count
 
     def _settle(self) -> None:
         """The queue is empty for now: order a wake, or see to it that somebody looks again."""
@@ -362,17 +369,18 @@ class Lane:
             return
         status = completion[1]
         if status:
+            _check_failure(completion)
             if not self._taking and status is Status.ABORTED:
                 return  # told by sweep(), once the queue is closed
             if status is Status.DEVICE_ERROR and (reason := self._is_lost()):
                 self.lose(reason)
                 if not flight.operation.detachable:
                     return  # told by sweep(), too: until then the queue may hold memory of the caller's
+        if status is Status.SUCCESS or status is Status.OUT_OF_SPACE_RECOVERABLE:
+            self.bytes_out += completion[4]
         self._table[index] = None
         self._free.append((tag + self._stride) & _TAG_MASK)
         flight.tag = NO_TAG
-        if status is Status.SUCCESS or status is Status.OUT_OF_SPACE_RECOVERABLE:
-            self.bytes_out += completion[4]
         self._deliver(flight, completion)
 
     def _deliver(self, flight: Flight, completion: Completion) -> None:
@@ -526,13 +534,23 @@ class Lane:
             self._refuse_parked()
 
     def collect(self) -> None:
-        """Take what a stopped queue still hands out."""
+        """Take what a stopped queue still hands out. One that does not come to an end is broken, as one that raises."""
+        if self._spent:
+            return
+        left = 2 * self.depth + REAP_LIMIT  # each may come twice, for which nobody is taken out of use
         try:
-            while batch := self.queue.dequeue_burst(REAP_LIMIT):
+            while count := len(batch := self.queue.dequeue_burst(REAP_LIMIT)):
+                left -= count
+                if left < 0:
+                    raise _endless(self.depth)
                 for completion in batch:
                     self._finish(completion)
-        except Exception:
-            logger.exception("%s: dequeue_burst raised", self.name)
+        except Exception as error:  # noqa: BLE001  whatever it is, none was allowed
+            self._spent = True
+            lost = self.state is LaneState.LOST
+            self._broken("dequeue_burst", error)
+            if lost:
+                self.reaper.on_lost(self)  # who was told of the loss did not know that it is for good
 
     def sweep(self, overdue_tick: int = 0) -> None:
         """The queue is closed and the device touches nothing any more: end what never completed.
@@ -600,3 +618,22 @@ class Lane:
     def _refuse_parked(self) -> None:
         while self.parked:
             self._refuse(self._next_parked())
+
+
+def _no_count(most: int, got: object) -> Exception:
+    return ValueError(f"expected how many it accepted, of {most}, got {got!r}")
+
+
+def _endless(depth: int) -> Exception:
+    return RuntimeError(f"a stopped queue of depth {depth} hands out completions without end")
+
+
+def _check_failure(completion: Completion) -> None:
+    """A completion that is no success must say what it is. What it does not say of itself nobody can be told.
+
+    :raises TypeError: if it does not
+    """
+    if not isinstance(completion[1], Status):
+        raise TypeError(f"completion: expected a Status, got {completion[1]!r}")
+    if not isinstance(completion[5], Detail):
+        raise TypeError(f"completion: expected a Detail, got {completion[5]!r}")
