@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import anyio
 
@@ -215,14 +215,22 @@ class Recovery:
             logger.warning("%s: back, after %d attempts", place.name, place.attempts)
 
     def _install(self, place: Place, want: Want, queue: Queue) -> bool:
-        """Use a queue. False: there is no use for it, as all was closed meanwhile."""
-        if want.lane is None and want.key is not None and not self._stopped:
-            place.found(want.key)
-            self._opener.add(place, want.key, [queue])
-            return True
-        if want.lane is not None and want.lane.state is LaneState.LOST:
-            self._reaper.revive(want.lane, queue)
-            return True
+        """Use a queue. False: there is no use for it, as all was closed meanwhile, or it is none."""
+        lane, error = want.lane, cast("Exception | None", None)
+        if lane is None and want.key is not None and not self._stopped:
+            _, error = self._opener.add(place, want.key, [queue])
+            if error is None:
+                place.found(want.key)
+                return True
+        elif lane is not None and lane.state is LaneState.LOST:
+            try:
+                self._reaper.revive(lane, queue)
+            except Exception as refused:  # noqa: BLE001  a stranger's queue, and what the event loop says of it
+                error = refused
+            else:
+                return True
+        if error is not None:
+            logger.warning("%s: a queue that was opened again cannot be used: %s", place.name, error)
         return False
 
     # -- the end ----------------------------------------------------------------------------------------------

@@ -162,9 +162,7 @@ class Place:
 
     def found(self, key: LaneKey) -> None:
         """There is a queue of those that were missing."""
-        if key in self.sharing:
-            self.sharing.discard(key)
-            self.put(key, ())
+        self.sharing.discard(key)
         self.missing[key] -= 1
         if not self.missing[key]:
             del self.missing[key]

@@ -35,7 +35,7 @@ from .parking import Parking
 if TYPE_CHECKING:
     from .reaper import Reaper
 
-__all__ = ["Lane", "LaneState"]
+__all__ = ["Lane", "LaneState", "depth_of"]
 
 logger = logging.getLogger("wdasync.dispatch")
 
@@ -121,12 +121,15 @@ class Lane:
         self.failures = [0] * len(Status)
         self._is_lost = is_lost
         self._wake = reaper.loop.wake
-        self.adopt(queue)
+        self.adopt(queue, depth_of(queue))
 
-    def adopt(self, queue: Queue) -> None:
-        """Take a queue: the first one, or the one after a reset. No flight holds a slot."""
+    def adopt(self, queue: Queue, depth: int) -> None:
+        """Take a queue: the first one, or the one after a reset. No flight holds a slot.
+
+        :param depth: as :func:`depth_of` has it
+        """
         self.queue = queue
-        self.depth = queue.depth
+        self.depth = depth
         self._stride = 1 << max(self.depth - 1, 1).bit_length()
         self._index = self._stride - 1
         self._table: list[Flight | None] = [None] * self._stride
@@ -234,7 +237,7 @@ class Lane:
         self.bursts += 1
         if accepted == len(burst):
             self._burst = []
-        elif isinstance(accepted, int) and 0 <= accepted < len(burst):
+        elif _is_count(accepted, len(burst)):
             del burst[:accepted]
         else:
             self._burst = []  # any of them may be on the device, so none can be sent elsewhere before it is closed
@@ -618,6 +621,21 @@ class Lane:
     def _refuse_parked(self) -> None:
         while self.parked:
             self._refuse(self._next_parked())
+
+
+def depth_of(queue: Queue) -> int:
+    """How many operations fit into a queue.
+
+    :raises ValueError: if it cannot be used
+    """
+    depth: object = queue.depth
+    if not isinstance(depth, int) or depth < 1:
+        raise ValueError(f"depth: expected a whole number of slots, 1 or more, got {depth!r}")
+    return depth
+
+
+def _is_count(accepted: object, most: int) -> bool:
+    return isinstance(accepted, int) and 0 <= accepted < most
 
 
 def _no_count(most: int, got: object) -> Exception:

@@ -18,7 +18,7 @@ import anyio
 from ..backend import Queue
 from ..eventloop import EventLoop, TimerHandle
 from .flight import Flight
-from .lane import TRANSITIONS, Lane, LaneState
+from .lane import TRANSITIONS, Lane, LaneState, depth_of
 
 __all__ = ["Reaper"]
 
@@ -55,20 +55,36 @@ class Reaper:
         self._deadline = deadline
         self._timer: TimerHandle | None = None
         self._reopen: dict[Lane, Callable[[], Queue]] = {}
+        self._watched: dict[Lane, int] = {}
         self._winding_up: dict[Lane, anyio.Event] = {}
         for function in PROTECTED:
             loop.protect(function)
 
     def add(self, lane: Lane, reopen: Callable[[], Queue]) -> None:
-        """Watch a lane. ``reopen`` opens its queue anew after a reset; it may block."""
+        """Watch a lane. ``reopen`` opens its queue anew after a reset; it may block.
+
+        Whatever its queue raises is let through, and so is what the event loop has against the descriptor. It is not
+        watched then.
+        """
+        self._watch(lane, lane.queue)
+        self._hold(lane)
         self.lanes.append(lane)
         self._reopen[lane] = reopen
-        self._watch(lane)
 
-    def _watch(self, lane: Lane) -> None:
-        """Watch a new queue. uvloop registers at its next poll, and nothing may be armed before that."""
+    def _watch(self, lane: Lane, queue: Queue) -> None:
+        descriptor = queue.fileno()
+        self.loop.watch(descriptor, lane.readable, lane.look_again)
+        self._watched[lane] = descriptor
+
+    def _unwatch(self, lane: Lane) -> None:
+        """The queue is not asked again: who knows what it would say now."""
+        descriptor = self._watched.pop(lane, None)
+        if descriptor is not None:
+            self.loop.unwatch(descriptor)
+
+    def _hold(self, lane: Lane) -> None:
+        """Send nothing yet. uvloop registers at its next poll, and nothing may be armed before that."""
         lane.hold()
-        self.loop.watch(lane.queue.fileno(), lane.readable, lane.look_again)
         self.loop.at_turn_end(lambda: self.loop.at_turn_end(lane.turn_ends))
 
     # -- time -----------------------------------------------------------------------------------------------
@@ -121,7 +137,7 @@ class Reaper:
             return  # it was forgotten meanwhile
         lane.collect()
         lane.closing = True
-        self.loop.unwatch(lane.queue.fileno())
+        self._unwatch(lane)
         self.loop.in_background(lane.queue.close, partial(self._queue_closed, lane, overdue_tick))
 
     def _queue_closed(self, lane: Lane, overdue_tick: int, _: object, error: BaseException | None) -> None:
@@ -136,16 +152,19 @@ class Reaper:
             self._wound_up(lane)
 
     def _queue_opened(self, lane: Lane, queue: Queue | None, error: BaseException | None) -> None:
-        if queue is None:
+        if queue is not None and lane.state is LaneState.RESETTING:
+            try:
+                self.revive(lane, queue)
+            except Exception as refused:  # noqa: BLE001  a stranger's queue, and what the event loop says of it
+                error = refused
+        if error is not None:
             logger.error("%s: cannot open its queue again", lane.name, exc_info=error)
-            if lane.state is LaneState.RESETTING:
-                lane.stop(LaneState.LOST, f"its queue cannot be opened again: {error}")
-                self.on_lost(lane)
+        if lane.state is LaneState.RESETTING:
+            lane.stop(LaneState.LOST, f"its queue cannot be opened again: {error}")
+            self.on_lost(lane)
+        if queue is None or lane.state is LaneState.OPEN:
             self._wound_up(lane)
-        elif lane.state is LaneState.RESETTING:
-            self.revive(lane, queue)
-            self._wound_up(lane)
-        else:  # closed or lost meanwhile
+        else:  # it cannot be used, or all was closed or lost meanwhile
             self.loop.in_background(queue.close, lambda _, __: self._wound_up(lane))
 
     def _wound_up(self, lane: Lane) -> None:
@@ -160,9 +179,14 @@ class Reaper:
         return lane in self._winding_up
 
     def revive(self, lane: Lane, queue: Queue) -> None:
-        """Let a lane whose queue was closed go on with another one."""
-        lane.adopt(queue)
-        self._watch(lane)
+        """Let a lane whose queue was closed go on with another one.
+
+        As with :meth:`add`, whatever is wrong with the queue is raised; the lane is as it was then.
+        """
+        depth = depth_of(queue)
+        self._watch(lane, queue)
+        lane.adopt(queue, depth)
+        self._hold(lane)
         lane.resume()
 
     async def drain(self, timeout: float) -> None:
@@ -194,7 +218,7 @@ class Reaper:
             self._timer.cancel()
         for lane in self.lanes:
             if here:
-                self.loop.unwatch(lane.queue.fileno())
+                self._unwatch(lane)
             lane.forget()
 
 

@@ -93,6 +93,9 @@ class EventLoop(Protocol):
     def watch(self, fd: int, callback: Callable[[], None], look_again: Callable[[], None]) -> None:
         """Register ``fd``; call ``callback`` whenever it is readable, and ``look_again`` after each registration that
         may have eaten its readiness. With one registration for good, that is never.
+
+        :raises Exception: that tells why ``fd`` cannot be watched: it is closed, of a file that is always ready, watched
+            already, or no descriptor
         """
 
     def unwatch(self, fd: int) -> None:

@@ -123,6 +123,8 @@ class AsyncioLoop:
 
     def watch(self, fd: int, callback: Callable[[], None], look_again: Callable[[], None]) -> None:
         del look_again  # registered once and for good
+        if fd in self._watched:  # asyncio would forget the first callback
+            raise ValueError(f"descriptor {fd} is watched already, for another queue")
         empty_context.copy().run(self._loop.add_reader, fd, callback)
         self._watched.add(fd)
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import logging
 import math
+import select
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sized
@@ -134,6 +135,15 @@ def _abort(parkable: Parkable, raise_cancel: Callable[[], Any]) -> Abort:
     return Abort.FAILED
 
 
+def _try(fd: int) -> None:
+    """Whether epoll takes it. trio would say that later, to a task in which nobody could be told.
+
+    A readiness that this consumes is none that anybody has asked for: nothing is armed before a descriptor is watched.
+    """
+    with select.epoll() as poll:
+        poll.register(fd, select.EPOLLIN)
+
+
 def _running() -> object:
     try:
         return trio.lowlevel.current_trio_token()
@@ -194,6 +204,9 @@ class TrioLoop:
     def watch(self, fd: int, callback: Callable[[], None], look_again: Callable[[], None]) -> None:
         if self._nursery is None:
             raise RuntimeError("watch: expected a started event loop service; call start() first")
+        if fd in self._watches:
+            raise ValueError(f"descriptor {fd} is watched already, for another queue")
+        _try(fd)
         scope = self._watches[fd] = trio.CancelScope()
         empty_context.copy().run(self._nursery.start_soon, self._watch, scope, fd, callback, look_again)
 
@@ -207,6 +220,12 @@ class TrioLoop:
                 try:
                     await trio.lowlevel.wait_readable(fd)
                 except trio.ClosedResourceError:
+                    return
+                except (
+                    OSError,
+                    trio.BusyResourceError,
+                ):  # out of here it would end the service, and trio with it
+                    logger.exception("descriptor %d cannot be watched any more", fd)
                     return
                 callback()
 
