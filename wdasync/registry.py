@@ -44,6 +44,11 @@ def get_backend(name: str) -> Backend:
         raise BackendUnavailable(
             f"backend {name!r} ({point.value}) cannot be imported: {error}; reinstall the package"
         ) from error
+    except Exception as error:  # a stranger's code: a library that it loads, a file that it reads
+        raise BackendUnavailable(
+            f"backend {name!r} ({point.value}) cannot be imported: {type(error).__name__}: {error}; reinstall the package, "
+            "or report it to its authors"
+        ) from error
     return backend
 
 
