@@ -18,7 +18,7 @@ import anyio
 from . import forks
 from .backend import Capability, Completion, Detail, Status
 from .config import Config
-from .dispatch import FLIGHTS, Flight, Group, Lane, LaneState
+from .dispatch import FLIGHTS, Flight, Group, Lane, LaneState, check_failure
 from .errors import (
     BackendUnavailable,
     ClosedResourceError,
@@ -365,6 +365,10 @@ class Execution:
         """
         avoid: tuple[Place, ...] = ()
         trip = trip or Trip()
+        try:
+            check_failure(completion)  # of what was done inline nobody has looked at it
+        except Exception as error:  # noqa: BLE001  whatever it is, it is no completion
+            completion = Completion(0, Status.DEVICE_ERROR, None, 0, 0, Detail(str(error)))
         # An error that is also in a variable of the frame that raises it is a cycle, which keeps the input alive.
         while completion.status:
             status = completion.status
@@ -610,7 +614,11 @@ class Execution:
             return None
         if operation.kind is _NOP or operation.paged is not None or not config.inline:
             return None
-        cost = inline.cost(operation)
+        try:
+            cost = inline.cost(operation)
+        except Exception as error:
+            logger.exception("%s: cost raised; nothing is done inline any more", lane.name)
+            return self._no_more_inline(lane, f"cost raised {type(error).__name__}: {error}")
         if cost > config.inline_cost or cost > self.inline_left:
             return None
         if operation.key is not None and (refused := self._bind(operation, operation.key, lane)) is not None:
@@ -618,9 +626,19 @@ class Execution:
         self.inline_left -= cost
         if not self.inline_counting:
             self.count_inline()
-        completion = inline.run(operation)
+        try:
+            completion = inline.run(operation)
+        except Exception as error:
+            logger.exception("%s: run raised; nothing is done inline any more", lane.name)
+            return self._no_more_inline(lane, f"run raised {type(error).__name__}: {error}")
         lane.ran_inline += 1
         return completion
+
+    def _no_more_inline(self, lane: Lane, reason: str) -> Completion:
+        """A bug in a model, in the caller's thread: this operation has failed, later ones go to the queues of the device."""
+        for each in self.schedule.place_of(lane).every:
+            each.inline = None
+        return Completion(0, Status.DEVICE_ERROR, None, 0, 0, Detail(reason))
 
     def count_inline(self) -> None:
         """Something of the budget is used up: renew it when the turn ends."""

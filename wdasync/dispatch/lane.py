@@ -35,7 +35,7 @@ from .parking import Parking
 if TYPE_CHECKING:
     from .reaper import Reaper
 
-__all__ = ["Lane", "LaneState", "depth_of"]
+__all__ = ["Lane", "LaneState", "check_failure", "depth_of"]
 
 logger = logging.getLogger("wdasync.dispatch")
 
@@ -372,7 +372,7 @@ class Lane:
             return
         status = completion[1]
         if status:
-            _check_failure(completion)
+            check_failure(completion)
             if not self._taking and status is Status.ABORTED:
                 return  # told by sweep(), once the queue is closed
             if status is Status.DEVICE_ERROR and (reason := self._is_lost()):
@@ -646,7 +646,7 @@ def _endless(depth: int) -> Exception:
     return RuntimeError(f"a stopped queue of depth {depth} hands out completions without end")
 
 
-def _check_failure(completion: Completion) -> None:
+def check_failure(completion: Completion) -> None:
     """A completion that is no success must say what it is. What it does not say of itself nobody can be told.
 
     :raises TypeError: if it does not
