@@ -13,6 +13,7 @@ from click.testing import CliRunner
 import wdasync
 from wdasync import Accelerator, registry
 from wdasync.cli import app
+from wdasync.testing.mock import MockBackend
 
 PAGE = b"page " * 100
 
@@ -58,6 +59,40 @@ def test_devices_and_doctor_tell_of_it(sick: str, monkeypatch: pytest.MonkeyPatc
         result = CliRunner().invoke(app, command)
         assert result.exception is None or isinstance(result.exception, SystemExit)
         assert ("cannot be imported" in result.output) is ("-b" not in command)
+
+
+@pytest.mark.anyio
+async def test_a_backend_that_cannot_say_what_is_there(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one that has nothing: an error for who asked for it, and nobody else's."""
+    monkeypatch.setattr(MockBackend, "devices", broken)
+    with pytest.raises(wdasync.BackendUnavailable, match="'mock': devices raised OSError: a bug") as caught:
+        await wdasync.open_accelerator("mock")
+    assert isinstance(caught.value.__cause__, OSError)
+    monkeypatch.setattr(MockBackend, "automatic", 1000)
+    async with wdasync.open_accelerator() as acc:
+        assert gzip.decompress(await acc.compress(PAGE)) == PAGE
+    assert "backend mock is left out" in caplog.text
+    monkeypatch.setenv("COLUMNS", "300")
+    result = CliRunner().invoke(app, ["devices"])
+    assert result.exit_code == 0
+    assert "devices raised OSError: a bug" in result.output
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("what", "told"), [("raises", "OSError: a bug"), ("gives None", "got None")])
+async def test_a_device_that_is_none(what: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MockBackend, "open", broken if what == "raises" else lambda *_, **__: None)
+    with pytest.raises(wdasync.BackendUnavailable, match=f"mock/mock-0: .*{told}"):
+        await wdasync.open_accelerator("mock")
+    monkeypatch.setattr(MockBackend, "automatic", 1000)
+    async with wdasync.open_accelerator() as acc:
+        assert gzip.decompress(await acc.compress(PAGE)) == PAGE
+
+
+def broken(*_: object, **__: object) -> None:
+    raise OSError("a bug")
 
 
 @pytest.mark.parametrize("function", [Accelerator.compress_many, wdasync.compress_many])

@@ -18,12 +18,12 @@ from .accelerator import Accelerator, insist
 from .backend import Backend, Device, DeviceInfo, PageFaults
 from .config import Config, Effective, load
 from .dispatch import Reaper
-from .errors import BackendUnavailable, InvalidArgument
+from .errors import BackendUnavailable, InvalidArgument, WdasyncError
 from .eventloop import EventLoop, current_event_loop, loop_locals
 from .eventloop.threads import in_thread
 from .execution import Execution, close_devices
 from .faults import FaultHandler, FaultReporter, FaultResponse, PageFault, serving_fault
-from .opener import Opener, used_up
+from .opener import REPORT_IT, Opener, used_up
 from .operations import Priority
 from .queue_counts import QueueCounts
 from .recovery import Recovery
@@ -248,12 +248,33 @@ def _open_device(
 
     A handler is for whoever asks one; who takes over from others may have no page faults, and is opened without.
     """
+    open_it = partial(_opened, wanted.backend, info, options)
     try:
-        return wanted.backend.open(info, options, on_fault=_marked(on_fault), report=report)
+        return open_it(on_fault=_marked(on_fault), report=report)
     except BackendUnavailable:
         if wanted.asked or on_fault is None:
             raise
-        return wanted.backend.open(info, options, report=report)
+        return open_it(report=report)
+
+
+def _opened(backend: Backend, info: DeviceInfo, options: object, **how: Any) -> Device:
+    """Open a device. Whatever its backend does instead is one error.
+
+    :raises BackendUnavailable: if it is not there
+    """
+    try:
+        device: Device | None = backend.open(info, options, **how)
+    except WdasyncError:
+        raise
+    except Exception as error:
+        raise BackendUnavailable(
+            f"{backend.name}/{info.name}: cannot be opened: {type(error).__name__}: {error}; {REPORT_IT}"
+        ) from error
+    if device is None:
+        raise BackendUnavailable(
+            f"{backend.name}/{info.name}: open: expected a device, got None; {REPORT_IT}"
+        )
+    return device
 
 
 def no_device() -> BackendUnavailable:
@@ -309,9 +330,12 @@ def wanted_backends(config: Config) -> list[Wanted]:
         general += [
             backend for backend in every if backend.fallback and config.fallback and backend not in general
         ]
-    found = [Wanted(backend, backend.devices(), backend in asked, general=True) for backend in general]
+    found = [
+        Wanted(backend, _devices(backend, backend in asked), backend in asked, general=True)
+        for backend in general
+    ]
     found += [
-        Wanted(backend, backend.devices(), asked=True, general=False)
+        Wanted(backend, _devices(backend, asked=True), asked=True, general=False)
         for backend in asked
         if backend not in general
     ]
@@ -321,6 +345,19 @@ def wanted_backends(config: Config) -> list[Wanted]:
                 f"backend {wanted.backend.name!r}: expected a device, got none on this machine; run `python -m wdasync doctor`"
             )
     return [wanted for wanted in found if wanted.infos]
+
+
+def _devices(backend: Backend, asked: bool) -> Sequence[DeviceInfo]:
+    """Its devices. One that breaks its contract by raising is left out, unless it was asked for."""
+    try:
+        return backend.devices()
+    except Exception as error:
+        if asked:
+            raise BackendUnavailable(
+                f"backend {backend.name!r}: devices raised {type(error).__name__}: {error}; {REPORT_IT}"
+            ) from error
+        logger.exception("backend %s is left out: devices raised", backend.name)
+        return ()
 
 
 def _rank(backend: Backend) -> int:

@@ -15,7 +15,7 @@ from .eventloop.threads import in_thread
 from .operations import Priority
 from .scheduling import LaneKey, Place
 
-__all__ = ["Opener", "as_many", "close_queues", "used_up", "words"]
+__all__ = ["REPORT_IT", "Opener", "as_many", "close_queues", "used_up", "words"]
 
 logger = logging.getLogger("wdasync")
 

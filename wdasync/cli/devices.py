@@ -46,9 +46,13 @@ def devices(as_json: bool) -> None:
 def _look(name: str) -> Backend | str:
     """The backend, or why it cannot be used."""
     try:
-        return registry.get_backend(name)
+        backend = registry.get_backend(name)
+        backend.devices()
     except BackendUnavailable as error:
         return str(error)
+    except Exception as error:  # noqa: BLE001  a stranger's code; the contract says that it never raises
+        return f"devices raised {type(error).__name__}: {error}"
+    return backend
 
 
 def _chosen(backend: Backend) -> str:
