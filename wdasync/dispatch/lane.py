@@ -320,9 +320,8 @@ class Lane:
             if flight is None or flight.tag != tag or completion[1]:
                 self._finish(completion)
                 continue
-            self.bytes_out += completion[
-                4
-            ]  # first of all: if that is no number, the flight is still there to be told
+            # First of all: if that is no number, the flight is still there to be told.
+            self.bytes_out += completion[4]
             table[tag & index] = None
             free.append((tag + stride) & _TAG_MASK)
             flight.tag = NO_TAG

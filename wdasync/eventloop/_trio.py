@@ -221,10 +221,8 @@ class TrioLoop:
                     await trio.lowlevel.wait_readable(fd)
                 except trio.ClosedResourceError:
                     return
-                except (
-                    OSError,
-                    trio.BusyResourceError,
-                ):  # out of here it would end the service, and trio with it
+                except (OSError, trio.BusyResourceError):
+                    # Out of here it would end the service, and trio with it.
                     logger.exception("descriptor %d cannot be watched any more", fd)
                     return
                 callback()
