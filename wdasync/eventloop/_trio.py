@@ -234,7 +234,7 @@ class TrioLoop:
             trio.lowlevel.notify_closing(fd)
 
     def protect(self, function: Callable[..., Any]) -> None:
-        trio.lowlevel.enable_ki_protection(function)
+        trio.lowlevel.enable_ki_protection(function)  # From trio 0.28 on the mark is on the function's code.
 
     async def start(
         self, at_shutdown: Callable[[], Awaitable[None]] | None, at_close: Callable[[bool], None]
