@@ -68,6 +68,9 @@ class Connection:
         while True:
             event = self.http.next_event()
             if event is h11.NEED_DATA:
+                if self.http.they_are_waiting_for_100_continue:
+                    go_on = h11.InformationalResponse(status_code=100, headers=[], reason="Continue")
+                    self.writer.write(self.http.send(go_on))
                 self.http.receive_data(await asyncio.wait_for(self.reader.read(65536), IDLE))
             elif isinstance(event, h11.Request):
                 request = event

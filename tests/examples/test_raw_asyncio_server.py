@@ -66,6 +66,15 @@ def test_negotiation(server: Running) -> None:
     assert (status, headers["content-length"], body) == (200, str(len(plain)), b"")
 
 
+def test_a_client_that_waits_to_be_told_to_go_on(server: Running) -> None:
+    """RFC 9110, section 10.1.1."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(b"hello")
+        assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
 def test_one_connection_for_many_requests(server: Running) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     for method in ("GET", "POST", "GET"):
