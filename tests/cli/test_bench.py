@@ -250,7 +250,7 @@ def test_what_a_device_cannot_do_is_left_out(invoke: Invoke, page: Path) -> None
     (run,) = json.loads(result.stdout)["loops"]
     assert [case["size"] for case in run["cases"]] == [1024]
     assert list(run["left_out"]) == ["no-op, 8 in flight"]
-    assert "no-op, 8 in flight: left out: nop: expected one of" in result.stderr
+    assert "no-op, 8 in flight: left out: nop: expected a device that does such work" in result.stderr
 
 
 # --- other works ---------------------------------------------------------------------------------------
@@ -536,7 +536,7 @@ def test_nobody_takes_pages_on_fault(report: Reporting, twin: Twin) -> None:
         program.capabilities = Capabilities([Capability(Kind.NOP, "nop")])
         output, found = report(*BESIDE)
     why = found["loops"][0]["left_out"]["page faults"]
-    assert why.startswith("mock: all pages are fetched before its device begins; compress: expected one of")
+    assert why.startswith("mock: all pages are fetched before its device begins; compress: expected a device")
     assert "A page fault" not in output
 
 

@@ -12,7 +12,7 @@ SCRIPT = Path(wdasync_cpu.__file__).with_name("build_native.py")
 
 
 def test_an_unknown_library_to_link(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WDASYNC_CPU_LINK", "isal snappy")
+    monkeypatch.setenv("WDASYNC_BUILD_LINK", "isal snappy")
     with pytest.raises(
         SystemExit, match=r"expected names of isal, libdeflate, zstd, lz4, ipsec-mb, got snappy"
     ):
@@ -20,7 +20,7 @@ def test_an_unknown_library_to_link(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_libraries_to_link(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WDASYNC_CPU_LINK", "isal libdeflate")
+    monkeypatch.setenv("WDASYNC_BUILD_LINK", "isal libdeflate")
     _, _, _, options = runpy.run_path(str(SCRIPT))["ffibuilder"]._assigned_source
     assert {"-lisal", "-ldeflate"} <= set(options["extra_link_args"])
 

@@ -7,7 +7,7 @@
 
 #include "request.h"
 
-/* WDASYNC_CPU_NATIVE_CODECS=0 at build time: only zlib in the native workers. */
+/* WDASYNC_BUILD_NATIVE_CODECS=0 at build time: only zlib in the native workers. */
 #ifndef WDASYNC_ONLY_ZLIB
 #define WDASYNC_ONLY_ZLIB 0
 #endif
