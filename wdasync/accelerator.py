@@ -294,20 +294,6 @@ class Accelerator(MemoryWork, CryptoWork):
         dictionary: Source | Dictionary | None = None,
         timeout: float | None = None,
         priority: Priority = Priority.NORMAL,
-        return_exceptions: Literal[True],
-    ) -> list[bytes | WdasyncError]: ...
-
-    @overload
-    async def compress_many(
-        self,
-        items: Sequence[Source | PagedBuffer],
-        algorithm: str = "gzip",
-        *,
-        level: Level | None = None,
-        window: int | None = None,
-        dictionary: Source | Dictionary | None = None,
-        timeout: float | None = None,
-        priority: Priority = Priority.NORMAL,
         return_exceptions: bool,
     ) -> list[bytes | WdasyncError]: ...
 

@@ -130,20 +130,6 @@ async def compress_many(
     dictionary: Source | Dictionary | None = None,
     timeout: float | None = None,
     priority: Priority = Priority.NORMAL,
-    return_exceptions: Literal[True],
-) -> list[bytes | WdasyncError]: ...
-
-
-@overload
-async def compress_many(
-    items: Sequence[Source | PagedBuffer],
-    algorithm: str = "gzip",
-    *,
-    level: Level | None = None,
-    window: int | None = None,
-    dictionary: Source | Dictionary | None = None,
-    timeout: float | None = None,
-    priority: Priority = Priority.NORMAL,
     return_exceptions: bool,
 ) -> list[bytes | WdasyncError]: ...
 

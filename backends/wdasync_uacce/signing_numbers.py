@@ -31,10 +31,7 @@ def told_number(order: int, secret: int, digest: bytes, algorithm: HashAlgorithm
     :param digest: of the message, by ``algorithm``
     :raises PaddingError: there is no HMAC with it
     """
-    for number in _candidates(order, secret, digest, algorithm):
-        if 0 < number < order:
-            return number
-    raise AssertionError("they never end")
+    return next(number for number in _candidates(order, secret, digest, algorithm) if 0 < number < order)
 
 
 def _candidates(order: int, secret: int, digest: bytes, algorithm: HashAlgorithm) -> Iterator[int]:

@@ -44,8 +44,8 @@ KEPT: Final = frozenset({b"host", b"content-length", b"authorization", b"cookie"
 #: Who was asked, and how, is for this proxy to say.
 FORWARDED: Final = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 
-#: The host of a target in absolute form, after its scheme.
-_AUTHORITY: Final = re.compile(rb"[^/?#]*")
+#: What ends the host of a target in absolute form (RFC 3986 section 3.2).
+_AFTER_HOST: Final = re.compile(rb"[/?#]")
 
 #: This proxy in ``Via``, behind the version in which it was asked.
 NAME: Final = b"wdasync-proxy"
@@ -115,7 +115,7 @@ def _target(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
     if target.startswith(b"/") or target == b"*":
         return target, None
     scheme, _, rest = target.partition(b"://")
-    host = _AUTHORITY.match(rest)[0]  # type: ignore[index]  # it may be empty
+    host = _AFTER_HOST.split(rest, 1)[0]
     if scheme.lower() not in (b"http", b"https") or host[:1] in (b"", b":") or not HOST.fullmatch(host):
         raise Refused(400, "a target is a path, or a URL with a host")
     path = rest[len(host) :].partition(b"#")[0]
